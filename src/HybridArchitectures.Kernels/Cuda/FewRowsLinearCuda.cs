@@ -46,7 +46,7 @@ static class FewRowsLinearCuda
         if (residual is not null && residual.size(1) > 1 && residual.stride(1) != 1) residual = residual.contiguous();
         long rows = x.size(0) * rowsPerInput;
         var shape = ShapeFor(x, rows, gated, index is not null, fusion)
-            ?? throw new ArgumentException($"x has {rows} rows of {x.size(1)}; expected rows that fit in shared memory", nameof(x));
+            ?? throw Require.Unfit(nameof(x), $"x has {rows} rows of {x.size(1)}", "rows that fit in shared memory");
         var arguments = new FewRowsArguments
         {
             X = CudaMemory.Address(x), Index = CudaMemory.Address(index), Rows = rows, Inputs = x.size(1), XRow = x.stride(0),
@@ -58,23 +58,18 @@ static class FewRowsLinearCuda
         };
         var kept = new List<Tensor?>();
         var results = new List<Tensor>();
-        long tiles = 0;
         for (int i = 0; i < weights.Length; i++)
         {
             var bias = Readable(weights[i].Bias);
             kept.Add(bias);
-            long outputs = weights[i].Weight.size(-2);
-            (arguments.Weight[i], arguments.Bias[i], arguments.Outputs[i]) = (CudaMemory.Address(weights[i].Weight), CudaTyped.From(bias), outputs);
+            (arguments.Weight[i], arguments.Bias[i]) = (CudaMemory.Address(weights[i].Weight), CudaTyped.From(bias));
+            arguments.Outputs[i] = weights[i].Weight.size(-2);
             if (gated && i > 0) continue;
-            arguments.Tiles[i] = (outputs + FewRowsShape.Outputs - 1) / FewRowsShape.Outputs;
-            tiles += arguments.Tiles[i];
-            arguments.OutputRow[i] = outputs;
-            if (fusion.Cache is not null && i > 0) continue;
-            var result = CudaMemory.New(x, fusion.IsWide ? ScalarType.Float32 : ScalarType.BFloat16, rows, outputs);
-            if (fusion.IsWide) arguments.Wide = CudaMemory.Address(result);
-            else arguments.Output[i] = CudaMemory.Address(result);
-            results.Add(result.MoveToOuterDisposeScope());
+            arguments.Tiles[i] = (arguments.Outputs[i] + FewRowsShape.Outputs - 1) / FewRowsShape.Outputs;
+            arguments.OutputRow[i] = arguments.Outputs[i];
+            if (fusion.Cache is null || i == 0) results.Add(NewResult(ref arguments, x, i, fusion.IsWide).MoveToOuterDisposeScope());
         }
+        long tiles = arguments.Tiles[0] + arguments.Tiles[1] + arguments.Tiles[2];
         var device = CudaRuntime.DeviceOf(x);
         device.Launch(shape.Source, FewRowsShape.Kernel, (Math.Min(tiles * (index is null ? 1 : rows), device.Multiprocessors), 1, 1),
             FewRowsShape.Threads, (int)shape.SharedBytes(rows, x.size(1)), arguments);
@@ -82,6 +77,14 @@ static class FewRowsLinearCuda
         GC.KeepAlive((fusion.Cache, fusion.Convolution));
         foreach (var (weight, _) in weights) GC.KeepAlive(weight);
         return [.. results];
+    }
+
+    static Tensor NewResult(ref FewRowsArguments arguments, Tensor x, int weight, bool wide)
+    {
+        var result = CudaMemory.New(x, wide ? ScalarType.Float32 : ScalarType.BFloat16, arguments.Rows, arguments.Outputs[weight]);
+        if (wide) arguments.Wide = CudaMemory.Address(result);
+        else arguments.Output[weight] = CudaMemory.Address(result);
+        return result;
     }
 
     // rows from addresses that 16 divides

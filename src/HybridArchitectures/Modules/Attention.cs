@@ -146,7 +146,7 @@ public sealed class Attention : Mixer
     {
         KeyValueState all => all.Attend(query, spec, context),
         WindowState window => window.Attend(query, spec, context),
-        _ => throw new ArgumentException($"a {state.GetType().Name} is not the state of an attention mixer", nameof(state)),
+        _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of an attention mixer"),
     };
 
     static Tensor Adapted(Tensor projected, Tensor x, LowRankAdapter? adapter) =>
