@@ -40,10 +40,8 @@ static class FewRowsLinearCuda
         int rowsPerInput = 1, in FewRowsFusion fusion = default)
     {
         using var scope = NewDisposeScope();
-        x = Aligned(x)!;
-        index = index?.contiguous();
-        Tensor? gate = Aligned(fusion.Gate), residual = fusion.Residual, scale = fusion.Scale?.contiguous();
-        if (residual is not null && residual.size(1) > 1 && residual.stride(1) != 1) residual = residual.contiguous();
+        (x, index) = (Aligned(x)!, index?.contiguous());
+        Tensor? gate = Aligned(fusion.Gate), residual = Dense(fusion.Residual), scale = fusion.Scale?.contiguous();
         long rows = x.size(0) * rowsPerInput;
         var shape = ShapeFor(x, rows, gated, index is not null, fusion)
             ?? throw Require.Unfit(nameof(x), $"x has {rows} rows of {x.size(1)}", "rows that fit in shared memory");
@@ -73,8 +71,7 @@ static class FewRowsLinearCuda
         var device = CudaRuntime.DeviceOf(x);
         device.Launch(shape.Source, FewRowsShape.Kernel, (Math.Min(tiles * (index is null ? 1 : rows), device.Multiprocessors), 1, 1),
             FewRowsShape.Threads, (int)shape.SharedBytes(rows, x.size(1)), arguments);
-        GC.KeepAlive((x, index, gate, residual, scale, kept, results));
-        GC.KeepAlive((fusion.Cache, fusion.Convolution));
+        GC.KeepAlive((x, index, gate, residual, scale, kept, (results, fusion.Cache, fusion.Convolution)));
         foreach (var (weight, _) in weights) GC.KeepAlive(weight);
         return [.. results];
     }
@@ -86,6 +83,9 @@ static class FewRowsLinearCuda
         else arguments.Output[weight] = CudaMemory.Address(result);
         return result;
     }
+
+    // rows without gaps between their elements
+    static Tensor? Dense(Tensor? x) => x is null || x.size(1) == 1 || x.stride(1) == 1 ? x : x.contiguous();
 
     // rows from addresses that 16 divides
     static Tensor? Aligned(Tensor? x)
