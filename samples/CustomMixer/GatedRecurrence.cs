@@ -37,7 +37,7 @@ sealed class GatedRecurrence : Mixer
         var constant = ones([x.size(0), x.size(1), 1], value.dtype, x.device);
         var decay = full([spec.InnerWidth, 1], Scalars.From(-1), float32, x.device);
         var (read, last) = SelectiveScan.Forward(
-            written, forget.to(value.dtype), decay, constant, constant, gate: gate, initialState: own?.Scan, layout: context.Layout);
+            written, forget.to(value.dtype), decay, constant, constant, z: gate, initialState: own?.Scan, layout: context.Layout);
         own?.Scan.copy_(last);
         return output.Forward(read);                                                                                // the gate of the scan is silu
     }

@@ -3,12 +3,12 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels;
 
 /// <summary>
-/// Which keys each query sees, as the attention kernels take it where keys stand in order: those from the first one of its document to one before an
+/// Describes which keys each query sees if keys are in order, as the attention kernels expect it: those from the first key of its document up to an
 /// end.
 /// </summary>
 static class AttentionBounds
 {
-    /// <summary>Queries of a row, rounded up to this.</summary>
+    /// <summary>The multiple to which the number of queries of a row is rounded up.</summary>
     public const int Block = 64;
 
     /// <summary>

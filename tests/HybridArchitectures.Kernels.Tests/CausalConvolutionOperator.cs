@@ -38,7 +38,10 @@ public sealed class CausalConvolutionOperator : SequenceOperator
         CausalConvolution.Forward(i["x"], i["weight"], i.GetValueOrDefault("bias"), true, i.GetValueOrDefault("initialState"), layout);
 
     public override (Tensor Output, Tensor Final) Composed(Tensors i, SequenceLayout? layout = null) =>
-        CausalConvolutionReference.Forward(i["x"], i["weight"], i.GetValueOrDefault("bias"), true, i.GetValueOrDefault("initialState"), layout);
+        CausalConvolutionReference.Forward(new(i["x"], i["weight"], i.GetValueOrDefault("bias"))
+        {
+            Silu = true, InitialState = i.GetValueOrDefault("initialState"), Layout = layout,
+        });
 
     public override Tensor Step(Tensor state, Tensors i) => CausalConvolution.Step(state, i["x"], i["weight"], i.GetValueOrDefault("bias"), true);
 }

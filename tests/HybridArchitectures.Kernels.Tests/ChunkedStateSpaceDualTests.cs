@@ -26,7 +26,10 @@ public class ChunkedStateSpaceDualTests : IDisposable
             optional ? OperatorCheck.Normal(batch, heads, headSize, states) : null];
         OperatorCheck.MatchesReference(
             i => Joined(StateSpaceDual.Forward(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], true, (0.05, 50), i[7], layout, chunk)),
-            i => Joined(StateSpaceDualReference.Forward(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], true, (0.05, 50), i[7], layout)), inputs);
+            i => Joined(StateSpaceDualReference.Forward(new(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!)
+            {
+                D = i[5], DtBias = i[6], Softplus = true, DtLimit = (0.05, 50), InitialState = i[7], Layout = layout,
+            })), inputs);
     }
 
     [Theory]

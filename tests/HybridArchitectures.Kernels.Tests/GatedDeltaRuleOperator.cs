@@ -51,7 +51,7 @@ public sealed class GatedDeltaRuleOperator : SequenceOperator
     public override Tensor Step(Tensor state, Tensors i) => GatedDeltaRule.Step(state, i["query"], i["key"], i["value"], i["decay"], i["strength"]);
 
     public static (Tensor Output, Tensor Final) Reference(Tensors i, SequenceLayout? layout) => GatedDeltaRuleReference.Forward(
-        i["query"], i["key"], i["value"], i["decay"], i["strength"], i.GetValueOrDefault("initialState"), layout);
+        new(i["query"], i["key"], i["value"], i["decay"], i["strength"]) { InitialState = i.GetValueOrDefault("initialState"), Layout = layout });
 
     /// <summary>
     /// Chunks as one composes them in the activations' type (arXiv 2412.06464, section 3.3): every product of two tensors takes and gives that type;

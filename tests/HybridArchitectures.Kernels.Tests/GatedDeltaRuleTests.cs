@@ -33,7 +33,7 @@ public class GatedDeltaRuleTests
         // one key of length 1: the state is S = 1/2 (2) = 1, of the value 5 the token lacks 4, half of which is written: 3; the query of 2 reads 6
         Tensor One(double number) => tensor([number], ScalarType.Float64).view(1, 1, 1, 1);
         var (output, final) = GatedDeltaRuleReference.Forward(
-            One(2), One(1), One(5), One(Math.Log(0.5)).squeeze(-1), One(0.5).squeeze(-1), One(2), null);
+            new(One(2), One(1), One(5), One(Math.Log(0.5)).squeeze(-1), One(0.5).squeeze(-1)) { InitialState = One(2) });
         Assert.Equal((6, 3), (output.item<double>(), final.item<double>()));
     }
 

@@ -13,9 +13,9 @@ public sealed class SelectiveScanOperator : SequenceOperator
 
     public override int Variants => Sizes.Length;
 
-    public override IReadOnlyList<string> Timed => ["x", "timeStep", "b", "c", "gate"];
+    public override IReadOnlyList<string> Timed => ["x", "dt", "B", "C", "z"];
 
-    public override IReadOnlyList<string> Optional => ["skip", "gate", "timeStepBias", "initialState"];
+    public override IReadOnlyList<string> Optional => ["D", "z", "dtBias", "initialState"];
 
     public override KernelBackend BackendFor(Tensor x) => SelectiveScan.BackendFor(x);
 
@@ -29,27 +29,27 @@ public sealed class SelectiveScanOperator : SequenceOperator
         return new()
         {
             ["x"] = randn([batch, length, d], ScalarType.Float64),
-            ["timeStep"] = randn([batch, length, d], ScalarType.Float64) - 1.5,
-            ["a"] = -rand([d, n], ScalarType.Float64) * 2 - 0.01,
-            ["b"] = randn(grouped, ScalarType.Float64),
-            ["c"] = randn(grouped, ScalarType.Float64),
-            ["skip"] = randn([d], ScalarType.Float64),
-            ["gate"] = randn([batch, length, d], ScalarType.Float64),
-            ["timeStepBias"] = randn([d], ScalarType.Float64) * 0.3,
+            ["dt"] = randn([batch, length, d], ScalarType.Float64) - 1.5,
+            ["A"] = -rand([d, n], ScalarType.Float64) * 2 - 0.01,
+            ["B"] = randn(grouped, ScalarType.Float64),
+            ["C"] = randn(grouped, ScalarType.Float64),
+            ["D"] = randn([d], ScalarType.Float64),
+            ["z"] = randn([batch, length, d], ScalarType.Float64),
+            ["dtBias"] = randn([d], ScalarType.Float64) * 0.3,
             ["initialState"] = randn([batch, d, n], ScalarType.Float64),
         };
     }
 
     public override (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout = null) =>
-        SelectiveScan.Forward(i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("gate"),
-            i.GetValueOrDefault("timeStepBias"), true, i.GetValueOrDefault("initialState"), layout);
+        SelectiveScan.Forward(i["x"], i["dt"], i["A"], i["B"], i["C"], i.GetValueOrDefault("D"), i.GetValueOrDefault("z"),
+            i.GetValueOrDefault("dtBias"), true, i.GetValueOrDefault("initialState"), layout);
 
     // each of a channel's states is a head of size 1 with one state
     public override (Tensor Output, Tensor Final) Composed(Tensors i, SequenceLayout? layout = null)
     {
         var type = SequenceChecks.StateType(i["x"]);
         Tensor Wide(Tensor tensor) => tensor.to(type);
-        var (x, a) = (Wide(i["x"]), Wide(i["a"]));
+        var (x, a) = (Wide(i["x"]), Wide(i["A"]));
         long batch = x.size(0), length = x.size(1), d = x.size(2), n = a.size(1);
         Tensor PerState(Tensor perChannel) => perChannel.unsqueeze(-1).expand([.. perChannel.shape, n]).flatten(-2);
         Tensor PerChannel(Tensor grouped)
@@ -58,19 +58,21 @@ public sealed class SelectiveScanOperator : SequenceOperator
             return Wide(spread).repeat_interleave(d / spread.size(2), 2).reshape(batch, length, d * n, 1);
         }
         var (heads, final) = ChunkedStateSpaceDual.Forward(
-            PerState(x).unsqueeze(-1), PerState(Wide(i["timeStep"])), a.flatten(), PerChannel(i["b"]), PerChannel(i["c"]), null,
-            i.TryGetValue("timeStepBias", out var bias) ? PerState(Wide(bias)) : null, true, null,
-            i.GetValueOrDefault("initialState")?.reshape(batch, d * n, 1, 1), layout, 32);
+            new(PerState(x).unsqueeze(-1), PerState(Wide(i["dt"])), a.flatten(), PerChannel(i["B"]), PerChannel(i["C"]))
+            {
+                DtBias = i.TryGetValue("dtBias", out var bias) ? PerState(Wide(bias)) : null, Softplus = true,
+                InitialState = i.GetValueOrDefault("initialState")?.reshape(batch, d * n, 1, 1), Layout = layout, ChunkSize = 32,
+            });
         var output = heads.reshape(batch, length, d, n).sum(-1);
         Tensor Clean(Tensor tensor) => Reference.SequenceMasks.WithoutPads(tensor, layout);
-        if (i.TryGetValue("skip", out var skip)) output = output.add(Clean(x) * Wide(skip), Scalars.One);
-        if (i.TryGetValue("gate", out var gate)) output = output * nn.functional.silu(Clean(Wide(gate)));
+        if (i.TryGetValue("D", out var skip)) output = output.add(Clean(x) * Wide(skip), Scalars.One);
+        if (i.TryGetValue("z", out var gate)) output = output * nn.functional.silu(Clean(Wide(gate)));
         return (output.to(i["x"].dtype), final.reshape(batch, d, n));
     }
 
     public override Tensor Step(Tensor state, Tensors i) =>
-        SelectiveScan.Step(state, i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("gate"),
-            i.GetValueOrDefault("timeStepBias"), true);
+        SelectiveScan.Step(state, i["x"], i["dt"], i["A"], i["B"], i["C"], i.GetValueOrDefault("D"), i.GetValueOrDefault("z"),
+            i.GetValueOrDefault("dtBias"), true);
 
     /// <summary>Steps of 0 leave a state, and the gradient that goes back to it, bit-equal; a document that follows begins from zero.</summary>
     public static void StepsOf0LeaveStatesAsTheyAre(ScalarType type, int length, Device? device = null)

@@ -13,10 +13,10 @@ public class SelectiveScanTests : SequenceOperatorTests
     {
         using var scope = NewDisposeScope();
         var inputs = Inputs(2, 300);
-        inputs.Remove("timeStepBias");
-        inputs["a"] = full_like(inputs["a"], rate);
-        inputs["timeStep"] = rand_like(inputs["timeStep"]) * step;
-        CheckAgainstReference(inputs, null, (i, layout) => SelectiveScan.Forward(i["x"], i["timeStep"], i["a"], i["b"], i["c"], i["skip"], i["gate"],
+        inputs.Remove("dtBias");
+        inputs["A"] = full_like(inputs["A"], rate);
+        inputs["dt"] = rand_like(inputs["dt"]) * step;
+        CheckAgainstReference(inputs, null, (i, layout) => SelectiveScan.Forward(i["x"], i["dt"], i["A"], i["B"], i["C"], i["D"], i["z"],
             initialState: i["initialState"]));
     }
 
@@ -25,10 +25,10 @@ public class SelectiveScanTests : SequenceOperatorTests
     {
         using var scope = NewDisposeScope();
         var inputs = Inputs(1, 5);
-        inputs["b"] = inputs["c"] = zeros([1, 5, 3, 16], ScalarType.Float64);
-        Assert.Contains("3 groups", Assert.Throws<ArgumentException>("b", () => Forward(inputs)).Message);
-        inputs["b"] = zeros([1, 5, 2, 16], ScalarType.Float64);
-        inputs["c"] = zeros([1, 5, 1, 16], ScalarType.Float64);
-        Assert.Throws<ArgumentException>("c", () => Forward(inputs));
+        inputs["B"] = inputs["C"] = zeros([1, 5, 3, 16], ScalarType.Float64);
+        Assert.Contains("3 groups", Assert.Throws<ArgumentException>("B", () => Forward(inputs)).Message);
+        inputs["B"] = zeros([1, 5, 2, 16], ScalarType.Float64);
+        inputs["C"] = zeros([1, 5, 1, 16], ScalarType.Float64);
+        Assert.Throws<ArgumentException>("C", () => Forward(inputs));
     }
 }

@@ -15,9 +15,9 @@ public sealed class StateSpaceDualOperator : SequenceOperator
 
     public override int Variants => Sizes.Length;
 
-    public override IReadOnlyList<string> Timed => ["x", "timeStep", "b", "c"];
+    public override IReadOnlyList<string> Timed => ["x", "dt", "B", "C"];
 
-    public override IReadOnlyList<string> Optional => ["skip", "timeStepBias", "initialState"];
+    public override IReadOnlyList<string> Optional => ["D", "dtBias", "initialState"];
 
     public override KernelBackend BackendFor(Tensor x) => StateSpaceDual.BackendFor(x);
 
@@ -34,12 +34,12 @@ public sealed class StateSpaceDualOperator : SequenceOperator
         return new()
         {
             ["x"] = randn([batch, length, h, p], ScalarType.Float64),
-            ["timeStep"] = randn([batch, length, h], ScalarType.Float64) - 1.5,
-            ["a"] = -rand([h], ScalarType.Float64) * 2 - 0.01,
-            ["b"] = randn([batch, length, g, n], ScalarType.Float64),
-            ["c"] = randn([batch, length, g, n], ScalarType.Float64),
-            ["skip"] = randn([h], ScalarType.Float64),
-            ["timeStepBias"] = randn([h], ScalarType.Float64) * 0.3,
+            ["dt"] = randn([batch, length, h], ScalarType.Float64) - 1.5,
+            ["A"] = -rand([h], ScalarType.Float64) * 2 - 0.01,
+            ["B"] = randn([batch, length, g, n], ScalarType.Float64),
+            ["C"] = randn([batch, length, g, n], ScalarType.Float64),
+            ["D"] = randn([h], ScalarType.Float64),
+            ["dtBias"] = randn([h], ScalarType.Float64) * 0.3,
             ["initialState"] = randn([batch, h, p, n], ScalarType.Float64),
         };
     }
@@ -47,21 +47,23 @@ public sealed class StateSpaceDualOperator : SequenceOperator
     public override (Tensor Output, Tensor Final) Forward(Tensors inputs, SequenceLayout? layout = null) => Forward(inputs, layout, 64);
 
     public static (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout, int chunkSize, (double, double)? limit = null) =>
-        StateSpaceDual.Forward(i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("timeStepBias"), true,
+        StateSpaceDual.Forward(i["x"], i["dt"], i["A"], i["B"], i["C"], i.GetValueOrDefault("D"), i.GetValueOrDefault("dtBias"), true,
             limit,
             i.GetValueOrDefault("initialState"), layout, chunkSize);
 
     public override (Tensor Output, Tensor Final) Composed(Tensors i, SequenceLayout? layout = null) =>
-        ChunkedStateSpaceDual.Forward(
-            i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("timeStepBias"), true, null,
-            i.GetValueOrDefault("initialState"), layout, 64);
+        ChunkedStateSpaceDual.Forward(new(i["x"], i["dt"], i["A"], i["B"], i["C"])
+        {
+            D = i.GetValueOrDefault("D"), DtBias = i.GetValueOrDefault("dtBias"), Softplus = true,
+            InitialState = i.GetValueOrDefault("initialState"), Layout = layout,
+        });
 
     /// <summary>
     /// Chunks as one composes them in the activations' type (section 6 of the paper, listing 1): every product of two tensors takes and gives that
     /// type; sums of logarithms and states are float32.
     /// </summary>
     public static (Tensor Output, Tensor Final) Chunked(
-        Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? bias, Tensor? initialState, SequenceLayout? layout)
+        Tensor x, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? bias, Tensor? initialState, SequenceLayout? layout)
     {
         const long size = 64;
         var type = x.dtype;
@@ -72,9 +74,9 @@ public sealed class StateSpaceDualOperator : SequenceOperator
             return (missing == 0 ? tensor : cat([tensor, zeros([batch, missing, .. tensor.shape[2..]], tensor.dtype, x.device)], 1)).unflatten(
                 1, chunks, size);
         }
-        var (inputs, keys, queries) = (Cut(x), Cut(SequenceMasks.Spread(b, heads)), Cut(SequenceMasks.Spread(c, heads)));
-        var delta = Cut(SequenceMasks.TimeStep(timeStep.to(ScalarType.Float32), bias?.to(ScalarType.Float32), true, null, layout));
-        var logarithms = (delta * a).permute(0, 1, 3, 2);                                          // (B, C, H, Q)
+        var (inputs, keys, queries) = (Cut(x), Cut(SequenceMasks.Spread(B, heads)), Cut(SequenceMasks.Spread(C, heads)));
+        var delta = Cut(SequenceMasks.TimeStep(dt.to(ScalarType.Float32), bias?.to(ScalarType.Float32), true, null, layout));
+        var logarithms = (delta * A).permute(0, 1, 3, 2);                                          // (B, C, H, Q)
         var order = arange(size, ScalarType.Int64, x.device);
         var between = logarithms.unsqueeze(-1).expand(batch, chunks, heads, size, size).masked_fill(
             order.unsqueeze(1).le(order.unsqueeze(0)), Scalars.Zero).cumsum(-2);
@@ -98,7 +100,7 @@ public sealed class StateSpaceDualOperator : SequenceOperator
             fromStart = fromStart.masked_fill(documents.ne(before.unsqueeze(-1)).unsqueeze(2), Scalars.MinusInfinity);
         }
         fromStart = fromStart.exp();
-        var state = initialState ?? zeros([batch, heads, x.size(3), b.size(3)], ScalarType.Float32, x.device);
+        var state = initialState ?? zeros([batch, heads, x.size(3), B.size(3)], ScalarType.Float32, x.device);
         var entering = new List<Tensor>();
         for (long chunk = 0; chunk < chunks; chunk++)
         {
@@ -108,11 +110,11 @@ public sealed class StateSpaceDualOperator : SequenceOperator
         }
         output = output.add((einsum("bcihn,bchpn->bcihp", queries, stack(entering, 1).to(type)) * fromStart.permute(0, 1, 3, 2).unsqueeze(-1)).to(
             type), Scalars.One);
-        if (skip is not null) output = output.add(inputs * skip.to(type).unsqueeze(-1), Scalars.One);
+        if (D is not null) output = output.add(inputs * D.to(type).unsqueeze(-1), Scalars.One);
         return (SequenceMasks.WithoutPads(output.flatten(1, 2).narrow(1, 0, length), layout), state);
     }
 
     public override Tensor Step(Tensor state, Tensors i) =>
-        StateSpaceDual.Step(state, i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("timeStepBias"),
+        StateSpaceDual.Step(state, i["x"], i["dt"], i["A"], i["B"], i["C"], i.GetValueOrDefault("D"), i.GetValueOrDefault("dtBias"),
             true);
 }

@@ -26,8 +26,8 @@ public class StateSpaceDualTests : SequenceOperatorTests
         using var scope = NewDisposeScope();
         CheckAgainstReference(Inputs(2, 70), null, (inputs, layout) => Forward(inputs, layout, 64, (0.1, 0.3)));
         CheckAgainstReference(Inputs(2, 70), null, (inputs, layout) =>
-            StateSpaceDual.Forward(inputs["x"], inputs["timeStep"].abs(), inputs["a"], inputs["b"], inputs["c"],
-            timeStepLimit: (0, double.PositiveInfinity)));
+            StateSpaceDual.Forward(inputs["x"], inputs["dt"].abs(), inputs["A"], inputs["B"], inputs["C"],
+            dtLimit: (0, double.PositiveInfinity)));
     }
 
     [Theory]
@@ -36,10 +36,10 @@ public class StateSpaceDualTests : SequenceOperatorTests
     {
         using var scope = NewDisposeScope();
         var inputs = Inputs(2, 300);
-        inputs.Remove("timeStepBias");
-        inputs["a"] = full_like(inputs["a"], rate);
-        inputs["timeStep"] = rand_like(inputs["timeStep"]) * step;
-        CheckAgainstReference(inputs, null, (i, layout) => StateSpaceDual.Forward(i["x"], i["timeStep"], i["a"], i["b"], i["c"], i["skip"],
+        inputs.Remove("dtBias");
+        inputs["A"] = full_like(inputs["A"], rate);
+        inputs["dt"] = rand_like(inputs["dt"]) * step;
+        CheckAgainstReference(inputs, null, (i, layout) => StateSpaceDual.Forward(i["x"], i["dt"], i["A"], i["B"], i["C"], i["D"],
             initialState: i["initialState"], layout: layout, chunkSize: 256));
     }
 
@@ -50,9 +50,9 @@ public class StateSpaceDualTests : SequenceOperatorTests
         var inputs = Inputs(1, 5);
         Assert.Throws<ArgumentOutOfRangeException>("chunkSize", () => Forward(inputs, null, 48));
         Assert.Throws<ArgumentOutOfRangeException>("chunkSize", () => Forward(inputs, null, 0));
-        Assert.Throws<ArgumentOutOfRangeException>("timeStepLimit", () => Forward(inputs, null, 64, (0.2, 0.1)));
-        Assert.Throws<ArgumentOutOfRangeException>("timeStepLimit", () => Forward(inputs, null, 64, (double.NaN, 1)));
-        inputs["b"] = inputs["c"] = zeros([1, 5, 3, 16], ScalarType.Float64);
-        Assert.Contains("3 groups", Assert.Throws<ArgumentException>("b", () => Forward(inputs)).Message);
+        Assert.Throws<ArgumentOutOfRangeException>("dtLimit", () => Forward(inputs, null, 64, (0.2, 0.1)));
+        Assert.Throws<ArgumentOutOfRangeException>("dtLimit", () => Forward(inputs, null, 64, (double.NaN, 1)));
+        inputs["B"] = inputs["C"] = zeros([1, 5, 3, 16], ScalarType.Float64);
+        Assert.Contains("3 groups", Assert.Throws<ArgumentException>("B", () => Forward(inputs)).Message);
     }
 }

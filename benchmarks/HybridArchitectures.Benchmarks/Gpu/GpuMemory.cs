@@ -57,7 +57,7 @@ static class GpuMemory
         using var inputs = new GpuInputs(device, one.Type);
         var call = one.Prepare(inputs);
         // libraries make their own memory at the first call
-        Once(null);
+        Once(one, inputs, call, null);
         if (clock is null) return 0;
         // gradients that went to libtorch last are held until the next ones do
         using (NewDisposeScope())
@@ -76,7 +76,7 @@ static class GpuMemory
         long results;
         try
         {
-            results = Once(() => cuda.synchronize());
+            results = Once(one, inputs, call, () => cuda.synchronize());
         }
         finally
         {
@@ -84,28 +84,28 @@ static class GpuMemory
             watch.Join();
         }
         return Math.Max(0, before - least - results);
-
-        // gives the bytes of the result and of all gradients
-        long Once(Action? atEnd)
-        {
-            using var scope = NewDisposeScope();
-            Tensor output;
-            if (one.Differentiates)
-            {
-                output = call();
-                Autograd.Backward(output, ones_like(output));
-            }
-            else
-            {
-                using var noGrad = no_grad();
-                output = call();
-            }
-            atEnd?.Invoke();
-            long bytes = Bytes(output) * (one.Differentiates ? 2 : 1) + inputs.Leaves.Sum(leaf => leaf.grad is { } gradient ? Bytes(gradient) : 0);
-            inputs.ForgetGradients();
-            return bytes;
-        }
-
-        static long Bytes(Tensor tensor) => tensor.NumberOfElements * tensor.ElementSize;
     }
+
+    /// <summary>Runs a case, and returns the bytes of the result and of all gradients.</summary>
+    static long Once(GpuCase one, GpuInputs inputs, Func<Tensor> call, Action? atEnd)
+    {
+        using var scope = NewDisposeScope();
+        Tensor output;
+        if (one.Differentiates)
+        {
+            output = call();
+            Autograd.Backward(output, ones_like(output));
+        }
+        else
+        {
+            using var noGrad = no_grad();
+            output = call();
+        }
+        atEnd?.Invoke();
+        long bytes = Bytes(output) * (one.Differentiates ? 2 : 1) + inputs.Leaves.Sum(leaf => leaf.grad is { } gradient ? Bytes(gradient) : 0);
+        inputs.ForgetGradients();
+        return bytes;
+    }
+
+    static long Bytes(Tensor tensor) => tensor.NumberOfElements * tensor.ElementSize;
 }

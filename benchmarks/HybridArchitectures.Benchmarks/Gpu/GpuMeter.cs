@@ -61,13 +61,7 @@ sealed class GpuMeter(Device device, double seconds) : IDisposable
             using (direction)
             {
                 if (one.Differentiates) total = Median(i => Both(calls[i % calls.Count], sets[i % calls.Count], direction!));
-                return new()
-                {
-                    Op = one.Op, Shape = one.Shape, Type = one.TypeName, ForwardMs = forward, TotalMs = total, LimitMs = one.Limits.ForwardMs,
-                        LimitTotalMs = one.Limits.TotalMs,
-                    Device = device.type == DeviceType.CUDA ? "cuda" : "cpu", DeviceName = DeviceName,
-                    BytesPerSecond = clock is null ? null : GpuLimits.BytesPerSecond,
-                };
+                return Record(one, forward, total);
             }
         }
         finally
@@ -76,6 +70,13 @@ sealed class GpuMeter(Device device, double seconds) : IDisposable
             if (clock is not null) CudaClock.ReleaseFreeBlocks();
         }
     }
+
+    GpuRecord Record(GpuCase one, double forward, double? total) => new()
+    {
+        Op = one.Op, Shape = one.Shape, Type = one.TypeName, ForwardMs = forward, TotalMs = total, LimitMs = one.Limits.ForwardMs,
+        LimitTotalMs = one.Limits.TotalMs, Device = device.type == DeviceType.CUDA ? "cuda" : "cpu", DeviceName = DeviceName,
+        BytesPerSecond = clock is null ? null : GpuLimits.BytesPerSecond,
+    };
 
     static void Forward(Func<Tensor> call)
     {

@@ -26,9 +26,7 @@ static class GpuOps
         var device = Named(settings.Device);
         // a file or a pipe has no width
         if (Console.IsOutputRedirected) AnsiConsole.Profile.Width = 200;
-        var watch = Stopwatch.StartNew();
         var records = new List<GpuRecord>();
-        var failed = new List<string>();
         using var cheap = settings.Tiny ? new CheapThreads() : null;
         using var meter = new GpuMeter(device, settings.Seconds);
         if (meter.CopyRate() is { } rate)
@@ -36,22 +34,8 @@ static class GpuOps
             GpuLimits.BytesPerSecond = rate;
             AnsiConsole.MarkupLineInterpolated($"{meter.DeviceName}: a copy moves {rate / 1e12:0.00} TB/s");
         }
-        // the limits follow from what was just read
-        foreach (var one in GpuCases.Matching(settings.Filter, settings.Tiny))
-        {
-            try
-            {
-                records.Add(meter.Measure(one));
-                var last = records[^1];
-                AnsiConsole.MarkupLineInterpolated($"{one.Op}, {one.Shape}, {one.TypeName}: {Time(last.ForwardMs)} ms forward, {Time(last.TotalMs)} ms both, after {watch.Elapsed.TotalSeconds:0.0} s");
-                Write(settings.JsonPath, records);
-            }
-            catch (Exception e) when (e is System.Runtime.InteropServices.ExternalException or InvalidOperationException)
-            {
-                failed.Add($"{one.Op}, {one.Shape}, {one.TypeName}: {e.Message.Split('\n')[0]}");
-                AnsiConsole.MarkupLineInterpolated($"[red]{failed[^1]}[/]");
-            }
-        }
+        // the limits follow from the measured rate
+        var failed = Measure(settings, meter, records);
         if (device.type == DeviceType.CUDA)
         {
             var memory = GpuMemory.Run(settings.Filter, settings.Tiny, text => AnsiConsole.MarkupLineInterpolated($"[grey]{text}[/]"));
@@ -69,6 +53,30 @@ static class GpuOps
         Write(settings.JsonPath, records);
         Show(records);
         return failed.Count == 0 ? 0 : 1;
+    }
+
+    /// <summary>Adds the records of the selected cases, and returns the messages of those that failed.</summary>
+    static List<string> Measure(Settings settings, GpuMeter meter, List<GpuRecord> records)
+    {
+        var watch = Stopwatch.StartNew();
+        var failed = new List<string>();
+        foreach (var one in GpuCases.Matching(settings.Filter, settings.Tiny))
+        {
+            try
+            {
+                records.Add(meter.Measure(one));
+                var last = records[^1];
+                string times = $"{Time(last.ForwardMs)} ms forward, {Time(last.TotalMs)} ms both, after {watch.Elapsed.TotalSeconds:0.0} s";
+                AnsiConsole.MarkupLineInterpolated($"{one.Op}, {one.Shape}, {one.TypeName}: {times}");
+                Write(settings.JsonPath, records);
+            }
+            catch (Exception e) when (e is System.Runtime.InteropServices.ExternalException or InvalidOperationException)
+            {
+                failed.Add($"{one.Op}, {one.Shape}, {one.TypeName}: {e.Message.Split('\n')[0]}");
+                AnsiConsole.MarkupLineInterpolated($"[red]{failed[^1]}[/]");
+            }
+        }
+        return failed;
     }
 
     /// <summary>The device of that name.</summary>

@@ -90,32 +90,13 @@ static class TrainingMemoryTable
         optimizer.Step(1e-3).Dispose();
         model.AfterStep();
         Pass(model, ids);
-        long state = memory.Now(), kept = long.MinValue;
+        long state = memory.Now();
         Line("state", estimate.Parameters + estimate.Gradients + estimate.Optimizer, state - empty);
-        using (var inner = NewDisposeScope())
-        {
-            if (checkpointing)
-                CheckpointedBlock.Recomputed = () => kept = Math.Max(kept, memory.Now());
-            try
-            {
-                var hidden = model.Hidden(ids);
-                if (checkpointing) Autograd.Backward([hidden], [ones_like(hidden)]);
-                else kept = memory.Now();
-            }
-            finally
-            {
-                CheckpointedBlock.Recomputed = null;
-            }
-        }
+        long kept = OfActivations(model, ids, checkpointing, memory);
         Line("activations", estimate.Activations + estimate.WeightCopies, kept - state);
         if (!checkpointing)
         {
-            using (var inner = NewDisposeScope())
-            {
-                var loss = model.Loss(ids, ids);
-                kept = memory.Now();
-                GC.KeepAlive(loss);
-            }
+            kept = WithLoss(model, ids, memory);
             Line("with loss", estimate.Activations + estimate.WeightCopies + estimate.Loss, kept - state);
         }
         Line("all", estimate.Total - (checkpointing ? estimate.Loss : 0), kept - empty);
@@ -132,6 +113,35 @@ static class TrainingMemoryTable
         string Row(string what, long estimated, long measured) => string.Create(CultureInfo.InvariantCulture,
             $"| {one.Name}, {one.Design.Pattern} | {(checkpointing ? "yes" : "no")} | {what} | {estimated / 1e6:N1} | {measured / 1e6:N1} | "
             + $"{(double)estimated / measured:N3} |");
+    }
+
+    /// <summary>Returns the memory while the activations of a forward pass, or of a block that is computed again, are saved.</summary>
+    static long OfActivations(HybridLanguageModel model, Tensor ids, bool checkpointing, HeldMemory memory)
+    {
+        using var scope = NewDisposeScope();
+        long kept = long.MinValue;
+        if (checkpointing)
+            CheckpointedBlock.Recomputed = () => kept = Math.Max(kept, memory.Now());
+        try
+        {
+            var hidden = model.Hidden(ids);
+            if (checkpointing) Autograd.Backward([hidden], [ones_like(hidden)]);
+            else kept = memory.Now();
+            return kept;
+        }
+        finally
+        {
+            CheckpointedBlock.Recomputed = null;
+        }
+    }
+
+    static long WithLoss(HybridLanguageModel model, Tensor ids, HeldMemory memory)
+    {
+        using var scope = NewDisposeScope();
+        var loss = model.Loss(ids, ids);
+        long kept = memory.Now();
+        GC.KeepAlive(loss);
+        return kept;
     }
 
     static void Pass(HybridLanguageModel model, Tensor ids)

@@ -16,20 +16,21 @@ static class ChunkedCrossEntropy
     // larger chunks to be busy.
     const long LogitsInMainMemory = 1 << 20, LogitsOnDevice = 64 << 20, MinTokens = 64;
 
-    public static (Tensor Loss, Tensor?[] Gradients) Run(
-        Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, Tensor? tokenWeights, CrossEntropyOptions options, bool[] wanted)
+    /// <summary>Returns the loss and the needed gradients of hidden, weight and bias for an incoming gradient of 1.</summary>
+    public static (Tensor Loss, Tensor?[] Gradients) Run(CrossEntropyInputs inputs, bool[] needs)
     {
-        long tokens = hidden.size(0);
+        var (hidden, weight, bias, targets, tokenWeights, options) = inputs;
+        long tokens = inputs.Tokens;
         var wide = Precision.Wide(hidden);
         var (head, shift) = (weight.to(hidden.dtype), bias?.to(hidden.dtype));
         var kept = targets.ne(Scalars.From(options.IgnoreIndex));
         var shares = tokenWeights?.to(wide).masked_fill(kept.logical_not(), Scalars.Zero);
         var counted = (shares is null ? kept.sum().clamp_min(Scalars.One) : WithoutZero(shares.sum())).to(wide);
         var losses = empty([tokens], wide, hidden.device);
-        var dHidden = wanted[0] ? empty([tokens, hidden.size(1)], hidden.dtype, hidden.device) : null;
-        var dWeight = wanted[1] ? zeros([weight.size(0), weight.size(1)], wide, hidden.device) : null;
-        var dBias = wanted[2] ? zeros([weight.size(0)], wide, hidden.device) : null;
-        bool differentiates = wanted[0] || wanted[1] || wanted[2];
+        var dHidden = needs[0] ? empty([tokens, hidden.size(1)], hidden.dtype, hidden.device) : null;
+        var dWeight = needs[1] ? zeros([weight.size(0), weight.size(1)], wide, hidden.device) : null;
+        var dBias = needs[2] ? zeros([weight.size(0)], wide, hidden.device) : null;
+        bool differentiates = needs[0] || needs[1] || needs[2];
         foreach (var (start, count) in Chunks(tokens, weight.size(0), hidden.device_type))
         {
             using var scope = NewDisposeScope();
@@ -49,19 +50,24 @@ static class ChunkedCrossEntropy
             if (dHidden is null && dWeight is null) continue;
             var dLogits = logits.to(hidden.dtype);
             if (dHidden is not null) TorchOperator.Call("aten::mm", "out", dLogits, head, dHidden.narrow(0, start, count));
-            if (dWeight is null) continue;
-            if (hidden.dtype == wide) dWeight.addmm_(dLogits.t(), part, 1, 1);
-            else dWeight.add_(dLogits.t().mm(part), Scalars.One);
+            if (dWeight is not null) AddProduct(dWeight, dLogits, part);
         }
         var total = losses.sum() / counted;
         return (total, [dHidden, dWeight?.to(weight.dtype), dBias?.to(bias!.dtype)]);
     }
 
+    static void AddProduct(Tensor dWeight, Tensor dLogits, Tensor hidden)
+    {
+        if (hidden.dtype == dWeight.dtype) dWeight.addmm_(dLogits.t(), hidden, 1, 1);
+        else dWeight.add_(dLogits.t().mm(hidden), Scalars.One);
+    }
+
     // if all weights are 0, the loss is 0, not 0 / 0
     static Tensor WithoutZero(Tensor sum) => sum.masked_fill(sum.eq(Scalars.Zero), Scalars.One);
 
-    public static Tensor TokenLosses(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options)
+    public static Tensor TokenLosses(CrossEntropyInputs inputs)
     {
+        var (hidden, weight, bias, targets, _, options) = inputs;
         var (head, shift) = (weight.to(hidden.dtype), bias?.to(hidden.dtype));
         var losses = empty([hidden.size(0)], Precision.Wide(hidden), hidden.device);
         foreach (var (start, count) in Chunks(hidden.size(0), weight.size(0), hidden.device_type))

@@ -11,44 +11,23 @@ namespace HybridArchitectures.Kernels.Composed;
 /// </summary>
 static class ChunkedGatedDeltaRule
 {
-    public static (Tensor Output, Tensor FinalState) Forward(
-        Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength, Tensor? initialState, SequenceLayout? layout, int chunkSize)
+    public static (Tensor Output, Tensor FinalState) Forward(GatedDeltaRuleInputs inputs)
     {
         using var scope = NewDisposeScope();
+        var (query, key, value, layout) = (inputs.Query, inputs.Key, inputs.Value, inputs.Layout);
         var type = SequenceChecks.StateType(value);
         long batch = value.size(0), length = value.size(1), heads = value.size(2), keySize = key.size(3), valueSize = value.size(3),
             rows = batch * heads;
-        long size = Math.Min(chunkSize, length), chunks = (length + size - 1) / size, missing = chunks * size - length;
+        long size = Math.Min(inputs.ChunkSize, length), chunks = (length + size - 1) / size;
         // (B, L, H, ...) to (C B H, Q, ...), with zeros at padding and past the end, where nothing is forgotten or written
-        Tensor Chunked(Tensor tensor)
-        {
-            var clean = SequenceMasks.WithoutPads(tensor.to(type), layout);
-            if (missing > 0) clean = cat([clean, zeros([batch, missing, .. clean.shape[2..]], type, value.device)], 1);
-            return clean.unflatten(1, chunks, size).transpose(2, 3).transpose(0, 1).flatten(0, 2);
-        }
+        Tensor Chunked(Tensor tensor) =>
+            SequenceMasks.Chunked(tensor.to(type), layout, chunks, size).transpose(2, 3).transpose(0, 1).flatten(0, 2);
         // (N, Q, K or V), N = C B H
         var (queries, keys, values) = (Chunked(SequenceMasks.Spread(query, heads)), Chunked(SequenceMasks.Spread(key, heads)), Chunked(value));
         // (N, Q), (N, Q, 1)
-        var (logarithms, strengths) = (Chunked(decay), Chunked(strength).unsqueeze(-1));
+        var (logarithms, strengths) = (Chunked(inputs.Decay), Chunked(inputs.Strength).unsqueeze(-1));
 
-        // between[i, j]: the logarithm of the remainder at token i of what token j wrote, a separate sum for each pair, without cancellation
-        var order = Indices.Range(0, size, value.device);
-        var later = order.unsqueeze(1).gt(order.unsqueeze(0));                                               // (Q, Q): i > j
-        var between = logarithms.unsqueeze(-1).expand(chunks * rows, size, size).masked_fill(later.logical_not(), Scalars.Zero).cumsum(-2);
-        var hidden = order.unsqueeze(1).lt(order.unsqueeze(0)).unsqueeze(0);                                 // (1, Q, Q), or (N, Q, Q) with documents
-        var fromStart = logarithms.cumsum(-1);                                                               // (N, Q)
-        if (layout?.Starts is { } starts)
-        {
-            var document = starts.to(ScalarType.Int64).cumsum(1);
-            if (missing > 0) document = cat([document, document.narrow(1, length - 1, 1).expand(batch, missing)], 1);
-            document = document.unflatten(1, chunks, size);                                                  // (B, C, Q)
-            var before = cat([zeros([batch, 1], ScalarType.Int64, value.device), document.select(2, size - 1).narrow(1, 0, chunks - 1)], 1);
-            Tensor PerHead(Tensor mask) => mask.transpose(0, 1).unsqueeze(2).expand([chunks, batch, heads, .. mask.shape[2..]]).flatten(0, 2);
-            hidden = hidden.logical_or(PerHead(document.unsqueeze(-1).ne(document.unsqueeze(-2))));
-            fromStart = fromStart.masked_fill(PerHead(document.ne(before.unsqueeze(-1))), Scalars.MinusInfinity);
-        }
-        var decays = between.masked_fill(hidden, Scalars.MinusInfinity).exp();                               // (N, Q, Q), 1 on the diagonal
-        fromStart = fromStart.exp().unsqueeze(-1);                                                           // (N, Q, 1)
+        var (later, decays, fromStart) = Decays(logarithms, layout, (batch, chunks, size, heads));
 
         // (1 + A) written = strength (value - decayed key^T state), A strictly lower triangular: solved for the part of the values and for the part
         // of the state
@@ -63,16 +42,52 @@ static class ChunkedGatedDeltaRule
         var reading = PerChunk(queries * fromStart);
         var writing = PerChunk((keys * decays.select(1, size - 1).unsqueeze(-1)).transpose(1, 2));           // each (B H, K, Q)
         var kept = PerChunk(fromStart.narrow(1, size - 1, 1));                                               // each (B H, 1, 1)
-        var state = initialState is null ? zeros([rows, keySize, valueSize], type, value.device) : initialState.to(type).flatten(0, 1);
-        var outputs = new Tensor[chunks];
-        for (int chunk = 0; chunk < chunks; chunk++)
+        var state = inputs.InitialState is { } initial ? initial.to(type).flatten(0, 1) : zeros([rows, keySize, valueSize], type, value.device);
+        Tensor[] outputs;
+        (outputs, state) = Recur(state, ofValues, ofState, scores, reading, writing, kept);
+        var output = stack(outputs, 0).unflatten(1, batch, heads).permute(1, 0, 3, 2, 4).flatten(1, 2).narrow(1, 0, length);      // (B, L, H, V)
+        output = SequenceMasks.WithoutPads(output, layout).to(value.dtype).contiguous();
+        return (output.MoveToOuterDisposeScope(), state.unflatten(0, batch, heads).MoveToOuterDisposeScope());
+    }
+
+    // computes the outputs and the state of one chunk after another
+    static (Tensor[] Outputs, Tensor State) Recur(Tensor state, Tensor[] ofValues, Tensor[] ofState, Tensor[] scores, Tensor[] reading,
+        Tensor[] writing, Tensor[] kept)
+    {
+        var outputs = new Tensor[scores.Length];
+        for (int chunk = 0; chunk < outputs.Length; chunk++)
         {
             var written = ofValues[chunk] - bmm(ofState[chunk], state);
             outputs[chunk] = bmm(scores[chunk], written).add(bmm(reading[chunk], state), Scalars.One);
             state = (state * kept[chunk]).add(bmm(writing[chunk], written), Scalars.One);
         }
-        var output = stack(outputs, 0).unflatten(1, batch, heads).permute(1, 0, 3, 2, 4).flatten(1, 2).narrow(1, 0, length);      // (B, L, H, V)
-        output = SequenceMasks.WithoutPads(output, layout).to(value.dtype).contiguous();
-        return (output.MoveToOuterDisposeScope(), state.unflatten(0, batch, heads).MoveToOuterDisposeScope());
+        return (outputs, state);
+    }
+
+    // which tokens are later than which others; the decays between the tokens of a chunk, shape (N, Q, Q), 1 on the diagonal, and those since its
+    // start, shape (N, Q, 1)
+    static (Tensor Later, Tensor Between, Tensor FromStart) Decays(
+        Tensor logarithms, SequenceLayout? layout, (long Batch, long Chunks, long Size, long Heads) shape)
+    {
+        var (batch, chunks, size, heads) = shape;
+        // between[i, j]: the logarithm of the remainder at token i of what token j wrote, a separate sum for each pair, without cancellation
+        var order = Indices.Range(0, size, logarithms.device);
+        var later = order.unsqueeze(1).gt(order.unsqueeze(0));                                               // (Q, Q): i > j
+        var between = logarithms.unsqueeze(-1).expand(logarithms.size(0), size, size).masked_fill(later.logical_not(), Scalars.Zero).cumsum(-2);
+        var hidden = order.unsqueeze(1).lt(order.unsqueeze(0)).unsqueeze(0);                                 // (1, Q, Q), or (N, Q, Q) with documents
+        var fromStart = logarithms.cumsum(-1);                                                               // (N, Q)
+        if (layout?.Starts is { } starts)
+        {
+            var document = starts.to(ScalarType.Int64).cumsum(1);
+            long length = document.size(1), missing = chunks * size - length;
+            if (missing > 0) document = cat([document, document.narrow(1, length - 1, 1).expand(batch, missing)], 1);
+            document = document.unflatten(1, chunks, size);                                                  // (B, C, Q)
+            var before = cat([zeros([batch, 1], ScalarType.Int64, logarithms.device), document.select(2, size - 1).narrow(1, 0, chunks - 1)], 1);
+            Tensor PerHead(Tensor mask) => mask.transpose(0, 1).unsqueeze(2).expand([chunks, batch, heads, .. mask.shape[2..]]).flatten(0, 2);
+            hidden = hidden.logical_or(PerHead(document.unsqueeze(-1).ne(document.unsqueeze(-2))));
+            fromStart = fromStart.masked_fill(PerHead(document.ne(before.unsqueeze(-1))), Scalars.MinusInfinity);
+        }
+        var decays = between.masked_fill(hidden, Scalars.MinusInfinity).exp();                               // (N, Q, Q), 1 on the diagonal
+        return (later, decays, fromStart.exp().unsqueeze(-1));
     }
 }

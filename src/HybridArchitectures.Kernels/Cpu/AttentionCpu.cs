@@ -10,36 +10,34 @@ namespace HybridArchitectures.Kernels.Cpu;
 /// </summary>
 static class AttentionCpu
 {
-    /// <summary>
-    /// Computes softmax(scale * query key^T) value. The arguments are those of <see cref="Operators.FusedAttention.Forward"/>, with value as wide as
-    /// query.
-    /// </summary>
-    public static Tensor Apply(IReadOnlyList<AttentionPiece> pieces, Tensor query, Tensor key, Tensor value, double scale, int? window, int sinks,
-        AttentionPositions? positions) =>
-        Autograd.Apply([query, key, value],
-            context =>
-            {
-                var rows = new Call(pieces, Dense(query), Dense(key), Dense(value), scale, window, sinks, positions);
-                var (output, logSum) = rows.Forward();
-                context.Save(query, key, value, output, logSum, positions?.Query, positions?.Key, positions?.QueryDocuments, positions?.KeyDocuments);
-                return [output];
-            },
-            context =>
-            {
-                var saved = context.Saved;
-                var kept = positions is null ? null : new AttentionPositions(saved[5]!, saved[6]!, saved[7], saved[8]);
-                var rows = new Call(pieces, Dense(saved[0]!), Dense(saved[1]!), Dense(saved[2]!), scale, window, sinks, kept);
-                return rows.Backward(context.Gradients[0]!.contiguous(), saved[3]!, saved[4]!);
-            })[0];
+    /// <summary>Computes softmax(scale * query key^T) value in pieces, with value as wide as query.</summary>
+    public static Tensor Apply(IReadOnlyList<AttentionPiece> pieces, AttentionInputs inputs) =>
+        Autograd.Apply<Saved>([inputs.Query, inputs.Key, inputs.Value], _ =>
+        {
+            var (output, logSums) = new Call(pieces, inputs).Forward();
+            // the bounds are for kernels of GPUs
+            var kept = inputs with { Positions = inputs.Positions is null ? null : inputs.Positions with { Bounds = null } };
+            return ([output], new Saved(kept, output, logSums, pieces));
+        }, static (context, saved) =>
+            new Call(saved.Pieces, saved.Inputs).Backward(context.Gradients[0]!.contiguous(), saved.Output, saved.LogSums))[0];
+
+    // LogSums: the logarithms of the sums of the softmax, shape (batch, queries, heads)
+    sealed record Saved(AttentionInputs Inputs, Tensor Output, Tensor LogSums, IReadOnlyList<AttentionPiece> Pieces) : ISavedTensors<Saved>
+    {
+        public Saved Map(Func<Tensor?, Tensor?> replace) => new(Inputs.Map(replace), replace(Output)!, replace(LogSums)!, Pieces);
+    }
 
     // the fused kernel requires heads without gaps
     static Tensor Dense(Tensor x) => x.stride(-1) == 1 ? x : x.contiguous();
 
-    sealed class Call(
-        IReadOnlyList<AttentionPiece> pieces, Tensor query, Tensor key, Tensor value, double scale, int? window, int sinks,
-        AttentionPositions? positions)
+    sealed class Call(IReadOnlyList<AttentionPiece> pieces, AttentionInputs inputs)
     {
-        readonly long shift = key.size(1) - query.size(1);
+        readonly Tensor query = Dense(inputs.Query), key = Dense(inputs.Key), value = Dense(inputs.Value);
+        readonly double scale = inputs.Scale;
+        readonly int sinks = inputs.Sinks;
+        readonly int? window = inputs.Window;
+        readonly AttentionPositions? positions = inputs.Positions;
+        readonly long shift = inputs.Key.size(1) - inputs.Query.size(1);
         (long, long, long, long) maskShape;
         PieceMask? mask;
 

@@ -10,7 +10,7 @@ namespace HybridArchitectures.Kernels.Cpu;
 /// <item>A run of queries without a window, together with a run of keys with the same positions, is one causal piece of any length.</item>
 /// <item>Other runs are divided into blocks. The keys of a block are those from the window of its first query to its last query, and the
 /// sinks.</item>
-/// <item>Short neighbouring blocks become one piece. A mask hides what they do not see of each other.</item>
+/// <item>Short neighbouring blocks become one piece. A mask hides the keys that their queries do not see.</item>
 /// <item>There is no plan if the pieces would cost more than one call with a mask over all scores, and that mask is small.</item>
 /// </list>
 /// </summary>

@@ -8,47 +8,47 @@ namespace HybridArchitectures.Kernels.Cpu;
 /// <summary>Implements the causal convolution on the CPU. <see cref="CausalConvolutionTask{TElement}"/> contains the loops.</summary>
 static unsafe class CausalConvolutionCpu
 {
-    public static (Tensor Output, Tensor FinalState) Forward(
-        Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? initialState, SequenceLayout? layout) =>
-        x.dtype == ScalarType.BFloat16 ? Forward<BFloat16Element>(x, weight, bias, silu, initialState, layout)
-            : Forward<Float32Element>(x, weight, bias, silu, initialState, layout);
-
-    static (Tensor Output, Tensor FinalState) Forward<TElement>(
-        Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? initialState, SequenceLayout? layout)
-        where TElement : struct, IElement
+    sealed record Saved(CausalConvolutionInputs Inputs, RowLayout Layout) : ISavedTensors<Saved>
     {
-        var (rowLengths, starts) = (layout?.RowLengths, layout?.Starts);
-        var results = Autograd.Apply([x, weight, bias, initialState], context =>
+        public Saved Map(Func<Tensor?, Tensor?> replace) => new(Inputs.Map(replace), Layout.Map(replace));
+    }
+
+    public static (Tensor Output, Tensor FinalState) Forward(CausalConvolutionInputs inputs) =>
+        inputs.X.dtype == ScalarType.BFloat16 ? Forward<BFloat16Element>(inputs) : Forward<Float32Element>(inputs);
+
+    static (Tensor Output, Tensor FinalState) Forward<TElement>(CausalConvolutionInputs inputs) where TElement : struct, IElement
+    {
+        var layout = RowLayout.From(inputs.Layout);
+        var results = Autograd.Apply<Saved>(inputs.Differentiable, _ =>
         {
-            var task = new CausalConvolutionTask<TElement>(x, weight, bias, silu, initialState, rowLengths, starts);
-            var (output, final) = (CpuRows.New(x.dtype, x.size(0), x.size(1), x.size(2)),
-                CpuRows.New(x.dtype, x.size(0), weight.size(1) - 1, x.size(2)));
+            var task = new CausalConvolutionTask<TElement>(inputs, layout);
+            var (output, final) = (CpuRows.New(inputs.X.dtype, inputs.Batch, inputs.Length, inputs.Channels),
+                CpuRows.New(inputs.X.dtype, inputs.Batch, inputs.Width - 1, inputs.Channels));
             task.Forward(output, final);
-            context.Save(x, weight, bias, initialState, starts);
-            return [output, final];
-        }, Gradient<TElement>(silu, rowLengths));
+            return ([output, final], new Saved(inputs, layout));
+        }, Backward<TElement>);
         return (results[0], results[1]);
     }
 
-    // uses only saved tensors, because the caller's tensors may be disposed before the backward pass
-    static Func<BackwardContext, Tensor?[]> Gradient<TElement>(bool silu, IReadOnlyList<long>? rowLengths) where TElement : struct, IElement =>
-        context =>
+    static Tensor?[] Backward<TElement>(BackwardContext context, Saved saved) where TElement : struct, IElement
     {
-        var (x, weight, bias, initialState, starts) = (context.Saved[0]!, context.Saved[1]!, context.Saved[2], context.Saved[3], context.Saved[4]);
-        var task = new CausalConvolutionTask<TElement>(x, weight, bias, silu, initialState, rowLengths, starts);
-        var dInput = CpuRows.New(x.dtype, x.size(0), x.size(1), x.size(2));
-        var dInitial = initialState is null ? null : CpuRows.New(x.dtype, x.size(0), weight.size(1) - 1, x.size(2));
+        var inputs = saved.Inputs;
+        var (type, batch, length, channels) = (inputs.X.dtype, inputs.Batch, inputs.Length, inputs.Channels);
+        var task = new CausalConvolutionTask<TElement>(inputs, saved.Layout);
+        var dX = CpuRows.New(type, batch, length, channels);
+        var dInitial = inputs.InitialState is null ? null : CpuRows.New(type, batch, inputs.Width - 1, channels);
         var (dWeight, dBias) = task.Backward(
-            context.Gradients[0] ?? zeros([x.size(0), x.size(1), x.size(2)], x.dtype), context.Gradients[1], dInput, dInitial);
-        return [dInput, CpuRows.As(dWeight, weight), bias is null ? null : CpuRows.As(dBias, bias), dInitial];
-    };
+            context.Gradients[0] ?? zeros([batch, length, channels], type), context.Gradients[1], dX, dInitial);
+        return [dX, CpuRows.As(dWeight, inputs.Weight), inputs.Bias is { } bias ? CpuRows.As(dBias, bias) : null, dInitial];
+    }
 
     /// <summary>Computes one token for every row and shifts its state in the same pass.</summary>
-    public static Tensor Step(Tensor state, Tensor x, Tensor weight, Tensor? bias, bool silu) =>
-        x.dtype == ScalarType.BFloat16 ? Step<BFloat16Element>(state, x, weight, bias, silu) : Step<Float32Element>(state, x, weight, bias, silu);
+    public static Tensor Step(Tensor state, CausalConvolutionInputs inputs) =>
+        inputs.X.dtype == ScalarType.BFloat16 ? Step<BFloat16Element>(state, inputs) : Step<Float32Element>(state, inputs);
 
-    static Tensor Step<TElement>(Tensor state, Tensor x, Tensor weight, Tensor? bias, bool silu) where TElement : struct, IElement
+    static Tensor Step<TElement>(Tensor state, CausalConvolutionInputs inputs) where TElement : struct, IElement
     {
+        var (x, weight, bias, silu) = (inputs.X, inputs.Weight, inputs.Bias, inputs.Silu);
         using var scope = NewDisposeScope();
         var (input, weights, biases) = (Rows.From(x), CpuRows.Whole(weight)!, CpuRows.Whole(bias));
         long channels = x.size(1), width = weight.size(1), bytes = channels * TElement.Size;

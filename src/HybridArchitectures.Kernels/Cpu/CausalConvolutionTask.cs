@@ -28,18 +28,17 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
     readonly int width;
     readonly bool silu;
 
-    public CausalConvolutionTask(Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? initial, IReadOnlyList<long>? rowLengths, Tensor? starts)
+    public CausalConvolutionTask(CausalConvolutionInputs inputs, RowLayout layout)
     {
-        (batch, length, channels, width) = (x.size(0), x.size(1), x.size(2), (int)weight.size(1));
+        (batch, length, channels, width) = (inputs.Batch, inputs.Length, inputs.Channels, (int)inputs.Width);
         padded = (channels + 7) & ~7L;
-        (this.silu, this.rowLengths) = (silu, rowLengths);
-        if (channels > 1 && x.stride(2) != 1) x = x.contiguous();
-        initial = initial?.contiguous();
-        starts = starts?.contiguous();
+        (silu, rowLengths) = (inputs.Silu, layout.RowLengths);
+        var x = channels > 1 && inputs.X.stride(2) != 1 ? inputs.X.contiguous() : inputs.X;
+        var (initial, starts) = (inputs.InitialState?.contiguous(), layout.Starts?.contiguous());
         var table = zeros([width + 1, padded], ScalarType.Float32);
         var taps = table.narrow(0, 0, width).narrow(1, 0, channels);
-        taps.copy_(weight.t());
-        if (bias is not null) table[width].narrow(0, 0, channels).copy_(bias);
+        taps.copy_(inputs.Weight.t());
+        if (inputs.Bias is { } bias) table[width].narrow(0, 0, channels).copy_(bias);
         roots = [x, initial, starts, table];
         this.x = (byte*)TensorMemory.Pointer(x);
         this.initial = initial is null ? null : (byte*)TensorMemory.Pointer(initial);
@@ -230,7 +229,7 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
         public byte* DOutput, DInput;
         public long DTime;
         public int Tokens;
-        public bool Own, AllSeen;       // false: only what is passed on is needed; false: Seen must be checked
+        public bool Own, AllSeen;       // Own is false if only the gradients for other tokens are needed; AllSeen is false if Seen must be checked
     }
 
     void BackwardTile4<TWidth>(in Tile4 tile, long from, long end) where TWidth : struct, IVectorWidth

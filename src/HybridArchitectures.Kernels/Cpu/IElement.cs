@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cpu;
 
@@ -8,6 +9,8 @@ namespace HybridArchitectures.Kernels.Cpu;
 unsafe interface IElement
 {
     static abstract int Size { get; }
+
+    static abstract ScalarType Type { get; }
 
     static abstract Vector256<float> Load(byte* row, long index);
 
@@ -20,6 +23,8 @@ unsafe interface IElement
 readonly unsafe struct Float32Element : IElement
 {
     public static int Size => sizeof(float);
+
+    public static ScalarType Type => ScalarType.Float32;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Load(byte* row, long index) => Vector256.Load((float*)row + index);
@@ -34,6 +39,8 @@ readonly unsafe struct Float32Element : IElement
 readonly unsafe struct BFloat16Element : IElement
 {
     public static int Size => sizeof(ushort);
+
+    public static ScalarType Type => ScalarType.BFloat16;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Load(byte* row, long index)

@@ -5,7 +5,7 @@ namespace HybridArchitectures.Kernels.Cpu;
 
 /// <summary>
 /// Selects one of two instances of a loop: decays of a scan whose exponents are known to need no limits, and decays whose exponents may need them.
-/// Both give bit-identical results where both apply.
+/// Both return bit-identical results where both apply.
 /// </summary>
 interface IExponent
 {

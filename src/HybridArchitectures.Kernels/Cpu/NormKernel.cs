@@ -6,9 +6,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cpu;
 
 /// <summary>
-/// Root-mean-square normalisation, plain or gated, one pass to sum squares and one to write: reads x (and the gate) once from memory, the second time
-/// from cache.
-/// For the gradient it keeps the inputs and one number per normed part.
+/// Computes the RMS norm, plain or gated, with one pass that sums squares and one that writes. x (and the gate) are read once from memory, and the
+/// second time from the cache. The inputs and one number per normalized part are saved for the gradient.
 /// </summary>
 static unsafe class NormKernel
 {
@@ -25,31 +24,33 @@ static unsafe class NormKernel
 
     readonly struct NormFirst : IGate { public static bool Gated => true; static bool IGate.NormFirst => true; }
 
-    /// <summary>The output, and 1 / root mean square of each part: (rows * groups) float32.</summary>
-    public static (Tensor Output, Tensor Inverse) Forward(Tensor x, Tensor? gate, Tensor? weight, double epsilon, int groups, bool normFirst)
+    /// <summary>Returns the output, and 1 / root mean square of each part, shape (rows * groups), float32.</summary>
+    public static (Tensor Output, Tensor Inverse) Forward(NormInputs inputs)
     {
+        var (x, gate, groups) = (inputs.X, inputs.Gate, inputs.Groups);
         var (output, inverse) = (Rows.NewLike(x), empty(x.NumberOfElements / x.size(-1) * groups, ScalarType.Float32));
-        var weights = CpuRows.Whole(weight);
+        var weights = CpuRows.Whole(inputs.Weight);
         var (xRows, gateRows, outputRows) = (Rows.From(x), gate is null ? default : Rows.From(gate), Rows.From(output));
-        Forwards(x.dtype == ScalarType.BFloat16, gate is not null, normFirst)(xRows, gateRows, outputRows,
-            CpuRows.Pointer(weights), (float*)TensorMemory.Pointer(inverse), (float)epsilon, groups);
+        Forwards(x.dtype == ScalarType.BFloat16, gate is not null, inputs.NormFirst)(xRows, gateRows, outputRows,
+            CpuRows.Pointer(weights), (float*)TensorMemory.Pointer(inverse), (float)inputs.Epsilon, groups);
         GC.KeepAlive(weights);
         GC.KeepAlive(xRows.Tensor);
         GC.KeepAlive(gateRows.Tensor);
         return (output, inverse);
     }
 
-    /// <summary>The gradients of x, gate and weight (float32, null unless wanted).</summary>
+    /// <summary>Returns the gradients of x, the gate and the weight (float32, null unless needed).</summary>
     public static (Tensor X, Tensor? Gate, Tensor? Weight) Backward(
-        Tensor gradient, Tensor x, Tensor? gate, Tensor? weight, Tensor inverse, int groups, bool normFirst, bool wantsWeight)
+        Tensor gradient, NormInputs inputs, Tensor inverse, bool wantsWeight)
     {
+        var (x, gate, groups) = (inputs.X, inputs.Gate, inputs.Groups);
         var (dx, dGate) = (Rows.NewLike(x), gate is null ? null : Rows.NewLike(x));
-        var weights = CpuRows.Whole(weight);
+        var weights = CpuRows.Whole(inputs.Weight);
         var rows = new BackwardRows(Rows.From(gradient.to(x.dtype)), Rows.From(x), gate is null ? default : Rows.From(gate), Rows.From(dx),
             dGate is null ? default : Rows.From(dGate));
         long blocks = CpuTasks.Blocks(rows.X.Count);
         var partial = wantsWeight ? zeros(blocks, x.size(-1), ScalarType.Float32) : null;
-        Backwards(x.dtype == ScalarType.BFloat16, gate is not null, normFirst)(rows, CpuRows.Pointer(weights),
+        Backwards(x.dtype == ScalarType.BFloat16, gate is not null, inputs.NormFirst)(rows, CpuRows.Pointer(weights),
             (float*)TensorMemory.Pointer(inverse), partial is null ? null : (float*)TensorMemory.Pointer(partial), blocks, groups);
         GC.KeepAlive(weights);
         GC.KeepAlive(inverse);

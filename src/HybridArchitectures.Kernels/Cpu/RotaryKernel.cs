@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cpu;
 
-/// <summary>Turns the pairs of every head in one pass, forwards or backwards (the gradient of a rotation is the rotation back).</summary>
+/// <summary>Rotates the pairs of every head in one pass, forward or in reverse (which is the gradient of a rotation).</summary>
 static unsafe class RotaryKernel
 {
     public static Tensor Turn(Tensor x, Tensor cosine, Tensor sine, bool back)

@@ -3,7 +3,7 @@ using System.Runtime.Intrinsics;
 
 namespace HybridArchitectures.Kernels.Cpu;
 
-/// <summary>Rows as vectors of eight, what is left at their end as one more, padded with zeros.</summary>
+/// <summary>Processes rows as vectors of eight. The rest at the end of a row is one more vector, padded with zeros.</summary>
 static unsafe class RowMath
 {
     public const int Lanes = 8;
@@ -13,7 +13,7 @@ static unsafe class RowMath
         public Vector256<float> Values;
     }
 
-    // The rest of a row goes through these by single elements, inlined: a call in a loop would spill every vector register.
+    // The rest of a row is processed element by element by these methods, which are inlined: a call in a loop would spill all vector registers.
 
     /// <summary>
     /// Returns elements from <paramref name="index"/>, and zeros after <paramref name="count"/>. An element has the same result at every index of a

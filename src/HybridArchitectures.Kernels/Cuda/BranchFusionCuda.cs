@@ -11,12 +11,12 @@ namespace HybridArchitectures.Kernels.Cuda;
 static unsafe class BranchFusionCuda
 {
     [InlineArray(2)]
-    struct Pair<T>
+    internal struct Pair<T>
     {
         T first;
     }
 
-    struct Arguments
+    internal struct Arguments
     {
         public Pair<nint> Values, Weights;
         public nint Gate;
@@ -36,31 +36,39 @@ static unsafe class BranchFusionCuda
     // DValue is null in forward
     readonly record struct Branch(Tensor Value, Tensor? Weight, int Groups, Tensor? Inverse, Tensor? DValue);
 
-    public static Tensor Apply(FusionBranch first, FusionBranch second, FusionKind kind, Tensor? gate, double epsilon) =>
-        Autograd.Apply([first.Value, second.Value, first.Weight, second.Weight, gate],
-            context =>
-            {
-                var a = first.Value;
-                var sizes = new long[a.dim()];
-                for (int i = 0; i < sizes.Length; i++) sizes[i] = a.size(i);
-                if (kind == FusionKind.Concat) sizes[^1] += second.Value.size(-1);
-                var output = CudaMemory.New(a, a.dtype, sizes);
-                Branch Of(FusionBranch branch) => new(branch.Value, branch.Weight, branch.Groups,
-                    branch.Groups > 0 ? CudaMemory.New(a, ScalarType.Float32, a.NumberOfElements / a.size(-1), branch.Groups) : null, null);
-                Branch[] branches = [Of(first), Of(second)];
-                Run(branches, kind, gate, output, epsilon);
-                context.Save(a, second.Value, first.Weight, second.Weight, gate, branches[0].Inverse, branches[1].Inverse);
-                return [output];
-            },
-            context =>
-            {
-                var saved = context.Saved;
-                Branch Of(int i, int groups) => new(saved[i]!, saved[2 + i], groups, saved[5 + i], CudaMemory.NewLike(saved[i]!));
-                Branch[] branches = [Of(0, first.Groups), Of(1, second.Groups)];
-                var (dWeights, dGate) = Run(branches, kind, saved[4], context.Gradients[0]!.to(saved[0]!.dtype), epsilon);
-                var sums = PartialSumsCuda.Compute((dWeights[0], saved[2]), (dWeights[1], saved[3]), (dGate, saved[4]));
-                return [branches[0].DValue, branches[1].DValue, sums[0], sums[1], sums[2]];
-            })[0];
+    // InverseFirst, InverseSecond: 1 / root mean square of each group of a branch; null without a norm
+    sealed record Saved(BranchFusionInputs Inputs, Tensor? InverseFirst, Tensor? InverseSecond) : ISavedTensors<Saved>
+    {
+        public Saved Map(Func<Tensor?, Tensor?> replace) => new(Inputs.Map(replace), replace(InverseFirst), replace(InverseSecond));
+    }
+
+    public static Tensor Apply(BranchFusionInputs inputs) => Autograd.Apply<Saved>(inputs.Differentiable, _ =>
+    {
+        var value = inputs.First.Value;
+        var sizes = new long[value.dim()];
+        for (int i = 0; i < sizes.Length; i++) sizes[i] = value.size(i);
+        if (inputs.Kind == FusionKind.Concat) sizes[^1] += inputs.Second.Value.size(-1);
+        var output = CudaMemory.New(value, value.dtype, sizes);
+        Branch Forward(FusionBranch branch) => new(branch.Value, branch.Weight, branch.Groups,
+            branch.Groups > 0 ? CudaMemory.New(value, ScalarType.Float32, value.NumberOfElements / value.size(-1), branch.Groups) : null, null);
+        Branch[] branches = [Forward(inputs.First), Forward(inputs.Second)];
+        Run(branches, inputs.Kind, inputs.Gate, output, inputs.Epsilon);
+        return ([output], new Saved(inputs, branches[0].Inverse, branches[1].Inverse));
+    }, Backward)[0];
+
+    static Tensor?[] Backward(BackwardContext context, Saved saved)
+    {
+        var (inputs, first, second) = (saved.Inputs, saved.Inputs.First, saved.Inputs.Second);
+        Branch[] branches =
+        [
+            new(first.Value, first.Weight, first.Groups, saved.InverseFirst, CudaMemory.NewLike(first.Value)),
+            new(second.Value, second.Weight, second.Groups, saved.InverseSecond, CudaMemory.NewLike(second.Value)),
+        ];
+        var gradient = context.Gradients[0]!.to(first.Value.dtype);
+        var (dWeights, dGate) = Run(branches, inputs.Kind, inputs.Gate, gradient, inputs.Epsilon);
+        var sums = PartialSumsCuda.Compute((dWeights[0], first.Weight), (dWeights[1], second.Weight), (dGate, inputs.Gate));
+        return [branches[0].DValue, branches[1].DValue, sums[0], sums[1], sums[2]];
+    }
 
     // forward writes output; backward reads it as the gradient, and returns gradients of weights and gate for every slice of rows
     static (Tensor?[] Weights, Tensor? Gate) Run(Branch[] branches, FusionKind kind, Tensor? gate, Tensor output, double epsilon)
@@ -92,8 +100,8 @@ static unsafe class BranchFusionCuda
         }
         int vector = CudaMemory.VectorLength(output.dtype, wide);
         var device = CudaRuntime.DeviceOf(output);
-        var cut = BranchFusionLaunchConfiguration.For(backward, plain, wide, outputs.Width / vector, groups, device.SharedMemory);
-        long slices = cut.Slices(outputs.Count);
+        var configuration = BranchFusionLaunchConfiguration.For(backward, plain, wide, outputs.Width / vector, groups, device.SharedMemory);
+        long slices = configuration.Slices(outputs.Count);
         Tensor? Partial(Tensor? like) => backward && like is not null ? CudaMemory.New(output, ScalarType.Float32, slices, like.size(0)) : null;
         var dGate = Partial(gate);
         var dWeights = new Tensor?[branches.Length];
@@ -105,19 +113,25 @@ static unsafe class BranchFusionCuda
         for (int i = 0; i < branches.Length; i++)
         {
             dWeights[i] = Partial(branches[i].Weight);
-            arguments.Values[i] = (nint)values[i][0];
             arguments.Weights[i] = CudaMemory.Address(weights[i]);
-            arguments.Inverse[i] = CudaMemory.Address(branches[i].Inverse);
-            arguments.DValues[i] = CudaMemory.Address(branches[i].DValue);
             arguments.DWeights[i] = CudaMemory.Address(dWeights[i]);
-            arguments.Widths[i] = values[i].Width;
-            arguments.Groups[i] = groups[i];
-            arguments.Strides[i] = CudaMemory.Stride(values[i]);
-            arguments.Parts[i] = values[i].Width / Math.Max(1, groups[i]);
-            arguments.Shifts[i] = BitOperations.Log2((ulong)(arguments.Parts[i] / vector));
+            SetBranch(ref arguments, i, branches[i], values[i], vector);
         }
-        device.Launch(cut.Source(output.dtype, wide), "fuse", (slices, cut.Tiles, 1), cut.Threads, cut.Shared, arguments);
+        device.Launch(configuration.Variant(output.dtype, wide), "fuse", (slices, configuration.Tiles, 1), configuration.Threads,
+            configuration.Shared, arguments);
         GC.KeepAlive((values, outputs.Tensor, weights, gates));
         return (dWeights, dGate);
+    }
+
+    static void SetBranch(ref Arguments arguments, int i, Branch branch, Rows values, int vector)
+    {
+        arguments.Values[i] = (nint)values[0];
+        arguments.Inverse[i] = CudaMemory.Address(branch.Inverse);
+        arguments.DValues[i] = CudaMemory.Address(branch.DValue);
+        arguments.Widths[i] = values.Width;
+        arguments.Groups[i] = branch.Groups;
+        arguments.Strides[i] = CudaMemory.Stride(values);
+        arguments.Parts[i] = values.Width / Math.Max(1, branch.Groups);
+        arguments.Shifts[i] = BitOperations.Log2((ulong)(arguments.Parts[i] / vector));
     }
 }

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Numerics;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -32,8 +31,6 @@ readonly record struct BranchFusionLaunchConfiguration(bool Backward, BranchFusi
 {
     const int MaxVectors = 1024;                    // of a branch in a block
     const int MaxWarps = 16;
-
-    static readonly ConcurrentDictionary<(bool Backward, BranchFusionForm Form, bool Plain, ScalarType Type, bool Wide), string> Sources = new();
 
     /// <summary>
     /// Returns the configuration for rows of <paramref name="vectors"/> vectors and the number of groups of each branch (0 where it is not normed). A
@@ -69,9 +66,17 @@ readonly record struct BranchFusionLaunchConfiguration(bool Backward, BranchFusi
         : !Backward ? (rows + 3) / 4
         : Math.Clamp(132L * (Form == BranchFusionForm.Heads ? 768 : 512) / (Threads * Tiles), 1, rows);
 
-    /// <summary>Returns the source with its definitions.</summary>
-    public string Source(ScalarType type, bool wide) => Sources.GetOrAdd((Backward, Form, Plain, type, wide), static key =>
-        $"BranchFusion.cu FUSION_TYPE={(key.Type == ScalarType.BFloat16 ? "bfloat16" : "float")} "
-            + $"FUSION_VECTOR={CudaMemory.VectorLength(key.Type, key.Wide)} FUSION_FORM={key.Form} "
-        + $"FUSION_PLAIN={(key.Plain ? "true" : "false")} FUSION_BACKWARD={(key.Backward ? 1 : 0)}");
+    /// <summary>Returns the options of the kernel.</summary>
+    public KernelVariant Variant(ScalarType type, bool wide) => new Options(Backward, Form, Plain, type, wide);
+
+    sealed record Options(bool Backward, BranchFusionForm Form, bool Plain, ScalarType Type, bool Wide) : KernelVariant
+    {
+        public override string File => "BranchFusion.cu";
+
+        public override IEnumerable<(string Name, object Value)> Definitions =>
+        [
+            ("FUSION_TYPE", CudaMemory.ElementName(Type)), ("FUSION_VECTOR", CudaMemory.VectorLength(Type, Wide)), ("FUSION_FORM", Form),
+            ("FUSION_PLAIN", Plain ? "true" : "false"), ("FUSION_BACKWARD", Flag(Backward)),
+        ];
+    }
 }

@@ -16,7 +16,12 @@ static class CausalConvolutionCuda
     // for full rows of one document and a filter of 4 taps: tokens of a thread forward, tokens of a warp backward, and warps of a block backward
     const int PlainTokens = 10, PlainTile = 24, Warps = 8;
 
-    struct Arguments
+    sealed record Saved(CausalConvolutionInputs Inputs, RowLayout Layout) : ISavedTensors<Saved>
+    {
+        public Saved Map(Func<Tensor?, Tensor?> replace) => new(Inputs.Map(replace), Layout.Map(replace));
+    }
+
+    internal struct Arguments
     {
         public nint X, Initial, Gradient, FinalGradient;
         public CudaTyped Weight, Bias;
@@ -25,55 +30,53 @@ static class CausalConvolutionCuda
         public int Silu;
     }
 
-    public static (Tensor Output, Tensor FinalState) Forward(
-        Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? initialState, SequenceLayout? layout)
+    public static (Tensor Output, Tensor FinalState) Forward(CausalConvolutionInputs inputs)
     {
-        var (starts, lengths) = (layout?.Starts, layout?.Lengths);
-        var results = Autograd.Apply([x, weight, bias, initialState],
-            context =>
-            {
-                var output = CudaMemory.New(x, x.dtype, x.size(0), x.size(1), x.size(2));
-                var final = CudaMemory.New(x, x.dtype, x.size(0), weight.size(1) - 1, x.size(2));
-                var call = new Call(x, weight, bias, silu, initialState, starts, lengths);
-                call.Arguments.Output = CudaMemory.Address(output);
-                call.Arguments.Final = CudaMemory.Address(final);
-                call.RunForward();
-                context.Save(x, weight, bias, initialState, starts, lengths);
-                return [output, final];
-            },
-            context => Backward(context, silu));
+        var layout = RowLayout.From(inputs.Layout);
+        var results = Autograd.Apply<Saved>(inputs.Differentiable, _ =>
+        {
+            var x = inputs.X;
+            var output = CudaMemory.New(x, x.dtype, inputs.Batch, inputs.Length, inputs.Channels);
+            var final = CudaMemory.New(x, x.dtype, inputs.Batch, inputs.Width - 1, inputs.Channels);
+            var call = new Call(inputs, layout);
+            call.Arguments.Output = CudaMemory.Address(output);
+            call.Arguments.Final = CudaMemory.Address(final);
+            call.RunForward();
+            return ([output, final], new Saved(inputs, layout));
+        }, Backward);
         return (results[0], results[1]);
     }
 
-    static Tensor?[] Backward(BackwardContext context, bool silu)
+    static Tensor?[] Backward(BackwardContext context, Saved saved)
     {
-        var (x, weight, bias, initialState) = (context.Saved[0]!, context.Saved[1]!, context.Saved[2], context.Saved[3]);
-        var gradient = context.Gradients[0] ?? zeros([x.size(0), x.size(1), x.size(2)], x.dtype, x.device);
+        var inputs = saved.Inputs;
+        var (x, batch, length, channels, width) = (inputs.X, inputs.Batch, inputs.Length, inputs.Channels, inputs.Width);
+        var gradient = context.Gradients[0] ?? zeros([batch, length, channels], x.dtype, x.device);
         var finalGradient = context.Gradients[1]?.contiguous();
-        var call = new Call(x, weight, bias, silu, initialState, context.Saved[4], context.Saved[5], gradient, finalGradient);
-        var dX = CudaMemory.New(x, x.dtype, x.size(0), x.size(1), x.size(2));
-        var dInitial = initialState is null ? null : CudaMemory.New(x, x.dtype, x.size(0), weight.size(1) - 1, x.size(2));
-        var (dWeight, dBias) = (CudaMemory.New(x, ScalarType.Float32, call.Parts, x.size(2), weight.size(1)),
-            CudaMemory.New(x, ScalarType.Float32, call.Parts, x.size(2)));
+        var call = new Call(inputs, saved.Layout, gradient, finalGradient);
+        var dX = CudaMemory.New(x, x.dtype, batch, length, channels);
+        var dInitial = inputs.InitialState is null ? null : CudaMemory.New(x, x.dtype, batch, width - 1, channels);
+        var (dWeight, dBias) = (CudaMemory.New(x, ScalarType.Float32, call.Parts, channels, width),
+            CudaMemory.New(x, ScalarType.Float32, call.Parts, channels));
         call.Arguments.DX = CudaMemory.Address(dX);
-        call.Arguments.DInitial = weight.size(1) > 1 ? CudaMemory.Address(dInitial) : 0;
+        call.Arguments.DInitial = width > 1 ? CudaMemory.Address(dInitial) : 0;
         (call.Arguments.DWeight, call.Arguments.DBias) = (CudaMemory.Address(dWeight), CudaMemory.Address(dBias));
         call.RunBackward();
-        var sums = PartialSumsCuda.Compute((dWeight, weight), (dBias, bias));
+        var sums = PartialSumsCuda.Compute((dWeight, inputs.Weight), (dBias, inputs.Bias));
         return [dX, sums[0], sums[1], dInitial];
     }
 
-    public static Tensor Step(Tensor state, Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? slots)
+    public static Tensor Step(Tensor state, CausalConvolutionInputs inputs, Tensor? slots)
     {
         using var scope = NewDisposeScope();
-        var output = CudaMemory.New(x, x.dtype, x.size(0), x.size(1));
-        var call = new Call(x.unsqueeze(1), weight, bias, silu, state, null, null);
+        var output = CudaMemory.New(inputs.X, inputs.X.dtype, inputs.Batch, inputs.Channels);
+        var call = new Call(inputs with { X = inputs.X.unsqueeze(1), InitialState = state }, RowLayout.From(null));
         call.Arguments.Output = CudaMemory.Address(output);
         call.Arguments.Final = CudaMemory.Address(state);
         slots = slots?.contiguous();
         (call.Arguments.Slots, call.Arguments.SlotCount) = (CudaMemory.Address(slots), state.size(0));
         call.RunStep();
-        GC.KeepAlive(slots);
+        GC.KeepAlive((slots, state));
         return output.MoveToOuterDisposeScope();
     }
 
@@ -81,20 +84,20 @@ static class CausalConvolutionCuda
     sealed unsafe class Call
     {
         readonly Tensor x;
-        readonly Tensor?[] kept;
+        readonly Tensor?[] roots;           // keeps the memory of the arguments alive
         readonly bool wide, plain;
 
         public Arguments Arguments;
 
-        public Call(Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? initialState, Tensor? starts, Tensor? lengths, Tensor? gradient = null,
-            Tensor? finalGradient = null)
+        public Call(CausalConvolutionInputs inputs, RowLayout layout, Tensor? gradient = null, Tensor? finalGradient = null)
         {
+            x = inputs.X;
+            var (weight, bias, starts, lengths) = (inputs.Weight, inputs.Bias, layout.Starts, layout.Lengths);
             if (x.stride(2) != 1 && x.size(2) > 1) x = x.contiguous();
             if (gradient is not null && gradient.stride(2) != 1 && x.size(2) > 1) gradient = gradient.contiguous();
-            this.x = x;
             bool narrow = weight.dtype == ScalarType.BFloat16 && bias?.dtype is null or ScalarType.BFloat16;
-            var (filter, biases, initial) = (Parameter(weight, narrow)!, Parameter(bias, narrow), initialState?.contiguous());
-            kept = [filter, biases, initial, starts, lengths, gradient, finalGradient];
+            var (filter, biases, initial) = (Parameter(weight, narrow)!, Parameter(bias, narrow), inputs.InitialState?.contiguous());
+            roots = [filter, biases, initial, starts, lengths, gradient, finalGradient];
             long batch = x.size(0), length = x.size(1), channels = x.size(2), strides = x.stride(0) | x.stride(1) | channels;
             if (gradient is not null) strides |= gradient.stride(0) | gradient.stride(1);
             int vector = 4 * (int)x.ElementSize;                                                        // four channels a thread
@@ -116,7 +119,7 @@ static class CausalConvolutionCuda
                 Lengths = CudaMemory.Address(lengths),
                 Batch = batch, Length = length, Channels = channels, Width = weight.size(1), Tile = tile, Tiles = (length + span - 1) / span,
                 XRow = x.stride(0), XToken = x.stride(1), GradientRow = gradient?.stride(0) ?? 0, GradientToken = gradient?.stride(1) ?? 0,
-                Groups = groups, Silu = silu ? 1 : 0,
+                Groups = groups, Silu = inputs.Silu ? 1 : 0,
             };
         }
 
@@ -155,7 +158,7 @@ static class CausalConvolutionCuda
         {
             CudaRuntime.DeviceOf(x).Launch(
                 Source, $"convolution_{kernel}_{CudaMemory.Suffix(x.dtype, wide)}", (blocks, 1, 1), threads, sharedBytes, Arguments);
-            GC.KeepAlive((x, kept));
+            GC.KeepAlive((x, roots));
         }
 
         // as the kernels read it, in pieces of 16 bytes: without a launch if weight and bias both have one of their types

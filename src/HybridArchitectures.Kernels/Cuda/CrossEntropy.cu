@@ -1,12 +1,14 @@
-// The losses of rows of logits that come a chunk of classes at a time, and the gradient with respect to a chunk's logits in their place.
+// The losses of rows of logits that arrive in chunks of classes, and the gradient with respect to the logits of a chunk, which replaces them.
 //
-// statistics: a block takes one row of the chunk. Every thread keeps the largest logit it has met and the sum of exponentials relative to it, joined
-// over the block and then with what the chunks before left in `statistics`. The last chunk turns that into the loss and leaves the normaliser, log2
-// of the sum of all exponentials, in its place. gradient: with the normaliser known every logit stands for itself and is overwritten by scale /
-// counted * ((1 + 2 zLoss logsumexp) softmax - smoothing / V - (1 - smoothing) [target]). Rows whose target is `ignored` get loss 0 and gradient 0.
-// Sums are float32, chunks come in order, and losses are written per row, so nothing depends on the order of blocks. Bytes: each logit read once
-// forward, read and written once backward; 2 exponentials and about 12 operations a logit. Limits on one H200 at 8192 x 128256 bfloat16: 0.49 ms
-// forward, 0.98 ms backward.
+// statistics: a block processes one row of the chunk. Each thread tracks the largest logit and the sum of exponentials relative to it. These are
+// joined over the block, and then with the result of the previous chunks in `statistics`. After the last chunk, the loss is computed and the
+// normalizer, log2 of the sum of all exponentials, is stored.
+// gradient: with the normalizer, each logit is independent and is overwritten by scale / counted * ((1 + 2 zLoss logsumexp) softmax - smoothing / V -
+// (1 - smoothing) [target]). Rows whose target is `ignored` have loss 0 and gradient 0.
+//
+// Sums are float32, chunks are processed in order, and losses are written per row, so results do not depend on the order of blocks. Each logit is
+// read once forward, and read and written once backward, with 2 exponentials and about 12 operations. Limits on one H200 for 8192 x 128256 in
+// bfloat16: 0.49 ms forward, 0.98 ms backward.
 #include "common.cuh"
 
 #ifndef CROSS_ENTROPY_AHEAD                          // vectors loaded before the first is used
@@ -17,76 +19,76 @@
 #endif
 
 struct CrossEntropyArguments {
-    void* logits;                                    // (rows, classes), rows begin at 16 bytes; overwritten by the gradient
-    const float* bias;                               // (classes) of the chunk, or null
+    void* logits;  // (rows, classes), rows start at multiples of 16 bytes; overwritten by the gradient
+    const float* bias;  // (classes) of the chunk, or null
     const i64* targets;                              // (rows)
-    // (rows, 4): the largest logit, the sum relative to it, the sum of logits, the target's logit; after the last chunk the normaliser first
+    // (rows, 4): the largest logit, the sum relative to it, the sum of logits, the logit of the target; after the last chunk, the normalizer is first
     float* statistics;
     float* losses;                                   // (rows)
-    const float* counted;                            // one number: the tokens that count
-    const void* incoming;                            // one number: the gradient of the loss
-    i64 rows, classes, rowStride, firstClass, allClasses, ignored, incomingIsBfloat16;
+    const float* counted;  // one number: the tokens that count
+    const void* incoming;  // one number: the gradient of the loss
+    i64 rows, classes, rowStride, firstClass, allClasses, ignored, incomingIsBFloat16;
     float scale, smoothing, zLoss;
 };
 
-// the sum of exp2(value - largest) of both, and the largest of both
+// Returns the sum of exp2(value - largest) of both, and the largest of both.
 __device__ __forceinline__ void join(float& largest, float& sum, float otherLargest, float otherSum) {
     const float most = largest > otherLargest ? largest : otherLargest;
-    // -inf minus -inf would be NaN
+    // -inf minus -inf would be NaN.
     sum = (largest == most ? sum : sum * exp2_approximate(largest - most))
         + (otherLargest == most ? otherSum : otherSum * exp2_approximate(otherLargest - most));
     largest = most;
 }
 
-// a row of the chunk by one block: whole vectors, Ahead of them loaded at a time, then what is left, one element a thread
+// A row of the chunk in one block: whole vectors, Ahead of them loaded at a time, then the rest, one element per thread.
 template <class T, int V, bool Bias> struct CrossEntropyRow {
     static constexpr int Threads = CROSS_ENTROPY_THREADS, Ahead = CROSS_ENTROPY_AHEAD, Pass = Ahead * Threads * V;
 
-    const CrossEntropyArguments& a;
-    i64 row, target, whole, begin, rest, own;        // own: the target's place in the chunk, if it has one
+    const CrossEntropyArguments& args;
+    i64 row, target, whole, begin, rest, targetIndex;  // targetIndex: the index of the target in the chunk, if it is there
     T* logits;
     float factor;
 
-    __device__ __forceinline__ explicit CrossEntropyRow(const CrossEntropyArguments& arguments) : a(arguments) {
+    __device__ __forceinline__ explicit CrossEntropyRow(const CrossEntropyArguments& arguments) : args(arguments) {
         row = blockIdx.x;
-        target = a.targets[row];
-        whole = a.classes / V * V;
+        target = args.targets[row];
+        whole = args.classes / V * V;
         begin = static_cast<i64>(threadIdx.x) * V;
         rest = whole + threadIdx.x;
-        own = target - a.firstClass;
-        logits = static_cast<T*>(a.logits) + row * a.rowStride;
-        factor = a.scale * log2_e;                   // logits in powers of two
+        targetIndex = target - args.firstClass;
+        logits = static_cast<T*>(args.logits) + row * args.rowStride;
+        factor = args.scale * log2_e;  // logits in powers of two
     }
 
-    __device__ __forceinline__ bool holds_target() const { return own >= 0 && own < a.classes; }
+    __device__ __forceinline__ bool holds_target() const { return targetIndex >= 0 && targetIndex < args.classes; }
 
-    __device__ __forceinline__ float value(float logit, i64 at) const { return (Bias ? logit + a.bias[at] : logit) * factor; }
+    __device__ __forceinline__ float value(float logit, i64 at) const { return (Bias ? logit + args.bias[at] : logit) * factor; }
 
-    __device__ __forceinline__ void load_pass(i64 first, Raw<T, V> (&raw)[Ahead]) const {
+    __device__ __forceinline__ void load_pass(i64 passStart, Raw<T, V> (&raw)[Ahead]) const {
 #pragma unroll
         for (int u = 0; u < Ahead; u++)
-            if (first + u * Threads * V < whole) raw[u] = load_raw<T, V>(logits, first + u * Threads * V);
+            if (passStart + u * Threads * V < whole) raw[u] = load_raw<T, V>(logits, passStart + u * Threads * V);
     }
 
     __device__ __forceinline__ void statistics() const {
         DYNAMIC_SHARED(float, scratch);              // 3 x 32
-        float* kept = a.statistics + row * 4;
-        const bool first_ = a.firstClass == 0, last = a.firstClass + a.classes == a.allClasses;
-        if (target == a.ignored) {                   // the whole block
-            if (threadIdx.x == 0 && last) a.losses[row] = 0;
+        float* kept = args.statistics + row * 4;
+        const bool first_ = args.firstClass == 0, last = args.firstClass + args.classes == args.allClasses;
+        if (target == args.ignored) {  // the whole block
+            if (threadIdx.x == 0 && last) args.losses[row] = 0;
             return;
         }
         float largest = -1e38f, sum = 0, all = 0;
-        for (i64 first = begin; first < whole; first += Pass) {
+        for (i64 passStart = begin; passStart < whole; passStart += Pass) {
             Raw<T, V> raw[Ahead];
-            load_pass(first, raw);
+            load_pass(passStart, raw);
             float most = largest;
 #pragma unroll
             for (int u = 0; u < Ahead; u++)
-                if (first + u * Threads * V < whole)
+                if (passStart + u * Threads * V < whole)
 #pragma unroll
                     for (int i = 0; i < V; i++) {
-                        const float z = value(raw[u][i], first + u * Threads * V + i);
+                        const float z = value(raw[u][i], passStart + u * Threads * V + i);
                         most = z > most ? z : most;
                         all += z;
                     }
@@ -94,11 +96,11 @@ template <class T, int V, bool Bias> struct CrossEntropyRow {
             largest = most;
 #pragma unroll
             for (int u = 0; u < Ahead; u++)
-                if (first + u * Threads * V < whole)
+                if (passStart + u * Threads * V < whole)
 #pragma unroll
-                    for (int i = 0; i < V; i++) sum += exp2_approximate(value(raw[u][i], first + u * Threads * V + i) - most);
+                    for (int i = 0; i < V; i++) sum += exp2_approximate(value(raw[u][i], passStart + u * Threads * V + i) - most);
         }
-        if (rest < a.classes) {
+        if (rest < args.classes) {
             const float z = value(to_float(logits[rest]), rest);
             all += z;
             join(largest, sum, z, 1);
@@ -114,59 +116,59 @@ template <class T, int V, bool Bias> struct CrossEntropyRow {
         __syncthreads();
         if (threadIdx.x != 0) return;
         for (int warp = 1; warp < Threads / 32; warp++) { join(largest, sum, scratch[warp], scratch[32 + warp]); all += scratch[64 + warp]; }
-        float chosen = as_float(0x7fc00000u);        // a target out of range makes the loss NaN
+        float chosen = as_float(0x7fc00000u);  // a target out of range makes the loss NaN
         if (!first_) {
             join(largest, sum, kept[0], kept[1]);
             all += kept[2];
             chosen = kept[3];
         }
-        if (holds_target()) chosen = value(to_float(logits[own]), own);
+        if (holds_target()) chosen = value(to_float(logits[targetIndex]), targetIndex);
         if (last) {
-            const float normalizer = largest + log2_approximate(sum), natural = normalizer / log2_e;    // in powers of two, and of e
-            a.losses[row] = (normalizer - (1 - a.smoothing) * chosen
-            - (a.smoothing > 0 ? a.smoothing * all / static_cast<float>(a.allClasses) : 0.f)) / log2_e + a.zLoss * natural * natural;
+            const float normalizer = largest + log2_approximate(sum), natural = normalizer / log2_e;  // in powers of two, and of e
+            args.losses[row] = (normalizer - (1 - args.smoothing) * chosen
+            - (args.smoothing > 0 ? args.smoothing * all / static_cast<float>(args.allClasses) : 0.f)) / log2_e + args.zLoss * natural * natural;
             largest = normalizer;
         }
         kept[0] = largest; kept[1] = sum; kept[2] = all; kept[3] = chosen;
     }
 
     __device__ __forceinline__ void gradient() const {
-        if (target == a.ignored) {
+        if (target == args.ignored) {
             float zeros[V];
 #pragma unroll
             for (int i = 0; i < V; i++) zeros[i] = 0;
             for (i64 at = begin; at < whole; at += Threads * V) store<T, V>(logits, at, zeros);
-            if (rest < a.classes) store_one<T>(logits, rest, 0);
+            if (rest < args.classes) store_one<T>(logits, rest, 0);
             return;
         }
-        const float normalizer = a.statistics[row * 4],
-            incoming = a.incomingIsBfloat16 ? load_one<bfloat16>(a.incoming, 0) : load_one<float>(a.incoming, 0);
-        const float outer = incoming * a.scale / *a.counted, slope = outer * (1 + 2 * a.zLoss * (normalizer / log2_e)),
-            base = outer * a.smoothing / static_cast<float>(a.allClasses);
+        const float normalizer = args.statistics[row * 4],
+            incoming = args.incomingIsBFloat16 ? load_one<bfloat16>(args.incoming, 0) : load_one<float>(args.incoming, 0);
+        const float outer = incoming * args.scale / *args.counted, slope = outer * (1 + 2 * args.zLoss * (normalizer / log2_e)),
+            base = outer * args.smoothing / static_cast<float>(args.allClasses);
         const auto result = [&](float logit, i64 at) {
             const float plain = slope * exp2_approximate(value(logit, at) - normalizer) - base;
-            return at == own ? plain - outer * (1 - a.smoothing) : plain;
+            return at == targetIndex ? plain - outer * (1 - args.smoothing) : plain;
         };
-        for (i64 first = begin; first < whole; first += Pass) {
+        for (i64 passStart = begin; passStart < whole; passStart += Pass) {
             Raw<T, V> raw[Ahead];
-            load_pass(first, raw);
+            load_pass(passStart, raw);
 #pragma unroll
             for (int u = 0; u < Ahead; u++)
-                if (first + u * Threads * V < whole) {
+                if (passStart + u * Threads * V < whole) {
                     float results[V];
 #pragma unroll
-                    for (int i = 0; i < V; i++) results[i] = result(raw[u][i], first + u * Threads * V + i);
-                    store<T, V>(logits, first + u * Threads * V, results);
+                    for (int i = 0; i < V; i++) results[i] = result(raw[u][i], passStart + u * Threads * V + i);
+                    store<T, V>(logits, passStart + u * Threads * V, results);
                 }
         }
-        if (rest < a.classes) store_one<T>(logits, rest, result(to_float(logits[rest]), rest));
+        if (rest < args.classes) store_one<T>(logits, rest, result(to_float(logits[rest]), rest));
     }
 };
 
 template <class T, int V, bool Bias> __device__ __forceinline__ void cross_entropy_statistics(
-    const CrossEntropyArguments& a) { CrossEntropyRow<T, V, Bias>(a).statistics(); }
+    const CrossEntropyArguments& args) { CrossEntropyRow<T, V, Bias>(args).statistics(); }
 template <class T, int V, bool Bias> __device__ __forceinline__ void cross_entropy_gradient(
-    const CrossEntropyArguments& a) { CrossEntropyRow<T, V, Bias>(a).gradient(); }
+    const CrossEntropyArguments& args) { CrossEntropyRow<T, V, Bias>(args).gradient(); }
 
 #define CROSS_ENTROPY(type, T, V) \
     KERNEL(cross_entropy_statistics_##type, CROSS_ENTROPY_THREADS, CrossEntropyArguments, cross_entropy_statistics<T, V, false>) \

@@ -17,13 +17,19 @@ static class CrossEntropyCuda
     // the tiles of the products in cuBLAS
     const long TileRows = 128, TileColumns = 256;
 
-    /// <summary>
-    /// Contains what backward needs from forward: the normalisers of tokens (T, 4), the number of tokens that count (1), the classes of a chunk, and
-    /// the buffer, which contains the logits of the last chunk.
-    /// </summary>
-    public readonly record struct Kept(Tensor Statistics, Tensor Counted, long Chunk, Tensor Buffer);
+    /// <summary>Contains what backward needs from forward.</summary>
+    /// <param name="Inputs">The inputs.</param>
+    /// <param name="Statistics">The normalizers of tokens, shape (tokens, 4), float32.</param>
+    /// <param name="Counted">The number of tokens that count, shape (1), float32.</param>
+    /// <param name="Buffer">The buffer, which contains the logits of the last chunk.</param>
+    /// <param name="Chunk">The number of classes of a chunk.</param>
+    internal sealed record Saved(CrossEntropyInputs Inputs, Tensor Statistics, Tensor Counted, Tensor Buffer, long Chunk) : ISavedTensors<Saved>
+    {
+        public Saved Map(Func<Tensor?, Tensor?> replace) =>
+            new(Inputs.Map(replace), replace(Statistics)!, replace(Counted)!, replace(Buffer)!, Chunk);
+    }
 
-    struct Arguments
+    internal struct Arguments
     {
         public nint Logits, Bias, Targets, Statistics, Losses, Counted, Incoming;
         public long Rows, Classes, RowStride, FirstClass, AllClasses, Ignored, IncomingIsBFloat16;
@@ -51,61 +57,73 @@ static class CrossEntropyCuda
         return best;
     }
 
-    /// <summary>Returns the losses of tokens (T) float32.</summary>
-    public static (Tensor Losses, Kept Kept) Forward(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options)
+    /// <summary>Returns the mean loss.</summary>
+    public static Tensor Apply(CrossEntropyInputs inputs) => Autograd.Apply<Saved>([inputs.Hidden, inputs.Weight, inputs.Bias], _ =>
     {
-        long tokens = hidden.size(0), classes = weight.size(0),
-            chunk = ChunkOf(tokens, classes, hidden.size(1), CudaRuntime.DeviceOf(hidden).Multiprocessors), piece = 16 / hidden.ElementSize;
-        var counted = targets.ne(Scalars.From(options.IgnoreIndex)).sum().clamp_min(Scalars.One).to(ScalarType.Float32);
+        var (losses, saved) = Forward(inputs);
+        return ([losses.sum() / saved.Counted], saved);
+    }, static (context, saved) =>
+    {
+        bool last = !LibTorch.CurrentBackwardKeepsGraph();
+        // another pass may follow and must find the same values
+        if (!last) saved = saved with { Buffer = empty_like(saved.Buffer) };
+        return Backward(saved, context.Gradients[0]!, last, context.Needs);
+    })[0];
+
+    /// <summary>Returns the losses of tokens, shape (tokens), float32, and the saved tensors.</summary>
+    public static (Tensor Losses, Saved Saved) Forward(CrossEntropyInputs inputs)
+    {
+        var (hidden, options) = (inputs.Hidden, inputs.Options);
+        long tokens = inputs.Tokens, classes = inputs.Classes, piece = 16 / hidden.ElementSize,
+            chunk = ChunkOf(tokens, classes, hidden.size(1), CudaRuntime.DeviceOf(hidden).Multiprocessors);
+        var counted = inputs.Targets.ne(Scalars.From(options.IgnoreIndex)).sum().clamp_min(Scalars.One).to(ScalarType.Float32);
         var losses = CudaMemory.New(hidden, ScalarType.Float32, tokens);
         // rows begin at a multiple of 16 bytes for any number of classes
-        var kept = new Kept(CudaMemory.New(hidden, ScalarType.Float32, tokens, 4), counted, chunk,
-            CudaMemory.New(hidden, hidden.dtype, tokens, (chunk + piece - 1) / piece * piece));
+        var saved = new Saved(inputs, CudaMemory.New(hidden, ScalarType.Float32, tokens, 4), counted,
+            CudaMemory.New(hidden, hidden.dtype, tokens, (chunk + piece - 1) / piece * piece), chunk);
         for (long first = 0; first < classes && tokens > 0; first += chunk)
         {
             using var scope = NewDisposeScope();
             long count = Math.Min(chunk, classes - first);
-            var logits = Logits(hidden, weight, kept.Buffer, first, count);
-            Launch("statistics", logits, bias, targets, options, classes, first, kept, losses, null);
+            var logits = Logits(hidden, inputs.Weight, saved.Buffer, first, count);
+            Launch("statistics", logits, saved, first, losses, null);
         }
-        return (losses, kept);
+        return (losses, saved);
     }
 
-    /// <summary>
-    /// Returns the needed gradients of hidden, weight and bias, from the gradient of the mean loss. The buffer is overwritten.
-    /// <paramref name="last"/> says whether it still contains the logits of the last chunk.
-    /// </summary>
-    public static Tensor?[] Backward(
-        Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options, Kept kept, Tensor incoming, bool last,
-        Func<int, bool> wanted)
+    // The needed gradients of hidden, weight and bias, from the gradient of the mean loss. The buffer is overwritten; `last` says whether it still
+    // contains the logits of the last chunk.
+    static Tensor?[] Backward(Saved saved, Tensor incoming, bool last, Func<int, bool> needs)
     {
-        long tokens = hidden.size(0), classes = weight.size(0), chunk = kept.Chunk;
-        bool single = chunk == classes, wide = hidden.dtype == ScalarType.Float32;
-        var dWeight = wanted(1) ? CudaMemory.New(weight, weight.dtype, classes, weight.size(1)) : null;
-        var dBias = wanted(2) ? CudaMemory.New(bias!, bias!.dtype, classes) : null;
+        var (hidden, weight, bias) = (saved.Inputs.Hidden, saved.Inputs.Weight, saved.Inputs.Bias);
+        long tokens = saved.Inputs.Tokens, classes = saved.Inputs.Classes, chunk = saved.Chunk;
+        var dWeight = needs(1) ? CudaMemory.New(weight, weight.dtype, classes, weight.size(1)) : null;
+        var dBias = needs(2) ? CudaMemory.New(bias!, bias!.dtype, classes) : null;
         // summed over several chunks in float32
-        var dHidden = !wanted(0) ? null : single ? CudaMemory.New(hidden, hidden.dtype, tokens, hidden.size(1))
+        var dHidden = !needs(0) ? null : chunk == classes ? CudaMemory.New(hidden, hidden.dtype, tokens, hidden.size(1))
             : zeros([tokens, hidden.size(1)], ScalarType.Float32, hidden.device);
         for (long first = (classes - 1) / chunk * chunk; first >= 0; first -= chunk, last = false)
         {
             using var scope = NewDisposeScope();
             long count = Math.Min(chunk, classes - first);
             var part = Part(weight, hidden, first, count);
-            var logits = last ? kept.Buffer.narrow(1, 0, count) : Product(hidden, part.t(), kept.Buffer.narrow(1, 0, count));
-            Launch("gradient", logits, bias, targets, options, classes, first, kept, null, incoming);
+            var logits = last ? saved.Buffer.narrow(1, 0, count) : Product(hidden, part.t(), saved.Buffer.narrow(1, 0, count));
+            Launch("gradient", logits, saved, first, null, incoming);
             dBias?.narrow(0, first, count).copy_(logits.sum(dim: 0, type: ScalarType.Float32));
-            if (dHidden is not null)
-            {
-                if (single) Product(logits, part, dHidden);
-                else if (wide) dHidden.addmm_(logits, part, 1, 1);
-                else if (!CudaBlas.TryProduct(dHidden, logits, false, part, add: true)) dHidden.add_(logits.mm(part), Scalars.One);
-            }
+            if (dHidden is not null) AddToHidden(dHidden, logits, part, chunk == classes);
             if (dWeight is null) continue;
             var rows = dWeight.narrow(0, first, count);
             if (rows.dtype == hidden.dtype) Product(logits.t(), hidden, rows);
             else if (!CudaBlas.TryProduct(rows, logits, true, hidden, add: false)) rows.copy_(logits.t().mm(hidden));
         }
         return [dHidden?.to(hidden.dtype), dWeight, dBias];
+    }
+
+    static void AddToHidden(Tensor dHidden, Tensor dLogits, Tensor weight, bool onlyChunk)
+    {
+        if (onlyChunk) Product(dLogits, weight, dHidden);
+        else if (dLogits.dtype == ScalarType.Float32) dHidden.addmm_(dLogits, weight, 1, 1);
+        else if (!CudaBlas.TryProduct(dHidden, dLogits, false, weight, add: true)) dHidden.add_(dLogits.mm(weight), Scalars.One);
     }
 
     static Tensor Part(Tensor weight, Tensor hidden, long first, long count) => weight.narrow(0, first, count).to(hidden.dtype);
@@ -119,18 +137,18 @@ static class CrossEntropyCuda
         return to;
     }
 
-    static void Launch(string kernel, Tensor logits, Tensor? bias, Tensor targets, CrossEntropyOptions options, long classes, long first, Kept kept,
-        Tensor? losses, Tensor? incoming)
+    static void Launch(string kernel, Tensor logits, Saved saved, long first, Tensor? losses, Tensor? incoming)
     {
-        var (shift, wanted) = (CudaMemory.Float32(bias?.narrow(0, first, logits.size(1))), targets.contiguous());
+        var (inputs, options) = (saved.Inputs, saved.Inputs.Options);
+        var (shift, wanted) = (CudaMemory.Float32(inputs.Bias?.narrow(0, first, logits.size(1))), inputs.Targets.contiguous());
         if (incoming is not null && incoming.dtype != ScalarType.BFloat16) incoming = incoming.to(ScalarType.Float32);
         var arguments = new Arguments
         {
             Logits = CudaMemory.Address(logits), Bias = CudaMemory.Address(shift), Targets = CudaMemory.Address(wanted),
-                Statistics = CudaMemory.Address(kept.Statistics),
-            Losses = CudaMemory.Address(losses), Counted = CudaMemory.Address(kept.Counted), Incoming = CudaMemory.Address(incoming),
+                Statistics = CudaMemory.Address(saved.Statistics),
+            Losses = CudaMemory.Address(losses), Counted = CudaMemory.Address(saved.Counted), Incoming = CudaMemory.Address(incoming),
             Rows = logits.size(0), Classes = logits.size(1),
-            RowStride = kept.Buffer.size(1), FirstClass = first, AllClasses = classes, Ignored = options.IgnoreIndex,
+            RowStride = saved.Buffer.size(1), FirstClass = first, AllClasses = inputs.Classes, Ignored = options.IgnoreIndex,
             IncomingIsBFloat16 = incoming?.dtype == ScalarType.BFloat16 ? 1 : 0,
             Scale = (float)options.LogitScale, Smoothing = (float)options.LabelSmoothing, ZLoss = (float)options.ZLoss,
         };

@@ -37,6 +37,9 @@ static unsafe class CudaMemory
         return true;
     }
 
+    /// <summary>Returns the name of an element type in kernels.</summary>
+    public static string ElementName(ScalarType type) => type == ScalarType.BFloat16 ? "bfloat16" : "float";
+
     /// <summary>Returns the suffix of the name of a kernel.</summary>
     public static string Suffix(ScalarType type, bool wide) => (type, wide) switch
     {

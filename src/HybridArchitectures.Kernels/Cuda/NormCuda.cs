@@ -9,64 +9,60 @@ static class NormCuda
     const string Kernel = "norm_parts";
     const int Shared = 2 * 16 * sizeof(float);       // one sum per warp, twice
 
-    struct Arguments
+    internal struct Arguments
     {
         public nint X, Other, Sum, Output, Weight, Inverse;
         public long Rows, Groups, Part, XStride, OtherStride;
         public float Epsilon;
     }
 
-    struct GradientArguments
+    internal struct GradientArguments
     {
         public nint Gradient, X, Other, Weight, Inverse, DX, DGate, DWeight;
         public long Rows, Groups, Part, Slices, GradientStride, XStride, OtherStride;
     }
 
-    public static Tensor Apply(Tensor x, Tensor? gate, Tensor? weight, double epsilon, int groups, bool normFirst) =>
-        Autograd.Apply([x, gate, weight],
-        context =>
-        {
-            var (output, _, inverse) = Forward(x, gate, null, weight, epsilon, groups, normFirst);
-            context.Save(x, gate, weight, inverse);
-            return [output];
-        },
-        context =>
-        {
-            var saved = context.Saved;
-            var (dx, dGate, dWeight) = Backward(
-                context.Gradients[0]!, null, saved[0]!, saved[1], saved[2], saved[3]!, groups, normFirst, context.Needs(2));
-            return [dx, dGate, dWeight];
-        })[0];
+    // Inverse: 1 / root mean square of each group; Inputs.X is the sum if there was a residual
+    sealed record Saved(NormInputs Inputs, Tensor Inverse) : ISavedTensors<Saved>
+    {
+        public Saved Map(Func<Tensor?, Tensor?> replace) => new(Inputs.Map(replace), replace(Inverse)!);
+    }
+
+    public static Tensor Apply(NormInputs inputs) => Autograd.Apply<Saved>([inputs.X, inputs.Gate, inputs.Weight], _ =>
+    {
+        var (output, _, inverse) = Forward(inputs, null);
+        return ([output], new Saved(inputs, inverse));
+    }, static (context, saved) =>
+    {
+        var (dX, dGate, dWeight) = Backward(context.Gradients[0]!, null, saved.Inputs, saved.Inverse, context.Needs(2));
+        return [dX, dGate, dWeight];
+    })[0];
 
     /// <summary>Returns the norm of x + residual, and that sum.</summary>
-    public static (Tensor Output, Tensor Sum) ApplyToSum(Tensor x, Tensor residual, Tensor? weight, double epsilon, int groups)
+    public static (Tensor Output, Tensor Sum) ApplyToSum(NormInputs inputs, Tensor residual)
     {
-        var results = Autograd.Apply([x, residual, weight],
-            context =>
-            {
-                var (output, sum, inverse) = Forward(x, null, residual, weight, epsilon, groups, false);
-                context.Save(sum, weight, inverse);
-                return [output, sum!];
-            },
-            context =>
-            {
-                var (sum, weight, inverse) = (context.Saved[0]!, context.Saved[1], context.Saved[2]!);
-                if (context.Gradients[0] is not { } gradient) return [context.Gradients[1]?.clone(), context.Gradients[1]?.clone(), null];
-                var (dx, _, dWeight) = Backward(gradient, context.Gradients[1], sum, null, weight, inverse, groups, false, context.Needs(2));
-                return [dx, dx.clone(), dWeight];
-            });
+        var results = Autograd.Apply<Saved>([inputs.X, residual, inputs.Weight], _ =>
+        {
+            var (output, sum, inverse) = Forward(inputs, residual);
+            return ([output, sum!], new Saved(inputs with { X = sum! }, inverse));
+        }, static (context, saved) =>
+        {
+            if (context.Gradients[0] is not { } gradient) return [context.Gradients[1]?.clone(), context.Gradients[1]?.clone(), null];
+            var (dX, _, dWeight) = Backward(gradient, context.Gradients[1], saved.Inputs, saved.Inverse, context.Needs(2));
+            return [dX, dX.clone(), dWeight];
+        });
         return (results[0], results[1]);
     }
 
-    static unsafe (Tensor Output, Tensor? Sum, Tensor Inverse) Forward(
-        Tensor x, Tensor? gate, Tensor? residual, Tensor? weight, double epsilon, int groups, bool normFirst)
+    static unsafe (Tensor Output, Tensor? Sum, Tensor Inverse) Forward(NormInputs inputs, Tensor? residual)
     {
+        var (x, gate, groups) = (inputs.X, inputs.Gate, inputs.Groups);
         var output = CudaMemory.NewLike(x);
         var sum = residual is null ? null : CudaMemory.NewLike(x);
         var other = gate ?? residual;
         var (xs, others) = (Rows.From(x), other is null ? default : Rows.From(other));
         var inverse = CudaMemory.New(x, ScalarType.Float32, xs.Count * groups);
-        var weights = CudaMemory.Float32(weight);
+        var weights = CudaMemory.Float32(inputs.Weight);
         long part = xs.Width / groups;
         bool wide = CudaMemory.Wide(part, xs, others) && CudaMemory.Address(weights) % 16 == 0;
         var arguments = new Arguments
@@ -74,28 +70,29 @@ static class NormCuda
             X = (nint)xs[0], Other = other is null ? 0 : (nint)others[0], Sum = CudaMemory.Address(sum), Output = CudaMemory.Address(output),
                 Weight = CudaMemory.Address(weights),
             Inverse = CudaMemory.Address(inverse), Rows = xs.Count, Groups = groups, Part = part, XStride = CudaMemory.Stride(xs),
-            OtherStride = other is null ? 0 : CudaMemory.Stride(others), Epsilon = (float)epsilon,
+            OtherStride = other is null ? 0 : CudaMemory.Stride(others), Epsilon = (float)inputs.Epsilon,
         };
-        var mode = Mode(gate, residual, normFirst);
-        var cut = NormLaunchConfiguration.For(part / CudaMemory.VectorLength(x.dtype, wide), false, mode, x.dtype);
-        CudaRuntime.DeviceOf(x).Launch(cut.Source(mode, x.dtype, wide), Kernel, (cut.Grid(xs.Count * groups), 1, 1), cut.Threads, Shared, arguments);
+        var mode = Mode(gate, residual, inputs.NormFirst);
+        var configuration = NormLaunchConfiguration.For(part / CudaMemory.VectorLength(x.dtype, wide), false, mode, x.dtype);
+        CudaRuntime.DeviceOf(x).Launch(configuration.Variant(mode, x.dtype, wide), Kernel,
+            (configuration.Grid(xs.Count * groups), 1, 1), configuration.Threads, Shared, arguments);
         GC.KeepAlive((xs.Tensor, others.Tensor, weights));
         return (output, sum, inverse);
     }
 
     static unsafe (Tensor X, Tensor? Gate, Tensor? Weight) Backward(
-        Tensor gradient, Tensor? sumGradient, Tensor x, Tensor? gate, Tensor? weight, Tensor inverse, int groups,
-        bool normFirst, bool wantsWeight)
+        Tensor gradient, Tensor? sumGradient, NormInputs inputs, Tensor inverse, bool wantsWeight)
     {
+        var (x, gate, weight, groups) = (inputs.X, inputs.Gate, inputs.Weight, inputs.Groups);
         var (dx, dGate) = (CudaMemory.NewLike(x), gate is null ? null : CudaMemory.NewLike(x));
         var other = gate ?? sumGradient?.to(x.dtype);
         var (gradients, xs, others) = (Rows.From(gradient.to(x.dtype)), Rows.From(x), other is null ? default : Rows.From(other));
-        var weights = CudaMemory.Float32(weight);
+        var weights = CudaMemory.Float32(inputs.Weight);
         long part = xs.Width / groups;
         bool wide = CudaMemory.Wide(part, gradients, xs, others) && CudaMemory.Address(weights) % 16 == 0;
-        var mode = Mode(gate, sumGradient, normFirst);
-        var cut = NormLaunchConfiguration.For(part / CudaMemory.VectorLength(x.dtype, wide), true, mode, x.dtype);
-        long slices = cut.Slices(xs.Count, groups);
+        var mode = Mode(gate, sumGradient, inputs.NormFirst);
+        var configuration = NormLaunchConfiguration.For(part / CudaMemory.VectorLength(x.dtype, wide), true, mode, x.dtype);
+        long slices = configuration.Slices(xs.Count, groups);
         var partial = wantsWeight && weight is not null ? CudaMemory.New(x, ScalarType.Float32, slices, xs.Width) : null;
         var arguments = new GradientArguments
         {
@@ -106,7 +103,8 @@ static class NormCuda
             GradientStride = CudaMemory.Stride(gradients), XStride = CudaMemory.Stride(xs),
             OtherStride = other is null ? 0 : CudaMemory.Stride(others),
         };
-        CudaRuntime.DeviceOf(x).Launch(cut.Source(mode, x.dtype, wide), Kernel, (cut.Grid(slices * groups), 1, 1), cut.Threads, Shared, arguments);
+        CudaRuntime.DeviceOf(x).Launch(configuration.Variant(mode, x.dtype, wide), Kernel,
+            (configuration.Grid(slices * groups), 1, 1), configuration.Threads, Shared, arguments);
         GC.KeepAlive((gradients.Tensor, xs.Tensor, others.Tensor, weights));
         return (dx, dGate, PartialSumsCuda.Compute((partial, weight))[0]);
     }

@@ -1,4 +1,4 @@
-using System.Collections.Concurrent;
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
@@ -28,8 +28,6 @@ enum NormMode
 /// <param name="Blocks">The blocks that a multiprocessor must have room for.</param>
 readonly record struct NormLaunchConfiguration(bool Backward, int Team, int Kept, bool Rest, int Threads, int Blocks)
 {
-    static readonly ConcurrentDictionary<(NormLaunchConfiguration Cut, NormMode Mode, ScalarType Type, bool Wide), string> Sources = new();
-
     /// <summary>
     /// Returns the configuration for parts of a number of vectors. It was measured on an H100 and depends only on the sizes, so that sums over teams
     /// are bit-equal on every GPU.
@@ -54,13 +52,18 @@ readonly record struct NormLaunchConfiguration(bool Backward, int Team, int Kept
     /// <summary>Returns the number of blocks for a number of parts at a time.</summary>
     public long Grid(long parts) => (parts + Threads / Team - 1) / (Threads / Team);
 
-    /// <summary>Returns the source with its definitions.</summary>
-    public string Source(NormMode mode, ScalarType type, bool wide) => Sources.GetOrAdd((this, mode, type, wide), static key =>
+    /// <summary>Returns the options of the kernel.</summary>
+    public KernelVariant Variant(NormMode mode, ScalarType type, bool wide) => new Options(this, mode, type, wide);
+
+    sealed record Options(NormLaunchConfiguration Launch, NormMode Mode, ScalarType Type, bool Wide) : KernelVariant
     {
-        var (cut, mode, type, wide) = key;
-        return $"RmsNorm.cu NORM_TYPE={(type == ScalarType.BFloat16 ? "bfloat16" : "float")} NORM_VECTOR={CudaMemory.VectorLength(type, wide)} "
-            + $"NORM_MODE={mode} NORM_TEAM={cut.Team} "
-            + $"NORM_KEPT={cut.Kept} NORM_REST={(cut.Rest ? "true" : "false")} NORM_THREADS={cut.Threads} NORM_BLOCKS={cut.Blocks} "
-            + $"NORM_BACKWARD={(cut.Backward ? 1 : 0)}";
-    });
+        public override string File => "RmsNorm.cu";
+
+        public override IEnumerable<(string Name, object Value)> Definitions =>
+        [
+            ("NORM_TYPE", CudaMemory.ElementName(Type)), ("NORM_VECTOR", CudaMemory.VectorLength(Type, Wide)), ("NORM_MODE", Mode),
+            ("NORM_TEAM", Launch.Team), ("NORM_KEPT", Launch.Kept), ("NORM_REST", Launch.Rest ? "true" : "false"),
+            ("NORM_THREADS", Launch.Threads), ("NORM_BLOCKS", Launch.Blocks), ("NORM_BACKWARD", Flag(Launch.Backward)),
+        ];
+    }
 }

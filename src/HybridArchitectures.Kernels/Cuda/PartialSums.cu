@@ -1,8 +1,8 @@
-// Partial gradients, several tensors of them in one launch, each added up over its parts in one fixed order and written in its own type.
+// Sums of partial gradients: several tensors in one launch, each added up over its parts in a fixed order and written in its own type.
 //
-// A thread has four neighbouring numbers. Where there are many parts, `slices` threads of a block share them and their sums, in double, meet in
-// shared memory: of a few thousand numbers in hundreds of parts a thread each would wait for one read after another, and as many roundings would add
-// up. Every part is read once: 4 bytes and one addition a number.
+// A thread has four neighbouring numbers. If there are many parts, `slices` threads of a block share them, and their sums, in double precision, are
+// joined in shared memory. With one thread each, a few thousand numbers in hundreds of parts would wait for one read after another and accumulate as
+// many rounding errors. Every part is read once: 4 bytes and one addition per number.
 #include "common.cuh"
 
 struct PartialSum {
@@ -13,13 +13,13 @@ struct PartialSum {
 };
 struct PartialSums { PartialSum sums[5]; };
 
-// that of this block; by values, since a choice of structures would put them all into local memory
+// The tensor of this block, by values: a choice between structures would put them all into local memory.
 template <class T> __device__ __forceinline__ T of_block(T first, T second, T third, T fourth, T fifth) {
     return blockIdx.y == 0 ? first : blockIdx.y == 1 ? second : blockIdx.y == 2 ? third : blockIdx.y == 3 ? fourth : fifth;
 }
 #define OF_BLOCK(field) of_block(all.sums[0].field, all.sums[1].field, all.sums[2].field, all.sums[3].field, all.sums[4].field)
 
-// S: what sums are held in
+// S: the type of the sums
 template <class S> __device__ __forceinline__ void add_up(const float* from, const TypedOutput& to, i64 count, i64 parts, int slices) {
     DYNAMIC_SHARED(S, shared);                       // the four sums of each thread
     const int threads = 256 / slices, slice = threadIdx.x / threads, thread = threadIdx.x % threads;
@@ -70,7 +70,7 @@ __device__ __forceinline__ void partial_sums(const PartialSums& all) {
     to.bfloat16 = OF_BLOCK(to.bfloat16);
     const i64 count = OF_BLOCK(count), parts = OF_BLOCK(parts);
     const int slices = OF_BLOCK(slices);
-    if (!count) return;                              // none is asked for
+    if (!count) return;  // no sum is requested
     if (slices > 1) add_up<double>(OF_BLOCK(from), to, count, parts, slices);
     else add_up<float>(OF_BLOCK(from), to, count, parts, 1);
 }

@@ -44,7 +44,7 @@ static class PartialSumsCuda
             var type = like.dtype == ScalarType.BFloat16 ? ScalarType.BFloat16 : ScalarType.Float32;
             var result = results[i] = CudaMemory.New(parts, type, parts.shape[1..]);
             long count = result.numel();
-            int slices = 1;                                      // depends only on the sizes: more where threads are few and parts many
+            int slices = 1;                                      // depends only on the sizes: more if there are few threads and many parts
             while (slices < 64 && parts.size(0) >= 16 * slices && count * slices < 256 * 1024) slices *= 2;
             sums[i] = new() { From = CudaMemory.Address(parts), To = CudaTyped.From(result), Count = count, Parts = parts.size(0), Slices = slices };
             blocks = Math.Max(blocks, (count + 4 * Threads / slices - 1) / (4 * Threads / slices));

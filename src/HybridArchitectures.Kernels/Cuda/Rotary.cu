@@ -1,7 +1,7 @@
-// Turns pairs (i, i + half) of every head by the token's angles: a' = a cos - b sin, b' = b cos + a sin; the gradient is the turn back. Channels past
-// the pairs are copied. A block of 128 threads takes a token with all its heads; cosines and sines of the token come from the first-level cache after
-// the first head. 2 elements moved and 3 operations a channel. Input and output may be one tensor: a pair is read before it is written, by one
-// thread.
+// Rotates pairs (i, i + half) of every head by the angles of the token: a' = a cos - b sin, b' = b cos + a sin. The gradient is the reverse rotation.
+// Channels after the pairs are copied. A block of 128 threads processes a token with all its heads. The cosines and sines of the token come from the
+// first-level cache after the first head. 2 elements are moved and 3 operations are needed per channel. Input and output can be the same tensor,
+// because one thread reads a pair before it writes it.
 #include "common.cuh"
 
 struct RotaryArguments {
@@ -12,7 +12,7 @@ struct RotaryArguments {
     float sign;
 };
 
-// a step of a head: V pairs turned, or V channels past the pairs copied
+// Processes V pairs of a head, or copies V channels after the pairs.
 template <class T, int V> __device__ __forceinline__ void turn(
     const void* from, i64 source, void* to, i64 target, int step, int steps, i64 half, const float* cosine,
     const float* sine, float sign) {
@@ -37,14 +37,14 @@ template <class T, int V> __device__ __forceinline__ void turn(
     }
 }
 
-template <class T, int V> __device__ __forceinline__ void rotary(const RotaryArguments& a) {
-    const i64 row = blockIdx.x / a.length, token = blockIdx.x % a.length;
-    const i64 from = row * a.rowStride + token * a.tokenStride, to = row * a.outputRow + token * a.outputToken;
-    const float *cosine = a.cosine + row * a.tableRow + token * a.half, *sine = a.sine + row * a.tableRow + token * a.half;
-    const int steps = static_cast<int>(a.half / V), rest = static_cast<int>(a.size - 2 * a.half) / V, share = steps + rest;
-    for (int item = threadIdx.x; item < a.heads * share; item += 128) {
+template <class T, int V> __device__ __forceinline__ void rotary(const RotaryArguments& args) {
+    const i64 row = blockIdx.x / args.length, token = blockIdx.x % args.length;
+    const i64 from = row * args.rowStride + token * args.tokenStride, to = row * args.outputRow + token * args.outputToken;
+    const float *cosine = args.cosine + row * args.tableRow + token * args.half, *sine = args.sine + row * args.tableRow + token * args.half;
+    const int steps = static_cast<int>(args.half / V), rest = static_cast<int>(args.size - 2 * args.half) / V, share = steps + rest;
+    for (int item = threadIdx.x; item < args.heads * share; item += 128) {
         const int head = item / share, step = item % share;
-        turn<T, V>(a.x, from + head * a.headStride, a.output, to + head * a.outputHead, step, steps, a.half, cosine, sine, a.sign);
+        turn<T, V>(args.x, from + head * args.headStride, args.output, to + head * args.outputHead, step, steps, args.half, cosine, sine, args.sign);
     }
 }
 
@@ -53,48 +53,48 @@ KERNEL(rotary_float32_single, 128, RotaryArguments, rotary<float, 1>)
 KERNEL(rotary_bfloat16_vector, 128, RotaryArguments, rotary<bfloat16, 8>)
 KERNEL(rotary_bfloat16_single, 128, RotaryArguments, rotary<bfloat16, 1>)
 
-// A decoding step: the new queries are turned, the new keys are turned into the cache, the new values are copied there. Positions come from
-// lengths on the
-// device, so that one launch, captured in a graph, serves every length. A block takes one token of one row.
+// A decoding step: rotates the new queries, rotates the new keys into the cache, and copies the new values to the cache. Positions come from lengths
+// on the device, so one launch, captured in a graph, serves every length. A block processes one token of one row.
 struct AppendArguments {
-    const void *query, *key, *value;                 // (batch, length, heads, size); query is null where it is not turned
-    const float *cosine, *sine;                      // (tableLength, half): of position p in line p
-    const int* lengths;                              // (batch), tokens of each row, the new ones included
-    void *turned, *keys, *values;                    // turned: as query, without gaps; the cache: (batch, slots, heads, size)
-    i64* positions;                                  // (batch, slots), the position that each slot holds, or null
-    i64 length, queryHeads, keyHeads, size, valueSize, half, tableLength, slots, sinks, window;      // window is 0 where slot p holds position p
+    const void *query, *key, *value;  // (batch, length, heads, size); query is null if it is not rotated
+    const float *cosine, *sine;  // (tableLength, half): line p is for position p
+    const int* lengths;  // (batch), the number of tokens of each row, including the new ones
+    void *turned, *keys, *values;  // turned: like query, contiguous; the cache: (batch, slots, heads, size)
+    i64* positions;  // (batch, slots), the position in each slot, or null
+    i64 length, queryHeads, keyHeads, size, valueSize, half, tableLength, slots, sinks, window;  // window is 0 if slot p contains position p
     i64 queryRow, queryToken, queryHead, keyRow, keyToken, keyHead, valueRow, valueToken, valueHead;
     i64 keysRow, keysSlot, keysHead, valuesRow, valuesSlot, valuesHead, positionsRow;
 };
 
-template <class T, int V> __device__ __forceinline__ void append(const AppendArguments& a) {
-    const i64 row = blockIdx.x / a.length, token = blockIdx.x % a.length, position = a.lengths[row] - a.length + token;
-    const i64 slot = a.window == 0 || position < a.sinks ? position : a.sinks + (position - a.sinks) % a.window;
-    const bool kept = position >= 0 && slot < a.slots;
-    const i64 line = (position < 0 ? 0 : position < a.tableLength ? position : a.tableLength - 1) * a.half;
-    const float *cosine = a.cosine + line, *sine = a.sine + line;
-    const int steps = static_cast<int>(a.half / V), share = steps + static_cast<int>(a.size - 2 * a.half) / V,
-        parts = static_cast<int>(a.valueSize / V);
-    const int queries = a.query ? static_cast<int>(a.queryHeads) * share : 0, keys = queries + static_cast<int>(a.keyHeads) * share;
-    for (int item = threadIdx.x; item < keys + a.keyHeads * parts; item += 256) {
+template <class T, int V> __device__ __forceinline__ void append(const AppendArguments& args) {
+    const i64 row = blockIdx.x / args.length, token = blockIdx.x % args.length, position = args.lengths[row] - args.length + token;
+    const i64 slot = args.window == 0 || position < args.sinks ? position : args.sinks + (position - args.sinks) % args.window;
+    const bool kept = position >= 0 && slot < args.slots;
+    const i64 line = (position < 0 ? 0 : position < args.tableLength ? position : args.tableLength - 1) * args.half;
+    const float *cosine = args.cosine + line, *sine = args.sine + line;
+    const int steps = static_cast<int>(args.half / V), share = steps + static_cast<int>(args.size - 2 * args.half) / V,
+        parts = static_cast<int>(args.valueSize / V);
+    const int queries = args.query ? static_cast<int>(args.queryHeads) * share : 0, keys = queries + static_cast<int>(args.keyHeads) * share;
+    for (int item = threadIdx.x; item < keys + args.keyHeads * parts; item += 256) {
         if (item < queries) {
             const int head = item / share;
-            turn<T, V>(a.query, row * a.queryRow + token * a.queryToken + head * a.queryHead, a.turned,
-                ((row * a.length + token) * a.queryHeads + head) * a.size,
-                item % share, steps, a.half, cosine, sine, 1);
+            turn<T, V>(args.query, row * args.queryRow + token * args.queryToken + head * args.queryHead, args.turned,
+                ((row * args.length + token) * args.queryHeads + head) * args.size,
+                item % share, steps, args.half, cosine, sine, 1);
         } else if (!kept) continue;
         else if (item < keys) {
             const int head = (item - queries) / share;
-            turn<T, V>(a.key, row * a.keyRow + token * a.keyToken + head * a.keyHead, a.keys, row * a.keysRow + slot * a.keysSlot + head * a.keysHead,
-                (item - queries) % share, steps, a.half, cosine, sine, 1);
+            turn<T, V>(args.key, row * args.keyRow + token * args.keyToken + head * args.keyHead, args.keys, row * args.keysRow
+                + slot * args.keysSlot + head * args.keysHead,
+                (item - queries) % share, steps, args.half, cosine, sine, 1);
         } else {
             const int head = (item - keys) / parts, at = (item - keys) % parts * V;
             float part[V];
-            load<T, V>(a.value, row * a.valueRow + token * a.valueToken + head * a.valueHead + at, part);
-            store<T, V>(a.values, row * a.valuesRow + slot * a.valuesSlot + head * a.valuesHead + at, part);
+            load<T, V>(args.value, row * args.valueRow + token * args.valueToken + head * args.valueHead + at, part);
+            store<T, V>(args.values, row * args.valuesRow + slot * args.valuesSlot + head * args.valuesHead + at, part);
         }
     }
-    if (a.positions && kept && threadIdx.x == 0) a.positions[row * a.positionsRow + slot] = position;
+    if (args.positions && kept && threadIdx.x == 0) args.positions[row * args.positionsRow + slot] = position;
 }
 
 KERNEL(append_float32_vector, 256, AppendArguments, append<float, 4>)

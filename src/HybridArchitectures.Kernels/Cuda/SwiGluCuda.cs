@@ -12,21 +12,17 @@ static unsafe class SwiGluCuda
         public long Width, BlocksPerRow, GradientStride, GateStride, UpStride;
     }
 
-    public static Tensor Apply(Tensor gate, Tensor up) => Autograd.Apply([gate, up],
-        context =>
-        {
-            context.Save(gate, up);
-            var output = CudaMemory.NewLike(gate);
-            Run(null, gate, up, output, null, null);
-            return [output];
-        },
-        context =>
-        {
-            var (gate, up) = (context.Saved[0]!, context.Saved[1]!);
-            var (dGate, dUp) = (CudaMemory.NewLike(gate), CudaMemory.NewLike(gate));
-            Run(context.Gradients[0]!.to(gate.dtype), gate, up, null, dGate, dUp);
-            return [dGate, dUp];
-        })[0];
+    public static Tensor Apply(Tensor gate, Tensor up) => Autograd.Apply<SwiGluInputs>([gate, up], _ =>
+    {
+        var output = CudaMemory.NewLike(gate);
+        Run(null, gate, up, output, null, null);
+        return ([output], new SwiGluInputs(gate, up));
+    }, static (context, saved) =>
+    {
+        var (dGate, dUp) = (CudaMemory.NewLike(saved.Gate), CudaMemory.NewLike(saved.Gate));
+        Run(context.Gradients[0]!.to(saved.Gate.dtype), saved.Gate, saved.Up, null, dGate, dUp);
+        return [dGate, dUp];
+    })[0];
 
     static void Run(Tensor? gradient, Tensor gate, Tensor up, Tensor? output, Tensor? dGate, Tensor? dUp)
     {

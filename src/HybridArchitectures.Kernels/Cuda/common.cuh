@@ -1,6 +1,6 @@
-// What every kernel here uses: element types, vectors of 16 bytes, warp sums, and the GPU's approximate functions.
-// Each piece of PTX has a C++ equivalent for the emulation on a CPU, which defines HYBRID_EMULATION.
-// Compiled by NVRTC without any header of the toolkit. Offsets into tensors are 64-bit throughout.
+// What all kernels use: element types, vectors of 16 bytes, warp sums, and the approximate functions of the GPU. Each piece of PTX has a C++
+// equivalent for the emulation on a CPU, which defines HYBRID_EMULATION. NVRTC compiles the kernels without any header of the toolkit. Offsets into
+// tensors have 64 bits.
 #pragma once
 
 using i64 = long long;
@@ -9,10 +9,10 @@ struct bfloat16 { unsigned short bits; };
 
 static_assert(sizeof(bfloat16) == 2 && sizeof(i64) == 8, "sizes that the host relies on");
 
-// A kernel takes one structure of pointers and numbers; the host has the same structure. KERNEL(name, threads, Arguments, body) makes `name` an entry
-// point that runs body(arguments). KERNEL_OF also says how many blocks a multiprocessor must be able to hold, which bounds the registers, and lets
-// the body take addresses of arguments.
-// Every kernel lets the next one be placed early and waits for the one before; KERNEL_EARLY leaves the waiting to its body.
+// A kernel takes one structure of pointers and numbers, and the host has the same structure. KERNEL(name, threads, Arguments, body) makes `name` an
+// entry point that runs body(arguments). KERNEL_OF also names the number of blocks that a multiprocessor must be able to hold, which limits the
+// registers, and permits the body to take addresses of arguments. Every kernel lets the next one start early and waits for the previous one.
+// KERNEL_EARLY leaves the waiting to its body.
 #ifdef HYBRID_EMULATION
 #define KERNEL(name, threads, Arguments, ...) \
     extern "C" void name(void** hybrid_arguments) { __VA_ARGS__(*static_cast<const Arguments*>(hybrid_arguments[0])); }
@@ -27,13 +27,15 @@ static_assert(sizeof(bfloat16) == 2 && sizeof(i64) == 8, "sizes that the host re
 #define KERNEL(name, threads, Arguments, ...) \
     extern "C" __global__ __launch_bounds__(threads) void name(const Arguments hybrid_arguments) { overlap(); __VA_ARGS__(hybrid_arguments); }
 #define KERNEL_OF(name, threads, blocks, Arguments, ...) \
-    extern "C" __global__ __launch_bounds__(threads, blocks) void name(const GRID_CONSTANT Arguments hybrid_arguments) { overlap(); __VA_ARGS__(hybrid_arguments); }
+    extern "C" __global__ __launch_bounds__(threads, blocks) void name( \
+        const GRID_CONSTANT Arguments hybrid_arguments) { overlap(); __VA_ARGS__(hybrid_arguments); }
 #define KERNEL_EARLY(name, threads, Arguments, ...) \
     extern "C" __global__ __launch_bounds__(threads) void name(const Arguments hybrid_arguments) { let_next_start(); __VA_ARGS__(hybrid_arguments); }
-#define DYNAMIC_SHARED(type, name) extern __shared__ __align__(16) unsigned char hybrid_dynamic_shared[]; type* name = reinterpret_cast<type*>(hybrid_dynamic_shared)
+#define DYNAMIC_SHARED(type, name) \
+    extern __shared__ __align__(16) unsigned char hybrid_dynamic_shared[]; type* name = reinterpret_cast<type*>(hybrid_dynamic_shared)
 #endif
 
-// ---- launches that overlap (compute capability 9.0): the next kernel's blocks may be placed while this one's run, and wait before they touch memory
+// ---- launches that overlap (compute capability 9.0): blocks of the next kernel can start while this one runs, and wait before they access memory
 // ----
 
 __device__ __forceinline__ void let_next_start() {
@@ -42,7 +44,7 @@ __device__ __forceinline__ void let_next_start() {
 #endif
 }
 
-// for the results of the kernels before; without effect where the launch does not overlap
+// Waits for the results of the previous kernels. It has no effect if the launch does not overlap.
 __device__ __forceinline__ void wait_for_previous() {
 #if !defined(HYBRID_EMULATION) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" : : : "memory");
@@ -54,7 +56,7 @@ __device__ __forceinline__ void overlap() {
     wait_for_previous();
 }
 
-// ---- conversions: round to nearest even, NaN stays NaN ----
+// ---- conversions: round to nearest even; NaN remains NaN ----
 
 __device__ __forceinline__ float as_float(unsigned bits) {
     union { unsigned u; float f; } pun; pun.u = bits; return pun.f;
@@ -79,7 +81,7 @@ __device__ __forceinline__ unsigned short round_to_bfloat16(float value) {
 #endif
 }
 
-// two neighbours in one word, `first` in the lower half
+// Returns two neighbours in one word, `first` in the lower half.
 __device__ __forceinline__ unsigned round_to_bfloat16_pair(float first, float second) {
 #ifdef HYBRID_EMULATION
     return round_to_bfloat16(first) | static_cast<unsigned>(round_to_bfloat16(second)) << 16;
@@ -102,7 +104,7 @@ template <> struct Word<4> { unsigned words[1]; };
 template <> struct alignas(8) Word<8> { unsigned words[2]; };
 template <> struct alignas(16) Word<16> { unsigned words[4]; };
 
-// the elements of one access, as they lie in memory
+// The elements of one access, as they are stored in memory.
 template <class T, int V> struct Raw {
     Word<static_cast<int>(V * sizeof(T))> bits;
 
@@ -145,7 +147,7 @@ template <class T, int V> __device__ __forceinline__ void store(void* base, i64 
     *reinterpret_cast<Raw<T, V>*>(static_cast<T*>(base) + at) = pack<T, V>(values);
 }
 
-// the same for what will not be read again soon
+// The same for data that are not read again soon.
 template <class T, int V> __device__ __forceinline__ void store_stream(void* base, i64 at, const float (&values)[V]) {
 #ifndef HYBRID_EMULATION
     if constexpr (V * sizeof(T) == 16) {
@@ -165,7 +167,7 @@ template <class T, int V> __device__ __forceinline__ void store_stream(void* bas
 template <class T> __device__ __forceinline__ float load_one(const void* base, i64 at) { return to_float(static_cast<const T*>(base)[at]); }
 template <class T> __device__ __forceinline__ void store_one(void* base, i64 at, float value) { static_cast<T*>(base)[at] = from_float<T>(value); }
 
-// ---- the GPU's approximate functions, relative errors near 2^-22 ----
+// ---- approximate functions of the GPU, with relative errors near 2^-22 ----
 
 __device__ __forceinline__ float exp2_approximate(float x) {
 #ifdef HYBRID_EMULATION
@@ -175,10 +177,11 @@ __device__ __forceinline__ float exp2_approximate(float x) {
 #endif
 }
 
-// The same by multiplications alone, for x up to 127, rounded: relative error at most 0.6 of a last place, 0.2 on average. 0 for x below -127.
+// Computes 2^x by multiplications alone, for x up to 127, rounded. The relative error is at most 0.6 of a last place, 0.2 on average. The result is 0
+// for x below -127.
 __device__ __forceinline__ float exp2_polynomial(float x) {
     x = x > -127.f ? x : -127.f;
-    // rounded to the nearest integer by the addition; f in [-1/2, 1/2]
+    // The addition rounds to the nearest integer; f is in [-1/2, 1/2].
     const float shifted = x + 12582912.f, f = x - (shifted - 12582912.f);
     float p = 1.54631634e-4f;
     p = p * f + 1.33908633e-3f;
@@ -190,7 +193,7 @@ __device__ __forceinline__ float exp2_polynomial(float x) {
     return as_float(as_bits(p) + (as_bits(shifted) << 23));
 }
 
-// absolute error near 2^-22
+// The absolute error is near 2^-22.
 __device__ __forceinline__ float log2_approximate(float x) {
 #ifdef HYBRID_EMULATION
     return log2f(x);
@@ -225,8 +228,8 @@ __device__ __forceinline__ float reciprocal_root(float x) {
 
 constexpr float log2_e = 1.4426950408889634f;
 
-// In kernels whose results are float32 (E) functions are rounded: along a sequence errors add up. For bfloat16 the GPU's approximations are far below
-// what rounding costs.
+// In kernels whose results are float32 (E), functions are rounded, because errors add up along a sequence. For bfloat16, the error of the
+// approximations is far below that of rounding.
 template <class E> __device__ __forceinline__ float exp2_of(float x) {
     if constexpr (sizeof(E) == 4) return exp2_polynomial(x); else return exp2_approximate(x);
 }
@@ -235,25 +238,25 @@ template <class E> __device__ __forceinline__ float quotient(float x, float y) {
     if constexpr (sizeof(E) == 4) return x / y; else return x * reciprocal(y);
 }
 
-// e^x, for x up to 88
+// Returns e^x for x up to 88.
 template <class E = bfloat16> __device__ __forceinline__ float exponential(float x) {
     if constexpr (sizeof(E) == 4) {
         const float whole = x * log2_e;
-        // what rounding took of the product, and log2_e of the constant
+        // What rounding removed from the product, and from the constant log2_e.
         const float rest = x > -88.f ? fused_multiply_add(x, log2_e, -whole) + x * 1.92596299e-8f : 0.f, power = exp2_polynomial(whole);
         return power + power * (rest * 0.693147182f);
     } else return exp2_approximate(x * log2_e);
 }
 
 template <class E = bfloat16> __device__ __forceinline__ float sigmoid(float x) {
-    // beyond 87 the exponential would overflow
+    // The exponential would overflow beyond 87.
     if constexpr (sizeof(E) == 4) return 1 / (1 + exponential<E>(x > -87.f ? -x : 87.f)); else return reciprocal(1 + exponential(-x));
 }
 
-// d/dx of x sigmoid(x), s the sigmoid; in two operations
+// Returns the derivative of x sigmoid(x), where s is the sigmoid, with two operations.
 __device__ __forceinline__ float silu_slope(float x, float s) { return x * (s - s * s) + s; }
 
-// log(1 + e^x) without loss at either end: max(x, 0) + log1p(e^-|x|), the logarithm by its series in e / (2 + e), which is at most 1/3
+// Computes log(1 + e^x) without loss of precision: max(x, 0) + log1p(e^-|x|), with the series of the logarithm in e / (2 + e), which is at most 1/3.
 template <class E = bfloat16> __device__ __forceinline__ float softplus(float x) {
     float magnitude = x < 0 ? -x : x, e = exponential<E>(-magnitude), s = quotient<E>(e, 2 + e), q = s * s;
     float series = 1.f / 13;
@@ -268,7 +271,7 @@ template <class E = bfloat16> __device__ __forceinline__ float softplus(float x)
 
 // ---- sums over lanes ----
 
-// every lane of the warp, with what each has written to shared memory
+// Waits for all lanes of the warp and for their writes to shared memory.
 __device__ __forceinline__ void sync_warp() {
 #ifdef HYBRID_EMULATION
     __syncwarp();
@@ -300,22 +303,22 @@ __device__ __forceinline__ double from_lane_xor(double value, int offset) {
 #endif
 }
 
-// over groups of `lanes` neighbouring lanes (a power of two); every lane has the sum, added in one fixed order
+// Sums over groups of `lanes` neighbouring lanes (a power of two). Every lane receives the sum, which is added in a fixed order.
 template <class T> __device__ __forceinline__ T lane_sum(T value, int lanes) {
     for (int offset = lanes / 2; offset > 0; offset /= 2) value += from_lane_xor(value, offset);
     return value;
 }
 
-// The sums of V values over lanes whose numbers differ in the bits First, First / 2 ... Last, spread over those lanes: each step halves the values a
-// lane holds. values[0 .. V / lanes) afterwards are those from index `scattered` on; where there are more lanes than values, some lanes hold the same
-// one.
+// Sums V values over the lanes whose numbers differ in the bits First, First / 2 ... Last, and distributes the sums over those lanes: each step
+// halves the number of values of a lane. Afterwards, values[0 .. V / lanes) are the sums from index `scattered` on. If there are more lanes than
+// values, some lanes have the same one.
 template <int V, int First, int Last, int Whole, class T> __device__ __forceinline__ void reduce_scatter(T (&values)[Whole], int lane) {
     if constexpr (First >= Last) {
         if constexpr (V > 1) {
             const bool upper = lane & First;
 #pragma unroll
             for (int i = 0; i < V / 2; i++) {
-                const T low = values[i], high = values[V / 2 + i];                 // both read, so that no run-time index arises
+                const T low = values[i], high = values[V / 2 + i];  // both are read, so that no index is known only at run time
                 values[i] = (upper ? high : low) + from_lane_xor(upper ? low : high, First);
             }
             reduce_scatter<V / 2, First / 2, Last>(values, lane);
@@ -326,7 +329,7 @@ template <int V, int First, int Last, int Whole, class T> __device__ __forceinli
     }
 }
 
-// over a block of 256 threads; `scratch` has 8 floats and may be used again at once
+// Sums over a block of 256 threads. `scratch` has 8 floats and can be used again immediately.
 __device__ __forceinline__ float block_sum(float value, float* scratch) {
     value = lane_sum(value, 32);
     if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
@@ -338,7 +341,7 @@ __device__ __forceinline__ float block_sum(float value, float* scratch) {
     return total;
 }
 
-// V numbers of a channel each, or `otherwise`; in pieces of 16 bytes where the columns are taken so
+// Loads V numbers per channel, or `otherwise`, in pieces of 16 bytes if the columns permit it.
 template <int V> __device__ __forceinline__ void channels_of(const float* from, i64 at, float otherwise, float (&values)[V]) {
 #pragma unroll
     for (int i = 0; i < V; i++) values[i] = otherwise;
@@ -355,7 +358,7 @@ template <int V> __device__ __forceinline__ void channels_of(const float* from, 
         for (int i = 0; i < V; i++) values[i] = from[at + i];
 }
 
-// ---- copies from global to shared memory that go on while the thread works; `there` false writes zeros ----
+// ---- copies from global to shared memory that continue while the thread works; `there` false writes zeros ----
 
 template <int Bytes> __device__ __forceinline__ void copy_async(void* shared, const void* global, bool there) {
     static_assert(Bytes == 4 || Bytes == 8 || Bytes == 16, "what the instruction takes");
@@ -378,7 +381,7 @@ __device__ __forceinline__ void copy_commit() {
 #endif
 }
 
-// until all but the newest `Pending` committed groups of this thread have landed
+// Waits until all but the newest `Pending` committed groups of this thread have arrived.
 template <int Pending> __device__ __forceinline__ void copy_wait() {
 #ifdef HYBRID_EMULATION
     emulation::copy_wait(Pending);
@@ -387,7 +390,7 @@ template <int Pending> __device__ __forceinline__ void copy_wait() {
 #endif
 }
 
-// ---- elements of a type known at run time: every thread takes the same branch ----
+// ---- elements of a type that is known at run time; all threads take the same branch ----
 
 struct Typed {
     const void* base;

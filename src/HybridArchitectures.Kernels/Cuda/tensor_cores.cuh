@@ -1,9 +1,9 @@
-// Matrix products of tensor cores (mma.sync m16n8k16, bfloat16 with float32 sums), the loads that go with them. All of it is in every GPU from
-// compute capability 8.0 on. Each piece has a C++ equivalent for the emulation.
+// Matrix products of tensor cores (mma.sync m16n8k16, bfloat16 with float32 sums) and the loads for them. All of it exists on every GPU from compute
+// capability 8.0 on. Each piece has a C++ equivalent for the emulation.
 //
-// In a 16 x 16 block that a warp holds as an A operand, the lane q + 4 r holds in word 0 the elements (r, 2q) and (r, 2q + 1), in word 1 those of row
-// r + 8, in words 2 and 3 those of columns + 8. A B operand of 16 x 8 holds (2q, r), (2q + 1, r) and those of rows + 8. Sums of 16 x 8 hold (r, 2q),
-// (r, 2q + 1), and both of row r + 8.
+// In a 16 x 16 block that a warp has as an A operand, lane q + 4 r has the elements (r, 2q) and (r, 2q + 1) in word 0, those of row r + 8 in word 1,
+// and those of columns + 8 in words 2 and 3. A B operand of 16 x 8 has (2q, r), (2q + 1, r) and those of rows + 8. Sums of 16 x 8 have (r, 2q), (r,
+// 2q + 1), and both of row r + 8.
 #pragma once
 #include "common.cuh"
 
@@ -17,8 +17,8 @@ __device__ __forceinline__ float second_of(unsigned word) { return as_float(word
 // d += a b
 __device__ __forceinline__ void multiply_add(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
 #ifdef HYBRID_EMULATION
-    struct { unsigned a[4], b[2]; } own = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
-    emulation::show(own, [&](auto of) {
+    struct { unsigned a[4], b[2]; } operands = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
+    emulation::show(operands, [&](auto of) {
         const unsigned r = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
         for (int e = 0; e < 4; e++) {
             const unsigned row = r + e / 2 * 8, column = 2 * q + e % 2;
@@ -36,7 +36,7 @@ __device__ __forceinline__ void multiply_add(float (&d)[4], const unsigned (&a)[
 #endif
 }
 
-// A place in shared memory as the instructions below take it: 32 bits on a GPU, so that addresses cost one addition or none.
+// An address in shared memory as the instructions below take it: 32 bits on a GPU, so that computing an address costs at most one addition.
 #ifdef HYBRID_EMULATION
 using Place = u16*;
 __device__ __forceinline__ Place place_of(u16* pointer) { return pointer; }
@@ -54,8 +54,8 @@ __device__ __forceinline__ Place place_of(u16* pointer) {
 }
 #endif
 
-// Four 8 x 8 blocks of 16-bit elements from shared memory: lanes 8i to 8i + 7 name the rows of block i, 16 bytes each; lane q + 4r gets elements 2q
-// and 2q + 1 of row r, or of column r with Transposed.
+// Loads four 8 x 8 blocks of 16-bit elements from shared memory. Lanes 8i to 8i + 7 pass the rows of block i, 16 bytes each. Lane q + 4r receives
+// elements 2q and 2q + 1 of row r, or of column r with Transposed.
 template <bool Transposed> __device__ __forceinline__ void load_blocks(unsigned (&words)[4], Place row) {
 #ifdef HYBRID_EMULATION
     if (reinterpret_cast<uintptr_t>(row) % 16) emulation::fail("a row of a block that does not begin at 16 bytes");
@@ -75,11 +75,12 @@ template <bool Transposed> __device__ __forceinline__ void load_blocks(unsigned 
 #endif
 }
 
-// The other way, of compute capability 9.0: lanes 8i to 8i + 7 name where the rows of block i go, 16 bytes each, or its columns with Transposed.
+// Stores four blocks, on compute capability 9.0. Lanes 8i to 8i + 7 pass the addresses of the rows of block i, 16 bytes each, or of its columns with
+// Transposed.
 template <bool Transposed> __device__ __forceinline__ void store_blocks(Place row, const unsigned (&words)[4]) {
 #ifdef HYBRID_EMULATION
-    struct { unsigned words[4]; } own = {{words[0], words[1], words[2], words[3]}};
-    emulation::show(own, [&](auto of) {
+    struct { unsigned words[4]; } operands = {{words[0], words[1], words[2], words[3]}};
+    emulation::show(operands, [&](auto of) {
         const unsigned i = threadIdx.x % 32 / 8, line = threadIdx.x % 8;
         for (unsigned at = 0; at < 8; at++) {
             const unsigned r = Transposed ? at : line, column = Transposed ? line : at;
@@ -96,8 +97,8 @@ template <bool Transposed> __device__ __forceinline__ void store_blocks(Place ro
 #endif
 }
 
-// Copies a multiple of 16 bytes from shared to global memory while the thread works (compute capability 9.0). What is copied must be published, and
-// stay until `copied_out`.
+// Copies a multiple of 16 bytes from shared to global memory while the thread works (compute capability 9.0). The data must be published, and must
+// not change until `copied_out`.
 __device__ __forceinline__ void copy_out(void* to, Place from, int bytes) {
 #ifdef HYBRID_EMULATION
     if (reinterpret_cast<uintptr_t>(to) % 16 || reinterpret_cast<uintptr_t>(from) % 16 || bytes % 16)
@@ -115,7 +116,7 @@ __device__ __forceinline__ void copied_out() {
 #endif
 }
 
-// copies 16 bytes while the thread works, as copy_async does
+// Copies 16 bytes while the thread works, like copy_async.
 __device__ __forceinline__ void copy_async_16(Place to, const void* from, bool there) {
 #ifdef HYBRID_EMULATION
     emulation::copy_later(to, from, 16, there);
@@ -124,7 +125,7 @@ __device__ __forceinline__ void copy_async_16(Place to, const void* from, bool t
 #endif
 }
 
-// an 8 x 8 block of 16-bit elements, held as load_blocks leaves it, turned over
+// Transposes an 8 x 8 block of 16-bit elements in the layout of load_blocks.
 __device__ __forceinline__ unsigned transpose_block(unsigned word) {
 #ifdef HYBRID_EMULATION
     unsigned result = 0;
@@ -141,7 +142,7 @@ __device__ __forceinline__ unsigned transpose_block(unsigned word) {
 #endif
 }
 
-// In the four lanes of a quad, lane q holds word q of four pieces of 16 bytes; after it, lane q holds half q / 2 of pieces q % 2 and 2 + q % 2.
+// In the four lanes of a quad, lane q has word q of four pieces of 16 bytes. Afterwards, lane q has half q / 2 of pieces q % 2 and 2 + q % 2.
 __device__ __forceinline__ void gather_halves(unsigned (&words)[4]) {
     const bool odd = threadIdx.x & 1;
     auto exchange = [&](unsigned word) { return as_bits(from_lane_xor(as_float(word), 1)); };
@@ -149,7 +150,7 @@ __device__ __forceinline__ void gather_halves(unsigned (&words)[4]) {
     if (odd) { words[0] = a; words[2] = b; } else { words[1] = a; words[3] = b; }
 }
 
-// a number that is the same in all lanes, so that the compiler knows it
+// Returns a number that is the same in all lanes, and tells the compiler so.
 __device__ __forceinline__ int uniform(int value) {
 #ifdef HYBRID_EMULATION
     return value;
@@ -160,15 +161,16 @@ __device__ __forceinline__ int uniform(int value) {
 #endif
 }
 
-// ---- products of four warps together (wgmma m64n64k16, compute capability 9.0a alone), which read shared memory themselves and run at the same time
-// as the threads ----
+// ---- products of four warps together (wgmma m64n64k16, only on compute capability 9.0a), which read shared memory themselves and run at the same
+// time as the threads ----
 //
-// Their operands are tiles of 64 rows of 64 bfloat16: 128 bytes a row, whose piece of 16 bytes number i lies at i ^ row % 8, from a multiple of 1024
-// bytes on. Sums and left operands are held as above, warp w rows 16 w to 16 w + 15: sums[4 n + e] is number e of the 8 columns from 8 n on.
+// Their operands are tiles of 64 rows of 64 bfloat16: 128 bytes per row, whose i-th piece of 16 bytes is stored at i ^ row % 8, from a multiple of
+// 1024 bytes on. Sums and left operands are distributed as above; warp w has rows 16 w to 16 w + 15. sums[4 n + e] is number e of the 8 columns from
+// 8 n on.
 
 constexpr int SwizzledTile = 64 * 64;
 
-// where element (row, column) of such a tile lies; column a multiple of 8, or the same piece of 16 bytes as one
+// Returns where element (row, column) of such a tile is stored. column is a multiple of 8, or in the same piece of 16 bytes as one.
 __device__ __forceinline__ int swizzled(int row, int column) { return row * 64 + ((column / 8 ^ row % 8) * 8 + column % 8); }
 
 #ifdef HYBRID_EMULATION
@@ -179,20 +181,24 @@ __device__ __forceinline__ Operand operand(Place tile, int row, int column) { re
 #else
 using Operand = unsigned long long;
 __device__ __forceinline__ Operand operand(Place tile, int row, int column) {
-    // 8 rows are 1024 bytes, in either direction; rows swizzled over 128 bytes
+    // 8 rows are 1024 bytes in either direction; rows are swizzled over 128 bytes.
     constexpr unsigned long long layout = 1ull << 62 | 64ull << 32 | 64ull << 16;
     return layout | (tile.address + row * 128 + column * 2) >> 4;
 }
-#define SUMS_16(d) "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), \
-    "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15])
-#define SUMS_32(d) SUMS_16(d), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), \
+#define SUMS_16(d) \
+    "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), \
+    "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15])
+#define SUMS_32(d) \
+    SUMS_16(d), \
+    "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), \
     "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31])
-#define WGMMA_SUMS "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, " \
-    "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+#define WGMMA_SUMS \
+    "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
 #endif
 
-// sums = (added ? sums : 0) + a b^T over 16 columns of each, from their row and column on, for 64 rows of b, or 32 where there are 16 sums;
-// with Rowwise b's 16 rows are summed over instead, for its 64 columns
+// Computes sums = (added ? sums : 0) + a b^T over 16 columns of each, from their row and column on, for 64 rows of b, or 32 if there are 16 sums.
+// With Rowwise, the sum goes over the 16 rows of b, for its 64 columns.
 template <bool Rowwise, int Count> __device__ __forceinline__ void start_product(float (&sums)[Count], Operand a, Operand b, bool added) {
     static_assert(Count == 32 || (Count == 16 && !Rowwise), "64 or 32 columns");
 #ifdef HYBRID_EMULATION
@@ -219,11 +225,11 @@ template <bool Rowwise, int Count> __device__ __forceinline__ void start_product
 #endif
 }
 
-// the same with a 64 x 16 held in registers; with Rowwise b's 16 rows are summed over instead, for its 64 columns
+// The same with a 64 x 16 operand in registers. With Rowwise, the sum goes over the 16 rows of b, for its 64 columns.
 template <bool Rowwise> __device__ __forceinline__ void start_product(float (&sums)[32], const unsigned (&a)[4], Operand b, bool added) {
 #ifdef HYBRID_EMULATION
-    struct { unsigned a[4]; } own = {{a[0], a[1], a[2], a[3]}};
-    emulation::show(own, [&](auto of) {
+    struct { unsigned a[4]; } operands = {{a[0], a[1], a[2], a[3]}};
+    emulation::show(operands, [&](auto of) {
         const int r = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
         for (int i = 0; i < 32; i++) {
             const int row = r + i % 4 / 2 * 8, column = i / 4 * 8 + 2 * q + i % 2;
@@ -246,7 +252,7 @@ template <bool Rowwise> __device__ __forceinline__ void start_product(float (&su
 #endif
 }
 
-// before products whose registers the threads have written
+// Must be called before products whose registers the threads have written.
 __device__ __forceinline__ void open_products() {
 #ifndef HYBRID_EMULATION
     asm volatile("wgmma.fence.sync.aligned;" : : : "memory");
@@ -259,14 +265,14 @@ __device__ __forceinline__ void close_products() {
 #endif
 }
 
-// until at most Pending closed groups are under way
+// Waits until at most Pending closed groups are still running.
 template <int Pending> __device__ __forceinline__ void wait_for_products() {
 #ifndef HYBRID_EMULATION
     asm volatile("wgmma.wait_group.sync.aligned %0;" : : "n"(Pending) : "memory");
 #endif
 }
 
-// keeps what comes after a wait from being taken before it
+// Prevents the compiler from moving what follows a wait before it.
 template <int Count> __device__ __forceinline__ void settle(float (&sums)[Count]) {
 #ifndef HYBRID_EMULATION
 #pragma unroll
@@ -274,15 +280,15 @@ template <int Count> __device__ __forceinline__ void settle(float (&sums)[Count]
 #endif
 }
 
-// what this thread has written to shared memory can be seen by products after the next barrier
+// Makes the writes of this thread to shared memory visible to products after the next barrier.
 __device__ __forceinline__ void publish() {
 #ifndef HYBRID_EMULATION
     asm volatile("fence.proxy.async.shared::cta;" : : : "memory");
 #endif
 }
 
-// The barrier with this number, of `count` threads: some wait there until all have come, some only say that they have come. Number 0 is that of the
-// whole block. A warp comes as one: where its threads may have parted, `sync_warp` before.
+// The barrier with this number, of `count` threads. Some threads wait until all have arrived, others only report their arrival. Number 0 is the
+// barrier of the whole block. A warp arrives as one: if its threads may have diverged, call `sync_warp` before.
 __device__ __forceinline__ void meet(int number, int count) {
 #ifdef HYBRID_EMULATION
     emulation::barrier(emulation::named[number], count);
@@ -299,8 +305,8 @@ __device__ __forceinline__ void arrive(int number, int count) {
 #endif
 }
 
-// What four warps need of registers from here on, a multiple of 8: those that need few leave theirs to those that need many. All in one branch of the
-// kernel each.
+// Sets the number of registers of four warps from here on, a multiple of 8: warps that need few leave theirs to warps that need many. All threads of
+// the four warps must be in the same branch of the kernel.
 template <int Count> __device__ __forceinline__ void lower_registers() {
 #ifndef HYBRID_EMULATION
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" : : "n"(Count));
@@ -315,7 +321,7 @@ template <int Count> __device__ __forceinline__ void raise_registers() {
 
 // ---- copies of whole tiles by the copy engine (compute capability 9.0), which count their bytes at a barrier in shared memory ----
 
-// Where a tensor (rows, tokens, elements of a token) lies, for copies of 64 tokens of 64 elements each; the driver makes it.
+// Describes a tensor (rows, tokens, elements of a token) for copies of 64 tokens of 64 elements each. The driver creates it.
 #ifdef HYBRID_EMULATION
 struct TensorMap { const char* base; unsigned long long sizes[3], strides[2], unused[10]; };
 #else
@@ -326,14 +332,14 @@ static_assert(sizeof(TensorMap) == 128, "as the driver has it");
 #ifndef HYBRID_EMULATION
 __device__ __forceinline__ unsigned long long address_of(const TensorMap& map) {
 #ifdef __clang__
-    return 0;                                            // it would copy all arguments to take the address of one, and makes PTX only to be looked at
+    return 0;                                            // clang would copy all arguments to take the address of one
 #else
     return reinterpret_cast<unsigned long long>(&map);
 #endif
 }
 #endif
 
-// a barrier of 8 bytes, of which a number of arrivals ends a phase; all threads must meet before it is used
+// Initializes a barrier of 8 bytes whose phases end after a number of arrivals. All threads must synchronize before it is used.
 __device__ __forceinline__ void open_barrier(Place at, int arrivals) {
 #ifdef HYBRID_EMULATION
     emulation::open_landing(at, arrivals);
@@ -342,7 +348,7 @@ __device__ __forceinline__ void open_barrier(Place at, int arrivals) {
 #endif
 }
 
-// arrives, and has the phase wait for a number of bytes of copies
+// Arrives, and makes the phase wait for a number of bytes of copies.
 __device__ __forceinline__ void expect(Place at, int bytes) {
 #ifdef HYBRID_EMULATION
     emulation::expect(at, bytes);
@@ -351,7 +357,7 @@ __device__ __forceinline__ void expect(Place at, int bytes) {
 #endif
 }
 
-// arrives at a barrier in shared memory
+// Arrives at a barrier in shared memory.
 __device__ __forceinline__ void arrive_at(Place at) {
 #ifdef HYBRID_EMULATION
     emulation::expect(at, 0);
@@ -360,7 +366,7 @@ __device__ __forceinline__ void arrive_at(Place at) {
 #endif
 }
 
-// until the phase of this parity, which begins with 0, has ended; by whole warps
+// Waits until the phase of this parity, which begins with 0, has ended. Called by whole warps.
 __device__ __forceinline__ void wait_for_copies(Place at, unsigned parity) {
 #ifdef HYBRID_EMULATION
     emulation::wait_for_landing(at, parity);
@@ -373,7 +379,7 @@ __device__ __forceinline__ void wait_for_copies(Place at, unsigned parity) {
 #endif
 }
 
-// 64 tokens of 64 elements into a tile as products take it; zeros outside of the tensor
+// Copies 64 tokens of 64 elements to a tile in the layout of products, with zeros outside of the tensor.
 __device__ __forceinline__ void copy_tile(Place to, const TensorMap& map, int element, int token, int row, Place barrier) {
 #ifdef HYBRID_EMULATION
     for (int t = 0; t < 64; t++)
@@ -389,7 +395,7 @@ __device__ __forceinline__ void copy_tile(Place to, const TensorMap& map, int el
 #endif
 }
 
-// the same the other way; nothing outside of the tensor is written. What is copied must be published, and stay until `copied_out`.
+// Copies a tile back. Nothing outside of the tensor is written. The data must be published, and must not change until `copied_out`.
 __device__ __forceinline__ void copy_tile_out(const TensorMap& map, int element, int token, int row, Place from) {
 #ifdef HYBRID_EMULATION
     for (int t = 0; t < 64; t++)

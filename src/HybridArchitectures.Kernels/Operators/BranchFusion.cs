@@ -53,18 +53,18 @@ public static class BranchFusion
         if (gate is not null) Vector(gate, nameof(gate), a);
         return BackendFor(a) switch
         {
-            KernelBackend.Cuda => BranchFusionCuda.Apply(first, second, kind, gate, epsilon),
-            KernelBackend.Cpu => Composed(first, second, kind, gate, epsilon),
+            KernelBackend.Cuda => BranchFusionCuda.Apply(new(first, second, kind, gate, epsilon)),
+            KernelBackend.Cpu => Composed(new(first, second, kind, gate, epsilon)),
             _ => BranchFusionReference.Forward(first, second, kind, gate, epsilon),
         };
     }
 
-    static Tensor Composed(FusionBranch first, FusionBranch second, FusionKind kind, Tensor? gate, double epsilon)
+    static Tensor Composed(BranchFusionInputs inputs)
     {
         using var scope = NewDisposeScope();
-        Tensor Branch(FusionBranch branch) => branch.Groups > 0 ? RmsNorm.Forward(branch.Value, branch.Weight, epsilon, branch.Groups)
+        Tensor Branch(FusionBranch branch) => branch.Groups > 0 ? RmsNorm.Forward(branch.Value, branch.Weight, inputs.Epsilon, branch.Groups)
             : branch.Weight is null ? branch.Value : branch.Value * branch.Weight.to(branch.Value.dtype);
-        return BranchFusionReference.Join(Branch(first), Branch(second), kind, gate).MoveToOuterDisposeScope();
+        return BranchFusionReference.Join(Branch(inputs.First), Branch(inputs.Second), inputs.Kind, inputs.Gate).MoveToOuterDisposeScope();
     }
 
     static void Check(FusionBranch branch, string name)

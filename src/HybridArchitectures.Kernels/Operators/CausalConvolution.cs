@@ -31,18 +31,15 @@ public static class CausalConvolution
     /// </returns>
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static (Tensor Output, Tensor FinalState) Forward(
-        Tensor x, Tensor weight, Tensor? bias = null, bool silu = false, Tensor? initialState = null,
-        SequenceLayout? layout = null)
+        Tensor x, Tensor weight, Tensor? bias = null, bool silu = false, Tensor? initialState = null, SequenceLayout? layout = null)
     {
-        SequenceChecks.Activations(x, nameof(x), "(batch, length, channels)", 3);
-        long channels = x.size(2), width = Parameters(x, channels, weight, bias);
-        if (initialState is not null) State(initialState, nameof(initialState), x, width, channels);
-        SequenceChecks.Layout(layout, x);
-        return Chosen(x, width) switch
+        var inputs = new CausalConvolutionInputs(x, weight, bias) { Silu = silu, InitialState = initialState, Layout = layout };
+        inputs.CheckRows();
+        return Chosen(inputs) switch
         {
-            KernelBackend.Cpu => CausalConvolutionCpu.Forward(x, weight, bias, silu, initialState, layout),
-            KernelBackend.Cuda => CausalConvolutionCuda.Forward(x, weight, bias, silu, initialState, layout),
-            _ => CausalConvolutionReference.Forward(x, weight, bias, silu, initialState, layout),
+            KernelBackend.Cpu => CausalConvolutionCpu.Forward(inputs),
+            KernelBackend.Cuda => CausalConvolutionCuda.Forward(inputs),
+            _ => CausalConvolutionReference.Forward(inputs),
         };
     }
 
@@ -61,44 +58,32 @@ public static class CausalConvolution
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static Tensor Step(Tensor state, Tensor x, Tensor weight, Tensor? bias = null, bool silu = false, Tensor? slots = null)
     {
-        SequenceChecks.Activations(x, nameof(x), "(batch, channels)", 2);
-        long channels = x.size(1), width = Parameters(x, channels, weight, bias);
+        var inputs = new CausalConvolutionInputs(x, weight, bias) { Silu = silu };
+        inputs.CheckToken();
         SequenceChecks.Updatable(state, nameof(state));
-        State(state, nameof(state), x, width, channels, SlotRows.StateRows(state, slots, x));
+        inputs.CheckState(state, nameof(state), SlotRows.StateRows(state, slots, x));
         using var noGrad = no_grad();
-        var backend = Chosen(x, width);
-        if (slots is not null && backend != KernelBackend.Cuda)
-            return SlotRows.Step(state, slots, x, (states, rows) => Step(states, x.index_select(0, rows), weight, bias, silu));
-        if (backend == KernelBackend.Cpu) return CausalConvolutionCpu.Step(state, x, weight, bias, silu);
-        if (backend == KernelBackend.Cuda) return CausalConvolutionCuda.Step(state, x, weight, bias, silu, slots);
+        var backend = Chosen(inputs);
+        if (backend == KernelBackend.Cuda) return CausalConvolutionCuda.Step(state, inputs, slots);
+        return slots is null ? StepRows(backend, state, inputs)
+            : SlotRows.Step(state, slots, x, (states, rows) => StepRows(backend, states, inputs with { X = x.index_select(0, rows) }));
+    }
+
+    static Tensor StepRows(KernelBackend backend, Tensor state, CausalConvolutionInputs inputs)
+    {
+        if (backend == KernelBackend.Cpu) return CausalConvolutionCpu.Step(state, inputs);
         using var scope = NewDisposeScope();
-        var (output, after) = CausalConvolutionReference.Forward(x.unsqueeze(1), weight, bias, silu, state, null);
+        var (output, after) = CausalConvolutionReference.Forward(inputs with { X = inputs.X.unsqueeze(1), InitialState = state });
         state.copy_(after);
         return output.squeeze(1).MoveToOuterDisposeScope();
     }
 
-    static KernelBackend Chosen(Tensor x, long width)
+    static KernelBackend Chosen(CausalConvolutionInputs inputs)
     {
-        var backend = BackendFor(x);
-        if (backend == KernelBackend.Cuda && width > CausalConvolutionCuda.MaxWidth)
-            throw Require.Unfit("weight", $"weight has width {width}",
+        var backend = BackendFor(inputs.X);
+        if (backend == KernelBackend.Cuda && inputs.Width > CausalConvolutionCuda.MaxWidth)
+            throw Require.Unfit("weight", $"weight has width {inputs.Width}",
                 $"at most {CausalConvolutionCuda.MaxWidth} for the CUDA back end; use the back end Reference (OperatorOptions) for more");
         return backend;
-    }
-
-    static long Parameters(Tensor x, long channels, Tensor weight, Tensor? bias)
-    {
-        ArgumentNullException.ThrowIfNull(weight);
-        if (weight.dim() != 2 || weight.size(1) == 0)
-            throw Require.Unfit(nameof(weight), $"weight has shape {Checks.Describe(weight)}", $"(channels, width) = ({channels}, at least 1)");
-        SequenceChecks.Beside(weight, nameof(weight), x, "(channels, width)", channels, weight.size(1));
-        if (bias is not null) SequenceChecks.Beside(bias, nameof(bias), x, "(channels)", channels);
-        return weight.size(1);
-    }
-
-    static void State(Tensor state, string name, Tensor x, long width, long channels, long? rows = null)
-    {
-        SequenceChecks.Beside(state, name, x, "(batch or slots, width - 1, channels)", rows ?? x.size(0), width - 1, channels);
-        if (state.dtype != x.dtype) throw Require.Refusal(name, state.dtype, $"{x.dtype}, the type of x");
     }
 }

@@ -35,7 +35,7 @@ public static class FusedAttention
     }
 
     /// <summary>
-    /// Computes softmax(scale * query key^T) value over the keys that each query sees. A query that sees none gives 0 and passes no gradient.
+    /// Computes softmax(scale * query key^T) value over the keys that each query sees. The output of a query that sees none is 0, without a gradient.
     /// </summary>
     /// <param name="query">The queries, shape (B, L, H, D), floating point.</param>
     /// <param name="key">The keys, shape (B, S, K, D). H is a multiple of K, and each key head serves H / K consecutive query heads.</param>
@@ -65,13 +65,18 @@ public static class FusedAttention
         Check(query, key, value, scale, window, sinks, positions, softcap, sinkLogits);
         var (batch, queries, heads, keys, valueSize) = (query.size(0), query.size(1), query.size(2), key.size(1), value.size(3));
         if (batch == 0 || queries == 0 || keys == 0) return zeros([batch, queries, heads, valueSize], query.dtype, query.device);
+        var inputs = new AttentionInputs(query, key, value)
+        {
+            Scale = scale ?? 1 / Math.Sqrt(query.size(3)), Window = window, Sinks = sinks, Positions = positions, Softcap = softcap,
+            SinkLogits = sinkLogits,
+        };
         switch (BackendFor(query))
         {
             case KernelBackend.Reference:
                 return AttentionReference.Forward(query, key, value, scale, window, sinks, positions, softcap, sinkLogits);
             case KernelBackend.Cuda when OwnKernelTakes(query, key, value, scale, positions, sinkLogits):
                 KernelEvents.Log.Chosen(nameof(FusedAttention), KernelBackend.Cuda.ToString, query);
-                return AttentionCuda.Forward(query, key, value, scale, window >= keys ? null : window, sinks, positions, softcap, sinkLogits);
+                return AttentionCuda.Forward(inputs with { Window = window >= keys ? null : window });
         }
         if (softcap is not null || sinkLogits is not null)
         {
@@ -79,7 +84,7 @@ public static class FusedAttention
             KernelEvents.Log.Chosen(nameof(FusedAttention), () => AttentionKernel.Math.ToString(), query);
             return AttentionReference.Forward(query, key, value, scale, window, sinks, positions, softcap, sinkLogits);
         }
-        if (Pieces(query, key, window, sinks, positions) is { } pieces) return InPieces(pieces, query, key, value, scale, window, sinks, positions);
+        if (Pieces(query, key, window, sinks, positions) is { } pieces) return InPieces(pieces, inputs);
         using var scope = NewDisposeScope();
         var call = Plan(query, key, value, scale, window, sinks, positions);
         KernelEvents.Log.Chosen(nameof(FusedAttention), () => Choice(call).ToString(), query);
@@ -113,16 +118,16 @@ public static class FusedAttention
             ? AttentionPlan.Create(query, key, window, sinks, positions)
             : null;
 
-    static Tensor InPieces(
-        IReadOnlyList<AttentionPiece> pieces, Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks,
-        AttentionPositions? positions)
+    static Tensor InPieces(IReadOnlyList<AttentionPiece> pieces, AttentionInputs inputs)
     {
         using var scope = NewDisposeScope();
-        KernelEvents.Log.Chosen(nameof(FusedAttention), () => $"{AttentionKernel.Flash} in {pieces.Count} pieces", query);
-        var (size, valueSize) = (query.size(3), value.size(3));
+        KernelEvents.Log.Chosen(nameof(FusedAttention), () => $"{AttentionKernel.Flash} in {pieces.Count} pieces", inputs.Query);
+        var (size, valueSize) = (inputs.Query.size(3), inputs.Value.size(3));
         var widest = Math.Max(size, valueSize);
-        var output = AttentionCpu.Apply(
-            pieces, Padded(query, widest), Padded(key, widest), Padded(value, widest), scale ?? 1 / Math.Sqrt(size), window, sinks, positions);
+        var output = AttentionCpu.Apply(pieces, inputs with
+        {
+            Query = Padded(inputs.Query, widest), Key = Padded(inputs.Key, widest), Value = Padded(inputs.Value, widest),
+        });
         return (valueSize < widest ? output.narrow(-1, 0, valueSize) : output).MoveToOuterDisposeScope();
     }
 

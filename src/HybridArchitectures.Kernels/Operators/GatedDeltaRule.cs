@@ -1,4 +1,3 @@
-using System.Numerics;
 using HybridArchitectures.Kernels.Composed;
 using HybridArchitectures.Kernels.Cuda.GatedDelta;
 using HybridArchitectures.Kernels.Reference;
@@ -72,25 +71,16 @@ public static class GatedDeltaRule
         Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength, Tensor? initialState = null,
         SequenceLayout? layout = null, int chunkSize = 64)
     {
-        SequenceChecks.Activations(value, nameof(value), "(batch, length, heads, value size)", 4);
-        long batch = value.size(0), length = value.size(1), heads = value.size(2), valueSize = value.size(3);
-        ArgumentNullException.ThrowIfNull(key);
-        if (key.dim() != 4 || key.size(3) == 0)
-            throw Require.Unfit(nameof(key), $"key has shape {Checks.Describe(key)}", "(batch, length, groups, key size)");
-        long groups = SequenceChecks.Groups(key.size(2), heads, nameof(key), "heads"), keySize = key.size(3);
-        SequenceChecks.Beside(key, nameof(key), value, "(batch, length, groups, key size)", batch, length, groups, keySize);
-        SequenceChecks.Beside(query, nameof(query), value, "(batch, length, groups, key size)", batch, length, groups, keySize);
-        SequenceChecks.Beside(decay, nameof(decay), value, "(batch, length, heads)", batch, length, heads);
-        SequenceChecks.Beside(strength, nameof(strength), value, "(batch, length, heads)", batch, length, heads);
-        SequenceChecks.State(initialState, nameof(initialState), value, "(batch, heads, key size, value size)", batch, heads, keySize, valueSize);
-        SequenceChecks.Layout(layout, value);
-        if (chunkSize < 1 || !BitOperations.IsPow2(chunkSize))
-            throw Require.OutOfRange(nameof(chunkSize), chunkSize, "a power of two");
+        var inputs = new GatedDeltaRuleInputs(query, key, value, decay, strength)
+        {
+            InitialState = initialState, Layout = layout, ChunkSize = chunkSize,
+        };
+        inputs.CheckRows();
         return BackendFor(key, value) switch
         {
             KernelBackend.Cuda => GatedDeltaRuleCuda.Forward(query, key, value, decay, strength, initialState, layout),
-            KernelBackend.LibTorch => ChunkedGatedDeltaRule.Forward(query, key, value, decay, strength, initialState, layout, chunkSize),
-            _ => GatedDeltaRuleReference.Forward(query, key, value, decay, strength, initialState, layout),
+            KernelBackend.LibTorch => ChunkedGatedDeltaRule.Forward(inputs),
+            _ => GatedDeltaRuleReference.Forward(inputs),
         };
     }
 
@@ -105,25 +95,14 @@ public static class GatedDeltaRule
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static Tensor Step(Tensor state, Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength)
     {
-        SequenceChecks.Activations(value, nameof(value), "(batch, heads, value size)", 3);
-        long batch = value.size(0), heads = value.size(1), valueSize = value.size(2);
-        ArgumentNullException.ThrowIfNull(key);
-        if (key.dim() != 3 || key.size(2) == 0)
-            throw Require.Unfit(nameof(key), $"key has shape {Checks.Describe(key)}", "(batch, groups, key size)");
-        long groups = SequenceChecks.Groups(key.size(1), heads, nameof(key), "heads"), keySize = key.size(2);
-        SequenceChecks.Beside(key, nameof(key), value, "(batch, groups, key size)", batch, groups, keySize);
-        SequenceChecks.Beside(query, nameof(query), value, "(batch, groups, key size)", batch, groups, keySize);
-        SequenceChecks.Beside(decay, nameof(decay), value, "(batch, heads)", batch, heads);
-        SequenceChecks.Beside(strength, nameof(strength), value, "(batch, heads)", batch, heads);
-        SequenceChecks.Updatable(state, nameof(state));
-        SequenceChecks.State(state, nameof(state), value, "(batch, heads, key size, value size)", batch, heads, keySize, valueSize);
+        var inputs = new GatedDeltaRuleInputs(query, key, value, decay, strength);
+        inputs.CheckToken(state);
         using var noGrad = no_grad();
         bool cuda = Backend is KernelBackend.Auto or KernelBackend.Cuda
             && (value.device_type == TorchSharp.DeviceType.CUDA || (Backend == KernelBackend.Cuda && CudaRuntime.Emulated));
         if (cuda && GatedDeltaStepCuda.Supports(key, value)) return GatedDeltaStepCuda.Step(state, query, key, value, decay, strength);
         using var scope = NewDisposeScope();
-        var (output, after) = GatedDeltaRuleReference.Forward(
-            query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1), decay.unsqueeze(1), strength.unsqueeze(1), state, null);
+        var (output, after) = GatedDeltaRuleReference.Forward(inputs.AsRows(state));
         state.copy_(after);
         return output.squeeze(1).MoveToOuterDisposeScope();
     }

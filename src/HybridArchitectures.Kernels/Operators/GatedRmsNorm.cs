@@ -34,8 +34,8 @@ public static class GatedRmsNorm
         if (weight is not null) RmsNorm.CheckWeight(weight, x);
         return BackendFor(x) switch
         {
-            KernelBackend.Cpu => RmsNorm.Vectorised(x, gate, weight, epsilon, groups, normBeforeGate),
-            KernelBackend.Cuda when x.NumberOfElements > 0 => NormCuda.Apply(x, gate, weight, epsilon, groups, normBeforeGate),
+            KernelBackend.Cpu => RmsNorm.Vectorized(new(x, gate, weight, epsilon, groups, normBeforeGate)),
+            KernelBackend.Cuda when x.NumberOfElements > 0 => NormCuda.Apply(new(x, gate, weight, epsilon, groups, normBeforeGate)),
             _ => GatedRmsNormReference.Forward(x, gate, weight, epsilon, groups, normBeforeGate),
         };
     }

@@ -64,21 +64,23 @@ public static class GroupedLinear
         CheckEnds(ends, x.size(0));
         var backend = BackendFor(x, weight);
         if (backend == KernelBackend.Reference || x.size(0) == 0) return GroupedLinearReference.Forward(x, weight, ends);
-        return Autograd.Apply([x, weight],
-            context =>
-            {
-                context.Save(x, weight, ends);
-                return [Product(x.contiguous(), weight.contiguous().transpose(1, 2), ends)];
-            },
-            context =>
-            {
-                var (gradient, input, weights, last) = (context.Gradients[0]!.contiguous(), context.Saved[0]!, context.Saved[1]!, context.Saved[2]!);
-                var dX = context.Needs(0) ? Product(gradient, weights.contiguous(), last) : null;
-                var dWeight = context.Needs(1) ? Product(gradient.transpose(0, 1), input.contiguous(), last) : null;
-                // libtorch does not initialize what it does not compute
-                dWeight?.masked_fill_(Empty(last).view(-1, 1, 1), Scalars.Zero);
-                return [dX, dWeight];
-            })[0];
+        return Autograd.Apply<Saved>(
+            [x, weight], _ => ([Product(x.contiguous(), weight.contiguous().transpose(1, 2), ends)], new Saved(x, weight, ends)), Backward)[0];
+    }
+
+    sealed record Saved(Tensor X, Tensor Weight, Tensor Ends) : ISavedTensors<Saved>
+    {
+        public Saved Map(Func<Tensor?, Tensor?> replace) => new(replace(X)!, replace(Weight)!, replace(Ends)!);
+    }
+
+    static Tensor?[] Backward(BackwardContext context, Saved saved)
+    {
+        var gradient = context.Gradients[0]!.contiguous();
+        var dX = context.Needs(0) ? Product(gradient, saved.Weight.contiguous(), saved.Ends) : null;
+        var dWeight = context.Needs(1) ? Product(gradient.transpose(0, 1), saved.X.contiguous(), saved.Ends) : null;
+        // libtorch does not initialize results that it does not compute
+        dWeight?.masked_fill_(Empty(saved.Ends).view(-1, 1, 1), Scalars.Zero);
+        return [dX, dWeight];
     }
 
     static Tensor Product(Tensor left, Tensor right, Tensor ends) =>

@@ -48,8 +48,8 @@ public static class LinearCrossEntropy
     /// <param name="bias">The bias, shape (V), float32 or in the dtype of <paramref name="hidden"/>. The default, null, means none.</param>
     /// <param name="logitScale">The multiplier of the logits. The default is 1.</param>
     /// <param name="tokenWeights">
-    /// The weights of tokens in the mean, shape (T), float32 without a gradient, each finite and at least 0. A sum of 0 gives 0. The default, null,
-    /// means equal weights. On a GPU, the LibTorch back end computes a weighted loss.
+    /// The weights of tokens in the mean, shape (T), float32 without a gradient, each finite and at least 0. If the sum is 0, the loss is 0. The
+    /// default, null, means equal weights. On a GPU, the LibTorch back end computes a weighted loss.
     /// </param>
     /// <returns>A scalar, float32 (float64 for float64 input).</returns>
     /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
@@ -71,48 +71,34 @@ public static class LinearCrossEntropy
         }
         if (backend == KernelBackend.Reference)
             return LinearCrossEntropyReference.Forward(hidden, weight, targets, ignoreIndex, labelSmoothing, zLoss, bias, logitScale, tokenWeights);
-        var options = new CrossEntropyOptions(ignoreIndex, labelSmoothing, zLoss, logitScale, backend);
-        if (backend == KernelBackend.Cuda) return OnCard(hidden, weight, bias, targets, options);
-        bool[] wanted = [is_grad_enabled() && hidden.requires_grad, is_grad_enabled() && weight.requires_grad,
-            is_grad_enabled() && bias is { requires_grad: true }];
-        return Autograd.Apply([hidden, weight, bias],
-            context =>
-            {
-                var (loss, gradients) = ChunkedCrossEntropy.Run(hidden, weight, bias, targets, tokenWeights, options, wanted);
-                context.Save(gradients);
-                return [loss];
-            },
-            context =>
-            {
-                // already computed, for an incoming gradient of 1
-                var incoming = context.Gradients[0]!;
-                bool asIs = !LibTorch.CurrentBackwardKeepsGraph() && incoming.device_type == TorchSharp.DeviceType.CPU
-                    && incoming.to(ScalarType.Float64).item<double>() == 1;
-                return [.. context.Saved.Select(gradient => gradient is null || asIs ? gradient : gradient * incoming.to(gradient.dtype))];
-            })[0];
+        var inputs = new CrossEntropyInputs(
+            hidden, weight, bias, targets, tokenWeights, new(ignoreIndex, labelSmoothing, zLoss, logitScale, backend));
+        return backend == KernelBackend.Cuda ? CrossEntropyCuda.Apply(inputs) : InChunks(inputs);
     }
 
-    static Tensor OnCard(Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, CrossEntropyOptions options)
+    static Tensor InChunks(CrossEntropyInputs inputs)
     {
-        long chunk = 0;
-        return Autograd.Apply([hidden, weight, bias],
-            context =>
-            {
-                var (losses, kept) = CrossEntropyCuda.Forward(hidden, weight, bias, targets, options);
-                chunk = kept.Chunk;
-                context.Save(hidden, weight, bias, targets, kept.Statistics, kept.Counted, kept.Buffer);
-                return [losses.sum() / kept.Counted];
-            },
-            context =>
-            {
-                var saved = context.Saved;
-                var kept = new CrossEntropyCuda.Kept(saved[4]!, saved[5]!, chunk, saved[6]!);
-                bool last = !LibTorch.CurrentBackwardKeepsGraph();
-                // another pass may follow and must find the same values
-                if (!last) kept = kept with { Buffer = empty_like(kept.Buffer) };
-                return CrossEntropyCuda.Backward(
-                    saved[0]!, saved[1]!, saved[2], saved[3]!, options, kept, context.Gradients[0]!, last, context.Needs);
-            })[0];
+        bool grad = is_grad_enabled();
+        bool[] needs = [grad && inputs.Hidden.requires_grad, grad && inputs.Weight.requires_grad, grad && inputs.Bias is { requires_grad: true }];
+        return Autograd.Apply<SavedGradients>([inputs.Hidden, inputs.Weight, inputs.Bias], _ =>
+        {
+            var (loss, gradients) = ChunkedCrossEntropy.Run(inputs, needs);
+            return ([loss], new SavedGradients(gradients[0], gradients[1], gradients[2]));
+        }, static (context, saved) => saved.Times(context.Gradients[0]!))[0];
+    }
+
+    // computed in the forward pass, for an incoming gradient of 1
+    sealed record SavedGradients(Tensor? Hidden, Tensor? Weight, Tensor? Bias) : ISavedTensors<SavedGradients>
+    {
+        public SavedGradients Map(Func<Tensor?, Tensor?> replace) => new(replace(Hidden), replace(Weight), replace(Bias));
+
+        public Tensor?[] Times(Tensor incoming)
+        {
+            bool asIs = !LibTorch.CurrentBackwardKeepsGraph() && incoming.device_type == TorchSharp.DeviceType.CPU
+                && incoming.to(ScalarType.Float64).item<double>() == 1;
+            Tensor? Scaled(Tensor? gradient) => gradient is null || asIs ? gradient : gradient * incoming.to(gradient.dtype);
+            return [Scaled(Hidden), Scaled(Weight), Scaled(Bias)];
+        }
     }
 
     /// <summary>Computes the cross entropy of each token in nats, without a gradient.</summary>
@@ -128,9 +114,8 @@ public static class LinearCrossEntropy
             return LinearCrossEntropyReference.TokenLosses(hidden, weight, targets, ignoreIndex, bias, logitScale);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        var options = new CrossEntropyOptions(ignoreIndex, 0, 0, logitScale, backend);
-        var losses = backend == KernelBackend.Cuda ? CrossEntropyCuda.Forward(hidden, weight, bias, targets, options).Losses
-            : ChunkedCrossEntropy.TokenLosses(hidden, weight, bias, targets, options);
+        var inputs = new CrossEntropyInputs(hidden, weight, bias, targets, null, new(ignoreIndex, 0, 0, logitScale, backend));
+        var losses = backend == KernelBackend.Cuda ? CrossEntropyCuda.Forward(inputs).Losses : ChunkedCrossEntropy.TokenLosses(inputs);
         return losses.to(ScalarType.Float32).MoveToOuterDisposeScope();
     }
 
@@ -168,7 +153,7 @@ public static class LinearCrossEntropy
         }
         if (!double.IsFinite(logitScale))
             throw Require.OutOfRange(nameof(logitScale), logitScale, "a finite number");
-        // on CUDA, reading the targets would stall the device; a target out of range gives a NaN loss there
+        // on CUDA, reading the targets would stall the device; a target out of range makes the loss NaN there
         if (targets.device_type != TorchSharp.DeviceType.CPU) return;
         using var scope = NewDisposeScope();
         var (values, index) = (targets.contiguous(), 0L);

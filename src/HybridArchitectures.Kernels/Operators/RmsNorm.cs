@@ -35,8 +35,8 @@ public static class RmsNorm
         if (weight is not null) CheckWeight(weight, x);
         return BackendFor(x) switch
         {
-            KernelBackend.Cpu => Vectorised(x, null, weight, epsilon, groups, false),
-            KernelBackend.Cuda when x.NumberOfElements > 0 => NormCuda.Apply(x, null, weight, epsilon, groups, false),
+            KernelBackend.Cpu => Vectorized(new(x, null, weight, epsilon, groups, false)),
+            KernelBackend.Cuda when x.NumberOfElements > 0 => NormCuda.Apply(new(x, null, weight, epsilon, groups, false)),
             _ => RmsNormReference.Forward(x, weight, epsilon, groups),
         };
     }
@@ -58,26 +58,27 @@ public static class RmsNorm
         Checks.Type(residual, x.dtype);
         Checks.SameDevice(residual, x, nameof(x));
         if (weight is not null) CheckWeight(weight, x);
-        if (BackendFor(x) == KernelBackend.Cuda && x.NumberOfElements > 0) return NormCuda.ApplyToSum(x, residual, weight, epsilon, groups);
+        if (BackendFor(x) == KernelBackend.Cuda && x.NumberOfElements > 0)
+            return NormCuda.ApplyToSum(new(x, null, weight, epsilon, groups, false), residual);
         var sum = x.add(residual, Scalars.One);
         return (Forward(sum, weight, epsilon, groups), sum);
     }
 
-    internal static Tensor Vectorised(Tensor x, Tensor? gate, Tensor? weight, double epsilon, int groups, bool normFirst) =>
-        Autograd.Apply([x, gate, weight],
-        context =>
-        {
-            var (output, inverse) = NormKernel.Forward(x, gate, weight, epsilon, groups, normFirst);
-            context.Save(x, gate, weight, inverse);
-            return [output];
-        },
-        context =>
-        {
-            var saved = context.Saved;
-            var (dx, dGate, dWeight) = NormKernel.Backward(
-                context.Gradients[0]!, saved[0]!, saved[1], saved[2], saved[3]!, groups, normFirst, context.Needs(2));
-            return [dx, dGate, dWeight is null ? null : dWeight.to(saved[2]!.dtype)];
-        })[0];
+    internal static Tensor Vectorized(NormInputs inputs) => Autograd.Apply<Saved>([inputs.X, inputs.Gate, inputs.Weight], _ =>
+    {
+        var (output, inverse) = NormKernel.Forward(inputs);
+        return ([output], new Saved(inputs, inverse));
+    }, static (context, saved) =>
+    {
+        var (dX, dGate, dWeight) = NormKernel.Backward(context.Gradients[0]!, saved.Inputs, saved.Inverse, context.Needs(2));
+        return [dX, dGate, dWeight?.to(saved.Inputs.Weight!.dtype)];
+    })[0];
+
+    // Inverse: 1 / root mean square of each group
+    sealed record Saved(NormInputs Inputs, Tensor Inverse) : ISavedTensors<Saved>
+    {
+        public Saved Map(Func<Tensor?, Tensor?> replace) => new(Inputs.Map(replace), replace(Inverse)!);
+    }
 
     internal static void CheckWeight(Tensor weight, Tensor x)
     {

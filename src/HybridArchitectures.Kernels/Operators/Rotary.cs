@@ -87,17 +87,15 @@ public static class Rotary
         Checks.SameDevice(cosine, x, nameof(x));
         Checks.SameDevice(sine, x, nameof(x));
         if (BackendFor(x) == KernelBackend.Reference) return RotaryReference.Forward(x, cosine, sine);
-        bool cuda = BackendFor(x) == KernelBackend.Cuda;
-        return Autograd.Apply([x],
-            context =>
-            {
-                context.Save(cosine, sine);
-                return [cuda ? RotaryCuda.Turn(x, cosine, sine, back: false) : RotaryKernel.Turn(x, cosine, sine, back: false)];
-            },
-            context =>
-            {
-                var (gradient, cosine, sine) = (context.Gradients[0]!, context.Saved[0]!, context.Saved[1]!);
-                return [cuda ? RotaryCuda.Turn(gradient, cosine, sine, back: true) : RotaryKernel.Turn(gradient, cosine, sine, back: true)];
-            })[0];
+        var table = new Saved(cosine, sine, BackendFor(x) == KernelBackend.Cuda);
+        return Autograd.Apply<Saved>([x], _ => ([table.Rotate(x, back: false)], table),
+            static (context, saved) => [saved.Rotate(context.Gradients[0]!, back: true)])[0];
+    }
+
+    sealed record Saved(Tensor Cosine, Tensor Sine, bool Cuda) : ISavedTensors<Saved>
+    {
+        public Saved Map(Func<Tensor?, Tensor?> replace) => new(replace(Cosine)!, replace(Sine)!, Cuda);
+
+        public Tensor Rotate(Tensor x, bool back) => Cuda ? RotaryCuda.Turn(x, Cosine, Sine, back) : RotaryKernel.Turn(x, Cosine, Sine, back);
     }
 }

@@ -4,19 +4,21 @@ using HybridArchitectures.Kernels.Cuda.StateSpace;
 
 namespace HybridArchitectures.Kernels.Operators;
 
-/// <summary>Bytes that operators keep for their gradient beside inputs and output; those along a sequence per token of one row.</summary>
+/// <summary>
+/// Computes the bytes that operators save for their gradients in addition to inputs and output. Operators along a sequence: per token of one row.
+/// </summary>
 static class SavedStateMemory
 {
-    // tokens between two states that the selective scan keeps, float32
+    // the number of tokens between two saved states of the selective scan, float32
     const double ScanTileInMemory = 32, ScanTileOnCuda = 16;
 
     const long MaxSavedBytes = 2L << 30;
 
-    /// <summary>Counts the bytes of <see cref="LinearCrossEntropy"/> on CUDA, for all tokens.</summary>
+    /// <summary>Returns the bytes of <see cref="LinearCrossEntropy"/> on CUDA, for all tokens.</summary>
     public static double Logits(double tokens, long classes, long width, int elementSize, GpuLimits gpu) =>
         tokens * (elementSize * CrossEntropyCuda.ChunkOf((long)tokens, classes, width, gpu.Multiprocessors) + 4 * sizeof(float));
 
-    /// <summary>Counts the bytes of <see cref="Kernels.Operators.SelectiveScan"/> per token.</summary>
+    /// <summary>Returns the bytes of <see cref="Kernels.Operators.SelectiveScan"/> per token.</summary>
     public static double SelectiveScan(long channels, long states, bool cuda) => 4.0 * channels * states / (cuda ? ScanTileOnCuda : ScanTileInMemory);
 
     /// <summary>
@@ -40,15 +42,17 @@ static class SavedStateMemory
         return sizeof(float) * heads * (5.0 * chunkSize + 6.0 * keySize + 3.0 * valueSize + (double)keySize * valueSize / chunkSize);
     }
 
-    /// <summary>Counts the bytes of <see cref="Kernels.Operators.StateSpaceDual"/>. On CUDA, chunks are as long as shared memory allows.</summary>
-    /// <param name="heads">Heads.</param>
-    /// <param name="headSize">Channels of a head.</param>
-    /// <param name="groups">Groups of heads.</param>
-    /// <param name="states">States of a channel.</param>
-    /// <param name="chunkSize">The chunk asked for, which counts in main memory.</param>
-    /// <param name="elementSize">Bytes of an activation.</param>
-    /// <param name="tokens">Of all rows: more than 2 GB of states are not kept on CUDA.</param>
-    /// <param name="gpu">The limits of the GPU; null in main memory.</param>
+    /// <summary>
+    /// Returns the bytes of <see cref="Kernels.Operators.StateSpaceDual"/>, whose chunks on CUDA are as long as the shared memory of the GPU permits.
+    /// </summary>
+    /// <param name="heads">The number of heads.</param>
+    /// <param name="headSize">The number of channels of a head.</param>
+    /// <param name="groups">The number of groups of heads.</param>
+    /// <param name="states">The number of states of a channel.</param>
+    /// <param name="chunkSize">The requested chunk size, which applies in main memory.</param>
+    /// <param name="elementSize">The bytes of an activation.</param>
+    /// <param name="tokens">The number of tokens of all rows. More than 2 GB of states are not saved on CUDA.</param>
+    /// <param name="gpu">The limits of the GPU. Null means main memory.</param>
     public static double StateSpaceDual(
         long heads, long headSize, long groups, long states, long chunkSize, int elementSize, double tokens, GpuLimits? gpu)
     {
@@ -59,7 +63,7 @@ static class SavedStateMemory
         var shape = StateSpaceDualShape.For(
             headSize, Math.Min(states, most), splitFloat32, heads / groups, false, gpu.ComputeCapability, gpu.SharedMemory);
         double kept = elementSize * all / shape.Chunk;
-        // the steps and, in two parts, their sums
+        // the time steps and, in two parts, their sums
         return passes * 3.0 * sizeof(float) * heads + (OperatorOptions.Current.SaveChunkStates && kept * tokens <= MaxSavedBytes * passes ? kept : 0);
     }
 }

@@ -1,4 +1,3 @@
-using System.Numerics;
 using HybridArchitectures.Kernels.Composed;
 using HybridArchitectures.Kernels.Cpu.StateSpace;
 using HybridArchitectures.Kernels.Cuda.StateSpace;
@@ -9,11 +8,11 @@ namespace HybridArchitectures.Kernels.Operators;
 
 /// <summary>
 /// Implements the state-space dual of Mamba-2 (arXiv 2405.21060). Each head has a recurrence over a P x N state with one decay per token: <c>S[t] =
-/// exp(dt[t] a) S[t-1] + dt[t] x[t] b[t]^T</c>, <c>y[t] = S[t] c[t] + skip x[t]</c>.
+/// exp(dt[t] A) S[t-1] + dt[t] x[t] B[t]^T</c>, <c>y[t] = S[t] C[t] + D x[t]</c>.
 /// </summary>
 /// <remarks>
 /// It is computed chunk by chunk as matrix products (section 6 of the paper), with memory linear in the length. Sums and states are float32, also for
-/// bfloat16 activations. If <c>a</c> is negative, no exponential of a positive number is computed, so a strong decay is as accurate as a weak one.
+/// bfloat16 activations. If A is negative, no exponential of a positive number is computed, so a strong decay is as accurate as a weak one.
 /// </remarks>
 /// <example>
 /// <code>
@@ -37,14 +36,14 @@ public static class StateSpaceDual
 
     /// <summary>Processes complete rows. Differentiable in every tensor, including the final state.</summary>
     /// <param name="x">The input, shape (B, L, H, P), float32, bfloat16 or float64: H heads of size P.</param>
-    /// <param name="timeStep">The time steps dt before bias, softplus and limits, shape (B, L, H).</param>
-    /// <param name="a">The decay A, shape (H), float32, negative for a state that decays.</param>
-    /// <param name="b">The input projection B, shape (B, L, G, N). H/G neighbouring heads share a group.</param>
-    /// <param name="c">The output projection C, shape (B, L, G, N).</param>
-    /// <param name="skip">The weight D of x in the output, shape (H). The default, null, means none.</param>
-    /// <param name="timeStepBias">The bias, shape (H), which is added to <paramref name="timeStep"/>. The default, null, means none.</param>
+    /// <param name="dt">The time steps before bias, softplus and limits, shape (B, L, H).</param>
+    /// <param name="A">The decay A, shape (H), float32, negative for a state that decays.</param>
+    /// <param name="B">The input projection B, shape (B, L, G, N). H/G neighbouring heads share a group.</param>
+    /// <param name="C">The output projection C, shape (B, L, G, N).</param>
+    /// <param name="D">The weight D of x in the output, shape (H). The default, null, means none.</param>
+    /// <param name="dtBias">The bias, shape (H), which is added to <paramref name="dt"/>. The default, null, means none.</param>
     /// <param name="softplus">Whether dt is the softplus of the biased time step. The default is false.</param>
-    /// <param name="timeStepLimit">The range to which dt is clamped after the softplus. The default, null, means none.</param>
+    /// <param name="dtLimit">The range to which dt is clamped after the softplus. The default, null, means none.</param>
     /// <param name="initialState">The initial state, shape (B, H, P, N), float32. The default, null, means zero.</param>
     /// <param name="layout">Padding and documents. The default, null, means full rows of one document.</param>
     /// <param name="chunkSize">
@@ -55,45 +54,35 @@ public static class StateSpaceDual
     /// The output, shape (B, L, H, P), in the dtype of x, and the state after the last token of each row, shape (B, H, P, N), float32.
     /// </returns>
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
-    public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip = null,
-        Tensor? timeStepBias = null, bool softplus = false, (double Minimum, double Maximum)? timeStepLimit = null, Tensor? initialState = null,
-        SequenceLayout? layout = null, int chunkSize = 64)
+    public static (Tensor Output, Tensor FinalState) Forward(
+        Tensor x, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor? D = null, Tensor? dtBias = null, bool softplus = false,
+        (double Minimum, double Maximum)? dtLimit = null, Tensor? initialState = null, SequenceLayout? layout = null, int chunkSize = 64)
     {
-        SequenceChecks.Activations(x, nameof(x), "(batch, length, heads, head size)", 4);
-        long batch = x.size(0), length = x.size(1), heads = x.size(2), headSize = x.size(3);
-        SequenceChecks.Beside(timeStep, nameof(timeStep), x, "(batch, length, heads)", batch, length, heads);
-        Parameters(x, heads, a, skip, timeStepBias, timeStepLimit);
-        ArgumentNullException.ThrowIfNull(b);
-        if (b.dim() != 4 || b.size(3) == 0) throw Require.Unfit(nameof(b), $"b has shape {Checks.Describe(b)}", "(batch, length, groups, states)");
-        long groups = SequenceChecks.Groups(b.size(2), heads, nameof(b), "heads"), stateSize = b.size(3);
-        SequenceChecks.Beside(b, nameof(b), x, "(batch, length, groups, states)", batch, length, groups, stateSize);
-        SequenceChecks.Beside(c, nameof(c), x, "(batch, length, groups, states)", batch, length, groups, stateSize);
-        SequenceChecks.State(initialState, nameof(initialState), x, "(batch, heads, head size, states)", batch, heads, headSize, stateSize);
-        SequenceChecks.Layout(layout, x);
-        if (chunkSize < 1 || !BitOperations.IsPow2(chunkSize))
-            throw Require.OutOfRange(nameof(chunkSize), chunkSize, "a power of two");
+        var inputs = new StateSpaceDualInputs(x, dt, A, B, C)
+        {
+            D = D, DtBias = dtBias, Softplus = softplus, DtLimit = dtLimit, InitialState = initialState, Layout = layout, ChunkSize = chunkSize,
+        };
+        inputs.CheckRows();
         return BackendFor(x) switch
         {
-            KernelBackend.Cpu => StateSpaceDualCpu.Forward(
-                x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout, chunkSize),
-            KernelBackend.Cuda => StateSpaceDualCuda.Forward(x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout),
-            KernelBackend.LibTorch => ChunkedStateSpaceDual.Forward(
-            x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout, chunkSize),
-            _ => StateSpaceDualReference.Forward(x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit, initialState, layout),
+            KernelBackend.Cpu => StateSpaceDualCpu.Forward(inputs),
+            KernelBackend.Cuda => StateSpaceDualCuda.Forward(inputs),
+            KernelBackend.LibTorch => ChunkedStateSpaceDual.Forward(inputs),
+            _ => StateSpaceDualReference.Forward(inputs),
         };
     }
 
     /// <summary>Processes one token without a gradient. The result equals that of <see cref="Forward"/> for rows of one token.</summary>
     /// <param name="state">The state, shape (B, H, P, N), float32. It is updated in place.</param>
     /// <param name="x">The input, shape (B, H, P).</param>
-    /// <param name="timeStep">The time steps, shape (B, H).</param>
-    /// <param name="a">The decay A, shape (H), float32.</param>
-    /// <param name="b">The input projection B, shape (B, G, N).</param>
-    /// <param name="c">The output projection C, shape (B, G, N).</param>
-    /// <param name="skip">The weight of x in the output, shape (H). The default, null, means none.</param>
-    /// <param name="timeStepBias">The bias of the time steps, shape (H). The default, null, means none.</param>
+    /// <param name="dt">The time steps, shape (B, H).</param>
+    /// <param name="A">The decay A, shape (H), float32.</param>
+    /// <param name="B">The input projection B, shape (B, G, N).</param>
+    /// <param name="C">The output projection C, shape (B, G, N).</param>
+    /// <param name="D">The weight of x in the output, shape (H). The default, null, means none.</param>
+    /// <param name="dtBias">The bias of the time steps, shape (H). The default, null, means none.</param>
     /// <param name="softplus">Whether dt is the softplus of the biased time step. The default is false.</param>
-    /// <param name="timeStepLimit">The range to which dt is clamped. The default, null, means none.</param>
+    /// <param name="dtLimit">The range to which dt is clamped. The default, null, means none.</param>
     /// <param name="slots">
     /// The slots of the states, shape (B), int64. The states are then in a larger tensor (slots, ...), and that of sequence i is at slots[i]. Each
     /// slot occurs at most once. -1 marks a padding row, whose output is 0 and which has no state. The default, null, means that sequence i has state
@@ -101,47 +90,28 @@ public static class StateSpaceDual
     /// </param>
     /// <returns>The output, shape (B, H, P), in the dtype of x.</returns>
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
-    public static Tensor Step(Tensor state, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip = null, Tensor? timeStepBias = null,
-        bool softplus = false, (double Minimum, double Maximum)? timeStepLimit = null, Tensor? slots = null)
+    public static Tensor Step(
+        Tensor state, Tensor x, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor? D = null, Tensor? dtBias = null, bool softplus = false,
+        (double Minimum, double Maximum)? dtLimit = null, Tensor? slots = null)
     {
-        SequenceChecks.Activations(x, nameof(x), "(batch, heads, head size)", 3);
-        long batch = x.size(0), heads = x.size(1), headSize = x.size(2);
-        SequenceChecks.Beside(timeStep, nameof(timeStep), x, "(batch, heads)", batch, heads);
-        Parameters(x, heads, a, skip, timeStepBias, timeStepLimit);
-        ArgumentNullException.ThrowIfNull(b);
-        if (b.dim() != 3 || b.size(2) == 0)
-            throw Require.Unfit(nameof(b), $"b has shape {Checks.Describe(b)}", "(batch, groups, states)");
-        long groups = SequenceChecks.Groups(b.size(1), heads, nameof(b), "heads"), stateSize = b.size(2);
-        SequenceChecks.Beside(b, nameof(b), x, "(batch, groups, states)", batch, groups, stateSize);
-        SequenceChecks.Beside(c, nameof(c), x, "(batch, groups, states)", batch, groups, stateSize);
+        var inputs = new StateSpaceDualInputs(x, dt, A, B, C) { D = D, DtBias = dtBias, Softplus = softplus, DtLimit = dtLimit };
+        inputs.CheckToken();
         SequenceChecks.Updatable(state, nameof(state));
         SequenceChecks.State(state, nameof(state), x, slots is null ? "(batch, heads, head size, states)" : "(slots, heads, head size, states)",
-            SlotRows.StateRows(state, slots, x), heads,
-            headSize, stateSize);
+            SlotRows.StateRows(state, slots, x), inputs.Heads, inputs.HeadSize, inputs.StateSize);
         using var noGrad = no_grad();
         var backend = Backend == KernelBackend.LibTorch ? KernelBackend.Reference : SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual));
-        if (slots is not null && backend != KernelBackend.Cuda)
-            return SlotRows.Step(state, slots, x, (states, rows) =>
-                Step(states, x.index_select(0, rows), timeStep.index_select(0, rows), a, b.index_select(0, rows),
-                c.index_select(0, rows), skip, timeStepBias, softplus, timeStepLimit));
-        if (backend == KernelBackend.Cpu) return StateSpaceDualCpu.Step(state, x, timeStep, a, b, c, skip, timeStepBias, softplus, timeStepLimit);
-        if (backend == KernelBackend.Cuda)
-            return StateUpdateCuda.Step(state, x, timeStep, a, b, c, skip, null, timeStepBias, softplus, timeStepLimit, slots);
-        using var scope = NewDisposeScope();
-        var (output, after) = StateSpaceDualReference.Forward(
-            x.unsqueeze(1), timeStep.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, timeStepBias,
-            softplus, timeStepLimit, state, null);
-        state.copy_(after);
-        return output.squeeze(1).MoveToOuterDisposeScope();
+        if (backend == KernelBackend.Cuda) return StateUpdateCuda.Step(state, inputs, slots);
+        return slots is null ? StepRows(backend, state, inputs)
+            : SlotRows.Step(state, slots, x, (states, rows) => StepRows(backend, states, inputs.SelectRows(rows)));
     }
 
-    static void Parameters(Tensor x, long heads, Tensor a, Tensor? skip, Tensor? timeStepBias, (double Minimum, double Maximum)? limit)
+    static Tensor StepRows(KernelBackend backend, Tensor state, StateSpaceDualInputs inputs)
     {
-        ArgumentNullException.ThrowIfNull(a);
-        SequenceChecks.State(a, nameof(a), x, "(heads)", heads);
-        if (skip is not null) SequenceChecks.Beside(skip, nameof(skip), x, "(heads)", heads);
-        if (timeStepBias is not null) SequenceChecks.Beside(timeStepBias, nameof(timeStepBias), x, "(heads)", heads);
-        if (limit is { } range && !(range.Minimum >= 0 && range.Minimum <= range.Maximum))
-            throw Require.OutOfRange("timeStepLimit", range, "0 <= minimum <= maximum");
+        if (backend == KernelBackend.Cpu) return StateSpaceDualCpu.Step(state, inputs);
+        using var scope = NewDisposeScope();
+        var (output, after) = StateSpaceDualReference.Forward(inputs.AsRows(state));
+        state.copy_(after);
+        return output.squeeze(1).MoveToOuterDisposeScope();
     }
 }

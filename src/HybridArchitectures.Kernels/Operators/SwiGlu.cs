@@ -27,16 +27,11 @@ public static class SwiGlu
         Checks.SameDevice(up, gate, nameof(gate));
         if (BackendFor(gate) == KernelBackend.Reference) return SwiGluReference.Forward(gate, up);
         if (BackendFor(gate) == KernelBackend.Cuda) return SwiGluCuda.Apply(gate, up);
-        return Autograd.Apply([gate, up],
-            context =>
-            {
-                context.Save(gate, up);
-                return [SwiGluKernel.Forward(gate, up)];
-            },
-            context =>
-            {
-                var (dGate, dUp) = SwiGluKernel.Backward(context.Gradients[0]!, context.Saved[0]!, context.Saved[1]!);
-                return [dGate, dUp];
-            })[0];
+        return Autograd.Apply<SwiGluInputs>([gate, up], _ => ([SwiGluKernel.Forward(gate, up)], new SwiGluInputs(gate, up)),
+            static (context, saved) =>
+        {
+            var (dGate, dUp) = SwiGluKernel.Backward(context.Gradients[0]!, saved.Gate, saved.Up);
+            return [dGate, dUp];
+        })[0];
     }
 }

@@ -23,7 +23,7 @@ public static class AttentionReference
         var scores = einsum("blkgd,bskd->bkgls", q, Precision.Widen(key)) * Scalars.From(scale ?? 1 / Math.Sqrt(query.size(3)));
         if (softcap is { } cap) scores = (scores / Scalars.From(cap)).tanh() * Scalars.From(cap);
         var hidden = Visible(query.size(1), key.size(1), window, sinks, positions, query.device).logical_not().unsqueeze(1).unsqueeze(1);
-        // finite, so that a query without keys gives a mean, which the second fill sets to 0, and not NaN
+        // finite, so that the result of a query without keys is a mean, which the second fill sets to 0, and not NaN
         scores = scores.masked_fill(hidden, Scalars.From(-1e30));
         if (sinkLogits is not null)
         {

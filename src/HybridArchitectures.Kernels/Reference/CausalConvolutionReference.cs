@@ -9,15 +9,15 @@ namespace HybridArchitectures.Kernels.Reference;
 /// </summary>
 static class CausalConvolutionReference
 {
-    public static (Tensor Output, Tensor FinalState) Forward(
-        Tensor x, Tensor weight, Tensor? bias, bool silu, Tensor? initialState, SequenceLayout? layout)
+    public static (Tensor Output, Tensor FinalState) Forward(CausalConvolutionInputs inputs)
     {
         using var scope = NewDisposeScope();
+        var (x, weight, bias, layout) = (inputs.X, inputs.Weight, inputs.Bias, inputs.Layout);
         var type = SequenceChecks.StateType(x);
         long batch = x.size(0), length = x.size(1), channels = x.size(2), width = weight.size(1), history = width - 1;
-        var inputs = SequenceMasks.WithoutPads(x, layout);
-        var past = initialState ?? zeros([batch, history, channels], x.dtype, x.device);
-        var joined = history == 0 ? inputs : cat([past, inputs], 1);                                    // (B, W-1 + L, C): token t is at t + W-1
+        var clean = SequenceMasks.WithoutPads(x, layout);
+        var past = inputs.InitialState ?? zeros([batch, history, channels], x.dtype, x.device);
+        var joined = history == 0 ? clean : cat([past, clean], 1);                                    // (B, W-1 + L, C): token t is at t + W-1
         var document = layout?.Starts is { } starts // the document of each token; the past belongs to the first one
             ? cat([zeros([batch, history], ScalarType.Int64, x.device), starts.to(ScalarType.Int64).cumsum(1)], 1) : null;
 
@@ -30,7 +30,7 @@ static class CausalConvolutionReference
             output = output.add(input * weight.select(1, tap).to(type), Scalars.One);
         }
         if (bias is not null) output = output.add(bias.to(type), Scalars.One);
-        if (silu) output = nn.functional.silu(output);
+        if (inputs.Silu) output = nn.functional.silu(output);
         output = SequenceMasks.WithoutPads(output, layout).to(x.dtype);
 
         // the last W-1 inputs of the last document of each row

@@ -5,36 +5,35 @@ namespace HybridArchitectures.Kernels.Reference;
 
 /// <summary>
 /// Implements the selective scan token by token, with libtorch's gradients. The arguments are those of <see cref="Operators.SelectiveScan.Forward"/>;
-/// b and c have shape (B, L, G, N).
+/// B and C have the dimension of groups.
 /// </summary>
 static class SelectiveScanReference
 {
-    public static (Tensor Output, Tensor FinalState) Forward(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate,
-        Tensor? timeStepBias, bool softplus, Tensor? initialState, SequenceLayout? layout)
+    public static (Tensor Output, Tensor FinalState) Forward(SelectiveScanInputs inputs)
     {
         using var scope = NewDisposeScope();
-        var type = SequenceChecks.StateType(x);
-        long channels = x.size(2);
+        var (type, layout) = (SequenceChecks.StateType(inputs.X), inputs.Layout);
+        long channels = inputs.Channels, shared = inputs.Groups == 1 ? 1 : channels;
         Tensor Clean(Tensor tensor) => SequenceMasks.WithoutPads(tensor.to(type), layout);
-        var inputs = Clean(x);
-        var delta = SequenceMasks.TimeStep(timeStep.to(type), timeStepBias?.to(type), softplus, null, layout);
-        var rate = a.to(type);
+        var x = Clean(inputs.X);
+        var dt = SequenceMasks.TimeStep(inputs.Dt.to(type), inputs.DtBias?.to(type), inputs.Softplus, null, layout);
+        var A = inputs.A.to(type);
 
-        var (xs, deltas) = (inputs.unbind(1), delta.unbind(1));                                        // each (B, D)
-        var bs = SequenceMasks.Spread(Clean(b), b.size(2) == 1 ? 1 : channels).unbind(1);              // each (B, 1 or D, N)
-        var cs = SequenceMasks.Spread(Clean(c), c.size(2) == 1 ? 1 : channels).unbind(1);
-        var state = initialState ?? zeros([x.size(0), channels, a.size(1)], type, x.device);           // (B, D, N)
+        var (xs, dts) = (x.unbind(1), dt.unbind(1));                                                   // each (batch, channels)
+        var Bs = SequenceMasks.Spread(Clean(inputs.B), shared).unbind(1);                              // each (batch, 1 or channels, states)
+        var Cs = SequenceMasks.Spread(Clean(inputs.C), shared).unbind(1);
+        var state = inputs.InitialState ?? zeros([inputs.Batch, channels, inputs.StateSize], type, x.device);
         var outputs = new Tensor[xs.Length];
         for (int t = 0; t < xs.Length; t++)
         {
             state = SequenceMasks.BeforeToken(state, layout, t);
-            state = ((deltas[t].unsqueeze(-1) * rate).exp() * state).add((deltas[t] * xs[t]).unsqueeze(-1) * bs[t], Scalars.One);
-            outputs[t] = (state * cs[t]).sum(-1);
+            state = ((dts[t].unsqueeze(-1) * A).exp() * state).add((dts[t] * xs[t]).unsqueeze(-1) * Bs[t], Scalars.One);
+            outputs[t] = (state * Cs[t]).sum(-1);
         }
         var output = stack(outputs, 1);
-        if (skip is not null) output = output.add(inputs * skip.to(type), Scalars.One);
-        if (gate is not null) output = output * nn.functional.silu(Clean(gate));
-        output = SequenceMasks.WithoutPads(output, layout).to(x.dtype);
+        if (inputs.D is { } D) output = output.add(x * D.to(type), Scalars.One);
+        if (inputs.Z is { } z) output = output * nn.functional.silu(Clean(z));
+        output = SequenceMasks.WithoutPads(output, layout).to(inputs.X.dtype);
         return (output.MoveToOuterDisposeScope(), state.MoveToOuterDisposeScope());
     }
 }

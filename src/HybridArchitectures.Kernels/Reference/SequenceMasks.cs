@@ -17,6 +17,18 @@ static class SequenceMasks
         return tensor.masked_fill(pads, Scalars.Zero);
     }
 
+    /// <summary>
+    /// Returns the tensor (batch, length, ...) in chunks of <paramref name="size"/> tokens, shape (batch, chunks, size, ...), with zeros at padding
+    /// and past the end.
+    /// </summary>
+    public static Tensor Chunked(Tensor tensor, SequenceLayout? layout, long chunks, long size)
+    {
+        var clean = WithoutPads(tensor, layout);
+        long missing = chunks * size - clean.size(1);
+        if (missing > 0) clean = cat([clean, zeros([clean.size(0), missing, .. clean.shape[2..]], clean.dtype, clean.device)], 1);
+        return clean.unflatten(1, chunks, size);
+    }
+
     /// <summary>Returns the state (batch, ...) before the token of a column: zero if a document starts there.</summary>
     public static Tensor BeforeToken(Tensor state, SequenceLayout? layout, int column)
     {

@@ -9,31 +9,29 @@ namespace HybridArchitectures.Kernels.Reference;
 /// </summary>
 static class StateSpaceDualReference
 {
-    public static (Tensor Output, Tensor FinalState) Forward(
-        Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias,
-        bool softplus, (double Minimum, double Maximum)? timeStepLimit, Tensor? initialState, SequenceLayout? layout)
+    public static (Tensor Output, Tensor FinalState) Forward(StateSpaceDualInputs inputs)
     {
         using var scope = NewDisposeScope();
-        var type = SequenceChecks.StateType(x);
-        long heads = x.size(2), headSize = x.size(3), stateSize = b.size(3);
+        var (type, layout) = (SequenceChecks.StateType(inputs.X), inputs.Layout);
+        long heads = inputs.Heads;
         Tensor Clean(Tensor tensor) => SequenceMasks.WithoutPads(tensor.to(type), layout);
-        var inputs = Clean(x);
-        var delta = SequenceMasks.TimeStep(timeStep.to(type), timeStepBias?.to(type), softplus, timeStepLimit, layout);
+        var x = Clean(inputs.X);
+        var dt = SequenceMasks.TimeStep(inputs.Dt.to(type), inputs.DtBias?.to(type), inputs.Softplus, inputs.DtLimit, layout);
 
-        var decays = (delta * a.to(type)).exp().unsqueeze(-1).unsqueeze(-1).unbind(1);                  // each (B, H, 1, 1)
-        var xs = (inputs * delta.unsqueeze(-1)).unsqueeze(-1).unbind(1);                                // each (B, H, P, 1)
-        var bs = SequenceMasks.Spread(Clean(b), heads).unsqueeze(-2).unbind(1);                         // each (B, H, 1, N)
-        var cs = SequenceMasks.Spread(Clean(c), heads).unsqueeze(-2).unbind(1);
-        var state = initialState ?? zeros([x.size(0), heads, headSize, stateSize], type, x.device);     // (B, H, P, N)
+        var decays = (dt * inputs.A.to(type)).exp().unsqueeze(-1).unsqueeze(-1).unbind(1);              // each (batch, heads, 1, 1)
+        var xs = (x * dt.unsqueeze(-1)).unsqueeze(-1).unbind(1);                                        // each (batch, heads, head size, 1)
+        var Bs = SequenceMasks.Spread(Clean(inputs.B), heads).unsqueeze(-2).unbind(1);                  // each (batch, heads, 1, states)
+        var Cs = SequenceMasks.Spread(Clean(inputs.C), heads).unsqueeze(-2).unbind(1);
+        var state = inputs.InitialState ?? zeros([inputs.Batch, heads, inputs.HeadSize, inputs.StateSize], type, x.device);
         var outputs = new Tensor[xs.Length];
         for (int t = 0; t < xs.Length; t++)
         {
-            state = (decays[t] * SequenceMasks.BeforeToken(state, layout, t)).add(xs[t] * bs[t], Scalars.One);
-            outputs[t] = (state * cs[t]).sum(-1);
+            state = (decays[t] * SequenceMasks.BeforeToken(state, layout, t)).add(xs[t] * Bs[t], Scalars.One);
+            outputs[t] = (state * Cs[t]).sum(-1);
         }
         var output = stack(outputs, 1);
-        if (skip is not null) output = output.add(inputs * skip.to(type).unsqueeze(-1), Scalars.One);
-        output = SequenceMasks.WithoutPads(output, layout).to(x.dtype);
+        if (inputs.D is { } D) output = output.add(x * D.to(type).unsqueeze(-1), Scalars.One);
+        output = SequenceMasks.WithoutPads(output, layout).to(inputs.X.dtype);
         return (output.MoveToOuterDisposeScope(), state.MoveToOuterDisposeScope());
     }
 }

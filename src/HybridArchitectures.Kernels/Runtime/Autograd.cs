@@ -35,7 +35,7 @@ public static class Autograd
     /// The function runs in a dispose scope: everything that it neither returns nor saves is disposed.
     /// </param>
     /// <param name="backward">
-    /// Returns one gradient for each of <paramref name="inputs"/>, or null where there is none. The function runs in a dispose scope, and on CUDA on
+    /// Returns one gradient for each of <paramref name="inputs"/>, or null if it has none. The function runs in a dispose scope, and on CUDA on
     /// a thread of libtorch, with the <see cref="ExecutionContext"/> of this call. A leaf keeps the memory of its gradient. Do not return a gradient
     /// that shares memory with a tensor that is used outside the context (its gradients and saved tensors can be returned).
     /// </param>
@@ -62,6 +62,27 @@ public static class Autograd
         var results = AutogradNode.Record(inputs, needs, context, forward, backward);
         GC.KeepAlive(inputs);
         return results;
+    }
+
+    /// <summary>
+    /// Runs <paramref name="forward"/> and, if gradients are needed, records <paramref name="backward"/> for it, with named tensors.
+    /// </summary>
+    /// <param name="inputs">The tensors in which the operator is differentiable; null where an optional one is absent.</param>
+    /// <param name="forward">Returns the outputs and what the gradient needs, as for the other overload.</param>
+    /// <param name="backward">
+    /// Returns one gradient for each of <paramref name="inputs"/>. It must capture no tensor: the record contains the saved ones.
+    /// </param>
+    internal static Tensor[] Apply<TSaved>(
+        IReadOnlyList<Tensor?> inputs, Func<ForwardContext, (Tensor[] Outputs, TSaved Saved)> forward,
+        Func<BackwardContext, TSaved, Tensor?[]> backward) where TSaved : class, ISavedTensors<TSaved>
+    {
+        var gradient = new NamedGradient<TSaved>(backward);
+        return Apply(inputs, context =>
+        {
+            var (outputs, saved) = forward(context);
+            gradient.Save(context, saved);
+            return outputs;
+        }, gradient.Run);
     }
 
     /// <summary>Adds the gradient of <paramref name="output"/> to every leaf from which it was computed.</summary>

@@ -1,5 +1,6 @@
 using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Runtime;
@@ -39,7 +40,7 @@ sealed unsafe class AutogradNode
         get { lock (Alive) return Alive.Count; }
     }
 
-    /// <summary>Gets the nodes that libtorch keeps. Tests use them to see what is saved.</summary>
+    /// <summary>Gets the nodes that libtorch keeps. Tests use them to inspect the saved tensors.</summary>
     internal static AutogradNode[] Nodes
     {
         get { lock (Alive) return [.. Alive]; }
@@ -165,16 +166,7 @@ sealed unsafe class AutogradNode
             if (results.Length != needs.Length)
                 throw new InvalidOperationException(
                     $"a gradient function returned {results.Length} gradients; expected {needs.Length}, one per input");
-            pending ??= [];
-            for (int i = 0; i < edges.Length; i++)
-            {
-                if (!needs[edges[i]] || results[edges[i]] is not { } result) continue;
-                // a separate alias, so that a gradient returned for two inputs, or one that is passed through, stays valid for both; a leaf keeps the
-                // memory
-                bool own = scope.Contains(result) && taken.Add(Memory(result));
-                using var alias = own || !leaves[edges[i]] ? result.alias() : result.clone();
-                pending.Add(slots[i] = alias.DetachFromDisposeScope().DecoupleFromNativeHandle());
-            }
+            PassOn(results, taken, scope);
             if (!LibTorch.CurrentBackwardKeepsGraph()) ReleaseSaved();      // otherwise memory is kept until the node is deleted
             return new NativeTensors { Data = slots, Count = edges.Length };
         }
@@ -183,6 +175,20 @@ sealed unsafe class AutogradNode
             error = ExceptionDispatchInfo.Capture(e);
             Volatile.Write(ref lastError, error);
             return new NativeTensors { Data = slots, Count = 0 };           // a wrong number of gradients: libtorch ends this backward pass
+        }
+    }
+
+    // passes a separate alias of each gradient to libtorch, so that a gradient returned for two inputs, or one that is passed through, stays valid
+    // for both; a leaf keeps the memory
+    void PassOn(Tensor?[] results, HashSet<nint> taken, DisposeScope scope)
+    {
+        pending ??= [];
+        for (int i = 0; i < edges.Length; i++)
+        {
+            if (!needs[edges[i]] || results[edges[i]] is not { } result) continue;
+            bool fresh = scope.Contains(result) && taken.Add(Memory(result));
+            using var alias = fresh || !leaves[edges[i]] ? result.alias() : result.clone();
+            pending.Add(slots[i] = alias.DetachFromDisposeScope().DecoupleFromNativeHandle());
         }
     }
 

@@ -19,7 +19,7 @@ static partial class CorrectedCopy
     // the iostream initialiser of GCC 13 has this version; it is in the symbol table but never called
     static readonly string[] UnusedVersions = ["GLIBCXX_3.4.31", "GLIBCXX_3.4.32"];
 
-    // a closed handle could give its number, and with it its name in /proc, to another file
+    // the number of a closed handle, and with it its name in /proc, could be used for another file
     static readonly List<SafeHandle> Loaded = [];
 
     [LibraryImport("libc", EntryPoint = "memfd_create", StringMarshalling = StringMarshalling.Utf8, SetLastError = true)]

@@ -9,8 +9,8 @@ sealed unsafe class CudaDevice
 {
     readonly CudaRuntime runtime;
     readonly nint context;
-    readonly ConcurrentDictionary<string, Lazy<Module>> modules = new();
-    readonly ConcurrentDictionary<(string Source, string Kernel), nint> functions = new();
+    readonly ConcurrentDictionary<KernelVariant, Lazy<Module>> modules = new();
+    readonly ConcurrentDictionary<(KernelVariant Variant, string Kernel), nint> functions = new();
     readonly ConcurrentDictionary<nint, int> shared = new();
 
     public CudaDevice(CudaRuntime runtime, int index)
@@ -43,12 +43,15 @@ sealed unsafe class CudaDevice
     public IReadOnlyList<string> Options =>
         [$"--gpu-architecture=sm_{Capability}{(Capability == 90 ? "a" : "")}", "--std=c++17", "--device-as-default-execution-space", "-lineinfo"];
 
-    /// <summary>Whether kernels that this thread launches may overlap with the end of the previous ones, where the GPU can do that.</summary>
+    /// <summary>
+    /// Gets or sets whether kernels that this thread launches can overlap with the end of the previous ones, if the GPU supports it.
+    /// </summary>
     [field: ThreadStatic]
     internal static bool Overlaps { get; set; }
 
     /// <summary>Runs a kernel on the current stream of libtorch on this device.</summary>
-    public void Launch<TArguments>(string source, string kernel, (long X, long Y, long Z) grid, int threads, int sharedBytes, in TArguments arguments)
+    public void Launch<TArguments>(
+        KernelVariant variant, string kernel, (long X, long Y, long Z) grid, int threads, int sharedBytes, in TArguments arguments)
         where TArguments : unmanaged
     {
         if (grid.X == 0 || grid.Y == 0 || grid.Z == 0) return;
@@ -56,7 +59,7 @@ sealed unsafe class CudaDevice
         nint before = Enter();
         try
         {
-            var function = Function(source, kernel);
+            var function = Function(variant, kernel);
             if (sharedBytes > 48 * 1024 && shared.GetValueOrDefault(function) < sharedBytes)
             {
                 driver.AllowShared(function, sharedBytes);
@@ -131,11 +134,11 @@ sealed unsafe class CudaDevice
         if (before != context && before != 0) runtime.Driver.CurrentContext = before;
     }
 
-    nint Function(string source, string kernel)
+    nint Function(KernelVariant variant, string kernel)
     {
-        if (functions.TryGetValue((source, kernel), out var known)) return known;
-        var module = modules.GetOrAdd(source, name => new(() => Load(CudaSource.Embedded(name)))).Value;
-        return functions[(source, kernel)] = runtime.Driver.Function(module.DangerousGetHandle(), kernel);
+        if (functions.TryGetValue((variant, kernel), out var known)) return known;
+        var module = modules.GetOrAdd(variant, one => new(() => Load(CudaSource.Embedded(one)))).Value;
+        return functions[(variant, kernel)] = runtime.Driver.Function(module.DangerousGetHandle(), kernel);
     }
 
     /// <summary>Returns the compiled source, loaded on this device: from the cache on disk, or compiled and stored there.</summary>

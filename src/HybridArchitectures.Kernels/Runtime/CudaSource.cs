@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Reflection;
 using System.Text.RegularExpressions;
 
@@ -9,19 +10,20 @@ sealed partial record CudaSource(string Name, string Text, IReadOnlyList<(string
     /// <summary>Gets every kernel source of this assembly.</summary>
     public static IEnumerable<CudaSource> All =>
         Assembly.GetManifestResourceNames().Where(name => name.EndsWith(".cu", StringComparison.Ordinal)).Order(StringComparer.Ordinal)
-            .Select(Embedded);
+            .Select(name => Embedded(name));
 
     static Assembly Assembly => typeof(CudaSource).Assembly;
 
-    /// <summary>Returns a source by its name. Definitions NAME=VALUE can follow the name, separated by spaces.</summary>
-    public static CudaSource Embedded(string name)
+    /// <summary>Returns a source of this assembly with its options.</summary>
+    public static CudaSource Embedded(KernelVariant variant)
     {
-        var parts = name.Split(' ');
-        string text = Read(parts[0]);
+        string text = Read(variant.File);
         var headers = new List<(string, string)>();
         Include(text, headers);
-        if (parts.Length > 1) text = string.Concat(parts.Skip(1).Select(part => $"#define {part.Replace('=', ' ')}\n")) + "#line 1\n" + text;
-        return new(parts[0], text, headers);
+        string definitions = string.Concat(variant.Definitions.Select(one => string.Create(CultureInfo.InvariantCulture,
+            $"#define {one.Name} {one.Value}\n")));
+        if (definitions.Length > 0) text = definitions + "#line 1\n" + text;
+        return new(variant.File, text, headers);
     }
 
     static void Include(string text, List<(string Name, string Text)> headers)

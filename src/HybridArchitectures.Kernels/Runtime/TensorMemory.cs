@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>Gives access to the memory of tensors.</summary>
+/// <summary>Provides access to the memory of tensors.</summary>
 public static unsafe class TensorMemory
 {
     /// <summary>

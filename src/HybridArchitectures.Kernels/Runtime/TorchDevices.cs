@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>Throws exceptions that say what is missing if a device cannot be used.</summary>
+/// <summary>Throws exceptions that name the missing component if a device cannot be used.</summary>
 static class TorchDevices
 {
     /// <summary>Throws an exception for a CUDA device that the libtorch of this program or this machine does not have.</summary>

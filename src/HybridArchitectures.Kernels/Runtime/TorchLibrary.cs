@@ -45,7 +45,7 @@ public static class TorchLibrary
 #pragma warning restore CA2255
 
     /// <summary>
-    /// Loads libtorch and the native library of TorchSharp now, or throws one exception that says what is missing and how to install it.
+    /// Loads libtorch and the native library of TorchSharp now, or throws one exception that names the missing component and how to install it.
     /// </summary>
     /// <exception cref="DllNotFoundException">There is no libtorch, or it cannot be loaded.</exception>
     public static void EnsureLoaded()
@@ -55,7 +55,7 @@ public static class TorchLibrary
         var assembly = typeof(TorchSharp.torch).Assembly;
         foreach (var name in new[] { NativeNames.TorchCpu, NativeNames.TorchSharp })
         {
-            string? folder = FindFolder();          // before the attempt, so that one message says what is missing
+            string? folder = FindFolder();          // before the attempt, so that one message names the missing component
             if (folder is null) throw new DllNotFoundException(Missing(name));
             try
             {
@@ -75,7 +75,7 @@ public static class TorchLibrary
     /// </summary>
     /// <param name="index">The number of the GPU, from 0. The default is 0.</param>
     /// <exception cref="ArgumentException">
-    /// libtorch is built without CUDA, finds no GPU, or has no GPU with this number. The message says which, and gives the remedy.
+    /// libtorch is built without CUDA, finds no GPU, or has no GPU with this number. The message names the case and the remedy.
     /// </exception>
     /// <exception cref="DllNotFoundException">There is no libtorch, or it cannot be loaded.</exception>
     public static TorchSharp.torch.Device Gpu(int index = 0)
@@ -136,7 +136,7 @@ public static class TorchLibrary
 
     static nint Resolve(string name)
     {
-        // the message about a missing libtorch is given once, for the library that TorchSharp requests first
+        // the message about a missing libtorch appears once, for the library that TorchSharp requests first
         if (name == NativeNames.TorchSharp) return FindFolder() is null ? 0 : LoadTorchSharp();
         if (!NativeNames.IsLibtorch(name)) return 0;
         return NativeLibrary.TryLoad(Path.Combine(Folder, NativeNames.File(name)), out var handle) ? handle : 0;

@@ -11,7 +11,7 @@ public class AttentionPiecesTests
     static void Matches(Tensor[] inputs, int? window = null, int sinks = 0, AttentionPositions? positions = null, long block = 16) =>
         OperatorCheck.MatchesReference(
             given => AttentionCpu.Apply(AttentionPlan.Pieces(given[0]!, given[1]!, window, sinks, positions, block),
-                given[0]!, given[1]!, given[2]!, 0.3, window, sinks, positions),
+                new(given[0]!, given[1]!, given[2]!) { Scale = 0.3, Window = window, Sinks = sinks, Positions = positions }),
             given => AttentionReference.Forward(given[0]!, given[1]!, given[2]!, 0.3, window, sinks, positions), inputs);
 
     static Tensor[] Inputs(int batch, int queries, int keys, int heads = 4, int sets = 2, int size = 8) =>
@@ -81,7 +81,7 @@ public class AttentionPiecesTests
         var positions = new AttentionPositions(Numbers([0, 1, -1, 2, 50]), Numbers([0, 1, -1, 2, -1]));
         Tensor[] inputs = [.. Inputs(1, 5, 5).Select(input => input.requires_grad_())];
         var pieces = AttentionPlan.Pieces(inputs[0], inputs[1], 4, 0, positions, 16);
-        var output = AttentionCpu.Apply(pieces, inputs[0], inputs[1], inputs[2], 0.3, 4, 0, positions);
+        var output = AttentionCpu.Apply(pieces, new(inputs[0], inputs[1], inputs[2]) { Scale = 0.3, Window = 4, Positions = positions });
         Autograd.Backward(output.sum());
         foreach (long blind in new[] { 2L, 4L })
         {

@@ -20,7 +20,7 @@ public class CausalConvolutionCudaTests : IDisposable
         using var random = manual_seed(3);
         CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(
             i => Joined(CausalConvolution.Forward(i[0]!, i[1]!, i[2], silu, i[3], layout)),
-            i => Joined(CausalConvolutionReference.Forward(i[0]!, i[1]!, i[2], silu, i[3], layout)),
+            i => Joined(CausalConvolutionReference.Forward(new(i[0]!, i[1]!, i[2]) { Silu = silu, InitialState = i[3], Layout = layout })),
             [OperatorCheck.Normal(batch, length, channels), OperatorCheck.Normal(channels, width), optional ? OperatorCheck.Normal(channels) : null,
                 optional ? OperatorCheck.Normal(batch, width - 1, channels) : null]));
     }
@@ -79,8 +79,8 @@ public class CausalConvolutionCudaTests : IDisposable
         using var random = manual_seed(5);
         using var emulation = new CudaEmulation();
         OperatorCheck.BFloat16IsAsGoodAsComposed(i => Joined(CausalConvolution.Forward(i[0]!, i[1]!, i[2], true, i[3])),
-            i => Joined(CausalConvolutionReference.Forward(i[0]!, i[1]!, i[2], true, i[3], null)),
-            i => Joined(CausalConvolutionReference.Forward(i[0]!, i[1]!, i[2], true, i[3], null)),
+            i => Joined(CausalConvolutionReference.Forward(new(i[0]!, i[1]!, i[2]) { Silu = true, InitialState = i[3] })),
+            i => Joined(CausalConvolutionReference.Forward(new(i[0]!, i[1]!, i[2]) { Silu = true, InitialState = i[3] })),
             [OperatorCheck.Normal(2, 70, 16), OperatorCheck.Normal(16, 4), OperatorCheck.Normal(16), OperatorCheck.Normal(2, 3, 16)], 1, 2);
     }
 
@@ -110,7 +110,7 @@ public class CausalConvolutionCudaTests : IDisposable
         foreach (bool biased in new[] { true, false })
             CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(
                 i => CausalConvolution.Forward(i[0]!, i[1]!, i[2], silu).Output, i =>
-                CausalConvolutionReference.Forward(i[0]!, i[1]!, i[2], silu, null, null).Output,
+                CausalConvolutionReference.Forward(new(i[0]!, i[1]!, i[2]) { Silu = silu }).Output,
                 [OperatorCheck.Normal(batch, length, channels), OperatorCheck.Normal(channels, 4), biased ? OperatorCheck.Normal(channels) : null]));
     }
 
@@ -123,8 +123,8 @@ public class CausalConvolutionCudaTests : IDisposable
         using var emulation = new CudaEmulation();
         foreach (int[] float32 in new int[][] { [], [1, 2], [1] })
             OperatorCheck.BFloat16IsAsGoodAsComposed(i => CausalConvolution.Forward(i[0]!, i[1]!, i[2], true).Output,
-                i => CausalConvolutionReference.Forward(i[0]!, i[1]!, i[2], true, null, null).Output, i =>
-                CausalConvolutionReference.Forward(i[0]!, i[1]!, i[2], true, null, null).Output,
+                i => CausalConvolutionReference.Forward(new(i[0]!, i[1]!, i[2]) { Silu = true }).Output, i =>
+                CausalConvolutionReference.Forward(new(i[0]!, i[1]!, i[2]) { Silu = true }).Output,
                 [OperatorCheck.Normal(3, 150, channels), OperatorCheck.Normal(channels, 4), OperatorCheck.Normal(channels)], float32);
     }
 

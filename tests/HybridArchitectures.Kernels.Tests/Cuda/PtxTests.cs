@@ -1,7 +1,7 @@
-using HybridArchitectures.Kernels.Cuda.StateSpace;
 using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Cuda.Attention;
 using HybridArchitectures.Kernels.Cuda.GatedDelta;
+using HybridArchitectures.Kernels.Cuda.StateSpace;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -14,17 +14,15 @@ public class PtxTests
     static IEnumerable<CudaSource> Shapes(int capability) =>
         new[] { StateSpaceDualShape.For(64, 128, true, 2, true, 90, 232_448), StateSpaceDualShape.For(128, 256, false, 1, false, 80, 166_912),
             StateSpaceDualShape.For(64, 128, false, 2, true, capability, 232_448) }
-            .SelectMany(shape => new[] { CudaSource.Embedded(shape.Source(true)), CudaSource.Embedded(shape.Source(false)) })
+            .SelectMany(shape => new[] { CudaSource.Embedded(shape.Variant(true)), CudaSource.Embedded(shape.Variant(false)) })
             .Concat(from mode in Enum.GetValues<NormMode>() from vectors in new[] { 16L, 2100 } from backward in new[] { false, true }
                     select CudaSource.Embedded(NormLaunchConfiguration.For(vectors, backward, mode, ScalarType.BFloat16)
-                        .Source(mode, ScalarType.BFloat16, true)))
+                        .Variant(mode, ScalarType.BFloat16, true)))
             .Concat(from form in Enum.GetValues<BranchFusionForm>() from backward in new[] { false, true }
                     select CudaSource.Embedded(new BranchFusionLaunchConfiguration(backward, form, false, 64, 256, 0)
-                        .Source(ScalarType.BFloat16, true)))
-            .Concat(from type in new[] { "bfloat16 SCAN_ELEMENT=bfloat16", "float32 SCAN_ELEMENT=float" } from documents in new[] { 0, 1 }
-            from saves in new[] { 0, 1 }
-                    select CudaSource.Embedded(
-                        $"SelectiveScanFewChannels.cu SCAN_TYPE={type} SCAN_GATED=1 SCAN_SOFTPLUS=1 SCAN_DOCUMENTS={documents} SCAN_SAVES={saves}"))
+                        .Variant(ScalarType.BFloat16, true)))
+            .Concat(from half in new[] { true, false } from documents in new[] { false, true } from saves in new[] { false, true }
+                    select CudaSource.Embedded(new SelectiveScanOptions(half, true, true, documents).FewChannels(saves)))
             .Concat(from sizes in new[] { (Head: 64L, Value: 64L), (72, 128), (256, 256) } from sinks in new[] { false, true }
                     let shape = AttentionShape.For(sizes.Head, sizes.Value, sinks, sinks, 232_448)
                     from source in sizes.Head > 128 ? [shape.Forward] : new[] { shape.Forward, shape.Backward }

@@ -17,9 +17,9 @@ public abstract class ScanDeviceTests : SequenceDeviceTests
         ErrsAtMostTwice(() =>
         {
             var inputs = Operator.Inputs(2, 600);
-            inputs.Remove("timeStepBias");
-            inputs["a"] = full_like(inputs["a"], rate);
-            inputs["timeStep"] = full_like(inputs["timeStep"], step);
+            inputs.Remove("dtBias");
+            inputs["A"] = full_like(inputs["A"], rate);
+            inputs["dt"] = full_like(inputs["dt"], step);
             return inputs;
         });
     }

@@ -12,9 +12,9 @@ public abstract class ScanEmulationTests : SequenceEmulationTests
     {
         using var scope = NewDisposeScope();
         var inputs = Operator.Inputs(1, 70, Variant);
-        inputs.Remove("timeStepBias");
-        inputs["a"] = full_like(inputs["a"], rate);
-        inputs["timeStep"] = full_like(inputs["timeStep"], step);
+        inputs.Remove("dtBias");
+        inputs["A"] = full_like(inputs["A"], rate);
+        inputs["dt"] = full_like(inputs["dt"], step);
         var exact = Operator.Evaluate(inputs, ScalarType.Float64, rounding: ScalarType.Float32, forward: Operator.Composed);
         CudaEmulation.BothOrders(() =>
         {

@@ -24,7 +24,7 @@ public class SelectiveScanCudaTests : IDisposable
 
     static Tensor Joined((Tensor Output, Tensor Final) results) => cat([results.Output.to(results.Final.dtype).flatten(), results.Final.flatten()]);
 
-    // x, timeStep, a, b, c, skip, gate, bias, initial state
+    // x, dt, A, B, C, D, z, bias, initial state
     static Tensor?[] Inputs(long batch, long length, long channels, long groups, long states, bool optional = true) =>
         [OperatorCheck.Normal(batch, length, channels), OperatorCheck.Normal(batch, length, channels) - 1.0,
             -rand([channels, states], ScalarType.Float64) * 2 - 0.01,
@@ -37,7 +37,10 @@ public class SelectiveScanCudaTests : IDisposable
         Joined(SelectiveScan.Forward(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], i[7], softplus, i[8], layout));
 
     static Tensor Reference(IReadOnlyList<Tensor?> i, bool softplus, SequenceLayout? layout) =>
-        Joined(SelectiveScanReference.Forward(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], i[7], softplus, i[8], layout));
+        Joined(SelectiveScanReference.Forward(new(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!)
+        {
+            D = i[5], Z = i[6], DtBias = i[7], Softplus = softplus, InitialState = i[8], Layout = layout,
+        }));
 
     [Theory]
     [InlineData(1, 3, 1, 16)]
@@ -221,22 +224,24 @@ public class SelectiveScanCudaTests : IDisposable
             {
                 Tensor Half(params long[] size) => randn(size, type);
                 double tolerance = type == ScalarType.Float32 ? 1e-5 : 8e-3;       // bfloat16: half a unit of its 8 bits in the output
-                var (x, step, gate, b, c) = (Half(2, channels), Half(2, channels), Half(2, channels), Half(2, 1, states), Half(2, 1, states));
-                var (a, skip, bias, state) = (-rand(channels, states), randn(channels), randn(channels), randn(2, channels, states));
+                var (x, dt, z, B, C) = (Half(2, channels), Half(2, channels), Half(2, channels), Half(2, 1, states), Half(2, 1, states));
+                var (A, D, bias, state) = (-rand(channels, states), randn(channels), randn(channels), randn(2, channels, states));
                 var (expected, after) = SelectiveScanReference.Forward(
-                    x.unsqueeze(1), step.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, gate.unsqueeze(1), bias, true, state.clone(), null);
+                    new SelectiveScanInputs(x, dt, A, B, C) { D = D, Z = z, DtBias = bias, Softplus = true }.AsRows(state.clone()));
                 var own = state.clone();
-                var output = SelectiveScan.Step(own, x, step, a, b, c, skip, gate, bias, true);
+                var output = SelectiveScan.Step(own, x, dt, A, B, C, D, z, bias, true);
                 OperatorCheck.Close(expected.squeeze(1), output, tolerance, "the output");
                 OperatorCheck.Close(after, own, 1e-5, "the state");
 
                 var (heads, groups) = (2 * channels, channels);
-                (x, step, b, c) = (Half(2, heads, 5), Half(2, heads), Half(2, groups, states), Half(2, groups, states));
-                (a, skip, bias, state) = (-rand(heads), randn(heads), randn(heads), randn(2, heads, 5, states));
-                (expected, after) = StateSpaceDualReference.Forward(
-                    x.unsqueeze(1), step.unsqueeze(1), a, b.unsqueeze(1), c.unsqueeze(1), skip, bias, true, (0.3, 0.9), state.clone(), null);
+                (x, dt, B, C) = (Half(2, heads, 5), Half(2, heads), Half(2, groups, states), Half(2, groups, states));
+                (A, D, bias, state) = (-rand(heads), randn(heads), randn(heads), randn(2, heads, 5, states));
+                (expected, after) = StateSpaceDualReference.Forward(new StateSpaceDualInputs(x, dt, A, B, C)
+                {
+                    D = D, DtBias = bias, Softplus = true, DtLimit = (0.3, 0.9),
+                }.AsRows(state.clone()));
                 own = state.clone();
-                output = StateSpaceDual.Step(own, x, step, a, b, c, skip, bias, true, (0.3, 0.9));
+                output = StateSpaceDual.Step(own, x, dt, A, B, C, D, bias, true, (0.3, 0.9));
                 OperatorCheck.Close(expected.squeeze(1), output, tolerance, "the dual's output");
                 OperatorCheck.Close(after, own, 1e-5, "the dual's state");
             }
@@ -248,7 +253,7 @@ public class SelectiveScanCudaTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation();
-        Refusal.Expect("a", "257 states", () =>
+        Refusal.Expect("A", "257 states", () =>
             SelectiveScan.Forward(zeros(1, 4, 2), zeros(1, 4, 2), zeros(2, 257), zeros(1, 4, 257), zeros(1, 4, 257)));
     }
 }

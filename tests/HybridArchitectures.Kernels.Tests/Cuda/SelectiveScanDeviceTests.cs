@@ -73,9 +73,9 @@ public class SelectiveScanDeviceTests : ScanDeviceTests
         ErrsAtMostTwice(() =>
         {
             var inputs = SelectiveScanOperator.Inputs(1, 4096, 64, 1, 16);
-            inputs["a"] = -arange(1, 17, ScalarType.Float64).expand(64, 16);
-            inputs["timeStepBias"] = (rand([64], ScalarType.Float64) * Math.Log(100) + Math.Log(0.001)).exp().expm1().log();
-            inputs["timeStep"] = inputs["timeStep"] + 1.5 + further;
+            inputs["A"] = -arange(1, 17, ScalarType.Float64).expand(64, 16);
+            inputs["dtBias"] = (rand([64], ScalarType.Float64) * Math.Log(100) + Math.Log(0.001)).exp().expm1().log();
+            inputs["dt"] = inputs["dt"] + 1.5 + further;
             return inputs;
         });
     });
@@ -100,7 +100,7 @@ public class SelectiveScanDeviceTests : ScanDeviceTests
 
     protected override Tensors HugeInputs() => new()
     {
-        ["x"] = Huge(8, 65_700, 4096), ["timeStep"] = Huge(8, 65_700, 4096), ["a"] = -rand([4096, 16], ScalarType.Float32, Gpu.Device) - 0.5,
-        ["b"] = Huge(8, 65_700, 16), ["c"] = Huge(8, 65_700, 16), ["initialState"] = randn([8, 4096, 16], ScalarType.Float32, Gpu.Device),
+        ["x"] = Huge(8, 65_700, 4096), ["dt"] = Huge(8, 65_700, 4096), ["A"] = -rand([4096, 16], ScalarType.Float32, Gpu.Device) - 0.5,
+        ["B"] = Huge(8, 65_700, 16), ["C"] = Huge(8, 65_700, 16), ["initialState"] = randn([8, 4096, 16], ScalarType.Float32, Gpu.Device),
     };
 }

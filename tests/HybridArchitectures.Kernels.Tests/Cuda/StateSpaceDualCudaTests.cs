@@ -17,7 +17,7 @@ public class StateSpaceDualCudaTests : IDisposable
 
     static Tensor Joined((Tensor Output, Tensor Final) results) => cat([results.Output.to(results.Final.dtype).flatten(), results.Final.flatten()]);
 
-    // x, timeStep, a, b, c, skip, bias, initial state
+    // x, dt, A, B, C, D, bias, initial state
     static Tensor?[] Inputs(long batch, long length, long heads, long headSize, long groups, long states, bool optional = true) =>
         [OperatorCheck.Normal(batch, length, heads, headSize), OperatorCheck.Normal(batch, length, heads) - 1.0,
             -rand([heads], ScalarType.Float64) * 2 - 0.01,
@@ -29,7 +29,10 @@ public class StateSpaceDualCudaTests : IDisposable
         Joined(StateSpaceDual.Forward(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], softplus, limit, i[7], layout));
 
     static Tensor Reference(IReadOnlyList<Tensor?> i, SequenceLayout? layout, (double, double)? limit, bool softplus = true) =>
-        Joined(StateSpaceDualReference.Forward(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], softplus, limit, i[7], layout));
+        Joined(StateSpaceDualReference.Forward(new(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!)
+        {
+            D = i[5], DtBias = i[6], Softplus = softplus, DtLimit = limit, InitialState = i[7], Layout = layout,
+        }));
 
     // lengths next to the edges of chunks of 16 and 32; head sizes that share a warp's 32 channels, fill several warps or blocks; states of one step
     // and of several
@@ -146,8 +149,10 @@ public class StateSpaceDualCudaTests : IDisposable
         var (output, final) = StateSpaceDual.Forward(
             inputs[0]!, inputs[1]!, inputs[2]!, inputs[3]!, inputs[4]!, inputs[5], inputs[6], true, null, inputs[7]);
         var exact = inputs.Select(input => input!.to(ScalarType.Float64)).ToArray();
-        var (expected, expectedFinal) =
-            StateSpaceDualReference.Forward(exact[0], exact[1], exact[2], exact[3], exact[4], exact[5], exact[6], true, null, exact[7], null);
+        var (expected, expectedFinal) = StateSpaceDualReference.Forward(new(exact[0], exact[1], exact[2], exact[3], exact[4])
+        {
+            D = exact[5], DtBias = exact[6], Softplus = true, InitialState = exact[7],
+        });
         Assert.Equal(ScalarType.BFloat16, output.dtype);
         OperatorCheck.Close(expected, output, 4e-3, "the output");       // half a unit of bfloat16's 8 bits
         OperatorCheck.Close(expectedFinal, final, 2e-6, "the state");

@@ -12,7 +12,7 @@ public class StateSpaceDualDeviceTests : ScanDeviceTests
     protected override Func<Tensors, SequenceLayout?, (Tensor, Tensor)>? Alike(ScalarType type) =>
         type != ScalarType.BFloat16 ? null : static (i, layout) =>
         StateSpaceDualOperator.Chunked(
-            i["x"], i["timeStep"], i["a"], i["b"], i["c"], i.GetValueOrDefault("skip"), i.GetValueOrDefault("timeStepBias"),
+            i["x"], i["dt"], i["A"], i["B"], i["C"], i.GetValueOrDefault("D"), i.GetValueOrDefault("dtBias"),
             i.GetValueOrDefault("initialState"), layout);
 
     protected override Tensors LongInputs(long length) => StateSpaceDualOperator.Inputs(1, length, 4, 24, 2, 40);
@@ -21,7 +21,7 @@ public class StateSpaceDualDeviceTests : ScanDeviceTests
 
     protected override Tensors HugeInputs() => new()
     {
-        ["x"] = Huge(8, 65_700, 64, 64), ["timeStep"] = Huge(8, 65_700, 64), ["a"] = -rand([64], ScalarType.Float32, Gpu.Device) - 0.5,
-        ["b"] = Huge(8, 65_700, 1, 64), ["c"] = Huge(8, 65_700, 1, 64), ["initialState"] = randn([8, 64, 64, 64], ScalarType.Float32, Gpu.Device),
+        ["x"] = Huge(8, 65_700, 64, 64), ["dt"] = Huge(8, 65_700, 64), ["A"] = -rand([64], ScalarType.Float32, Gpu.Device) - 0.5,
+        ["B"] = Huge(8, 65_700, 1, 64), ["C"] = Huge(8, 65_700, 1, 64), ["initialState"] = randn([8, 64, 64, 64], ScalarType.Float32, Gpu.Device),
     };
 }

@@ -48,10 +48,10 @@ public class StateUpdateDeviceTests
                     Normal(2, channels, states),
                     (i, p, state) =>
                     {
-                        var (output, after) = SelectiveScanReference.Forward(
-                            i[0]!.unsqueeze(1), i[1]!.unsqueeze(1), p[0]!, i[2]!.unsqueeze(1), i[3]!.unsqueeze(1), p[1], i[4]?.unsqueeze(1), p[2],
-                            true,
-                            state, null);
+                        var (output, after) = SelectiveScanReference.Forward(new SelectiveScanInputs(i[0]!, i[1]!, p[0]!, i[2]!, i[3]!)
+                        {
+                            D = p[1], Z = i[4], DtBias = p[2], Softplus = true,
+                        }.AsRows(state));
                         return (output.squeeze(1), after);
                     },
                     (i, p, state) => SelectiveScan.Step(state, i[0]!, i[1]!, p[0]!, i[2]!, i[3]!, p[1], i[4], p[2], true));
@@ -72,8 +72,10 @@ public class StateUpdateDeviceTests
                 [-rand([heads], ScalarType.Float64, Gpu.Device) - 1, Normal(heads), Normal(heads) - 4], Normal(batch, heads, headSize, states),
                 (i, p, state) =>
                 {
-                    var (output, after) = StateSpaceDualReference.Forward(
-                        i[0]!.unsqueeze(1), i[1]!.unsqueeze(1), p[0]!, i[2]!.unsqueeze(1), i[3]!.unsqueeze(1), p[1], p[2], true, null, state, null);
+                    var (output, after) = StateSpaceDualReference.Forward(new StateSpaceDualInputs(i[0]!, i[1]!, p[0]!, i[2]!, i[3]!)
+                    {
+                        D = p[1], DtBias = p[2], Softplus = true,
+                    }.AsRows(state));
                     return (output.squeeze(1), after);
                 },
                 (i, p, state) => StateSpaceDual.Step(state, i[0]!, i[1]!, p[0]!, i[2]!, i[3]!, p[1], p[2], true));

@@ -10,7 +10,7 @@ namespace HybridArchitectures.Kernels.Cpu.StateSpace;
 /// Performs one call of the selective scan, in both directions.
 /// <para>
 /// A task is one row and up to 128 neighbouring channels of a group. It processes the row in pieces of 32 tokens, eight channels per vector, with
-/// channels outside and tokens inside, so that the N states and rates of a vector stay in the L1 cache. b and c of a token are read as single numbers
+/// channels outside and tokens inside, so that the N states and rates of a vector stay in the L1 cache. B and C of a token are read as single numbers
 /// for all lanes. Forward needs one exponential and three more vector operations per token, state and vector, and is bound by them. Memory is read
 /// and written once, and the next piece is prefetched. Backward computes a piece again from its saved first state, and keeps decays and states in the
 /// L2 cache. Then it processes the piece from the end. Gradients of b and c are summed over the channels of a vector lane by lane, and across lanes
@@ -26,36 +26,44 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
     const int Piece = 32, MaxBlock = 128, EnoughTasks = 8, Lanes = 8;
 
     readonly Tensor?[] roots;               // keeps the memory of the pointers alive
-    readonly byte* x, timeStep, gate;
-    readonly float* a, b, c, skip, bias;
+    readonly byte* x, dt, z;
+    readonly float* A, B, C, D, dtBias;
     readonly bool* starts;
     readonly IReadOnlyList<long>? rowLengths;
-    readonly long batch, length, channels, groups, xRow, xTime, stepRow, stepTime, gateRow, gateTime;
+    readonly long batch, length, channels, groups, xRow, xToken, dtRow, dtToken, zRow, zToken;
     readonly int states, block;
     readonly bool softplus;
 
-    /// <summary>Creates a task. The last dimension of the rows of TElement can have gaps. All other tensors are contiguous float32.</summary>
-    public SelectiveScanTask(Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate, Tensor? bias, bool softplus,
-        IReadOnlyList<long>? rowLengths, Tensor? starts)
+    /// <summary>Creates a task. x, dt and z are converted to TElement; all other tensors to contiguous float32.</summary>
+    public SelectiveScanTask(SelectiveScanInputs inputs, RowLayout layout)
     {
-        (batch, length, channels, groups, states) = (x.size(0), x.size(1), x.size(2), b.size(2), (int)a.size(1));
-        (this.softplus, this.rowLengths) = (softplus, rowLengths);
-        Tensor Gapless(Tensor tensor) => channels == 1 || tensor.stride(2) == 1 ? tensor : tensor.contiguous();
-        (x, timeStep, gate, starts) = (Gapless(x), Gapless(timeStep), gate is null ? null : Gapless(gate), starts?.contiguous());
-        roots = [x, timeStep, a, b, c, skip, gate, bias, starts];
+        (batch, length, channels, groups, states) = (inputs.Batch, inputs.Length, inputs.Channels, inputs.Groups, (int)inputs.StateSize);
+        (softplus, rowLengths) = (inputs.Softplus, layout.RowLengths);
+        Tensor? Rows(Tensor? tensor)
+        {
+            if (tensor is not null && tensor.dtype != TElement.Type) tensor = tensor.to(TElement.Type);
+            return tensor is null || channels == 1 || tensor.stride(2) == 1 ? tensor : tensor.contiguous();
+        }
+        inputs = inputs with
+        {
+            X = Rows(inputs.X)!, Dt = Rows(inputs.Dt)!, Z = Rows(inputs.Z), A = CpuRows.Whole(inputs.A)!, B = CpuRows.Whole(inputs.B)!,
+            C = CpuRows.Whole(inputs.C)!, D = CpuRows.Whole(inputs.D), DtBias = CpuRows.Whole(inputs.DtBias),
+        };
+        var documents = layout.Starts?.contiguous();
+        roots = [.. inputs.Differentiable, documents];
         static byte* Bytes(Tensor? tensor) => tensor is null ? null : (byte*)TensorMemory.Pointer(tensor);
-        this.x = Bytes(x);
-        this.timeStep = Bytes(timeStep);
-        this.gate = Bytes(gate);
-        this.starts = (bool*)Bytes(starts);
-        this.a = CpuRows.Pointer(a);
-        this.b = CpuRows.Pointer(b);
-        this.c = CpuRows.Pointer(c);
-        this.skip = CpuRows.Pointer(skip);
-        this.bias = CpuRows.Pointer(bias);
-        (xRow, xTime) = (x.stride(0) * TElement.Size, x.stride(1) * TElement.Size);
-        (stepRow, stepTime) = (timeStep.stride(0) * TElement.Size, timeStep.stride(1) * TElement.Size);
-        if (gate is not null) (gateRow, gateTime) = (gate.stride(0) * TElement.Size, gate.stride(1) * TElement.Size);
+        x = Bytes(inputs.X);
+        dt = Bytes(inputs.Dt);
+        z = Bytes(inputs.Z);
+        starts = (bool*)Bytes(documents);
+        A = CpuRows.Pointer(inputs.A);
+        B = CpuRows.Pointer(inputs.B);
+        C = CpuRows.Pointer(inputs.C);
+        D = CpuRows.Pointer(inputs.D);
+        dtBias = CpuRows.Pointer(inputs.DtBias);
+        (xRow, xToken) = (inputs.X.stride(0) * TElement.Size, inputs.X.stride(1) * TElement.Size);
+        (dtRow, dtToken) = (inputs.Dt.stride(0) * TElement.Size, inputs.Dt.stride(1) * TElement.Size);
+        if (inputs.Z is not null) (zRow, zToken) = (inputs.Z.stride(0) * TElement.Size, inputs.Z.stride(1) * TElement.Size);
         // depends only on the sizes and not on the number of cores, so results are bit-identical on any number
         block = MaxBlock;
         while (block > 16 && batch * groups * Blocks < EnoughTasks) block /= 2;
@@ -81,36 +89,41 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         GC.KeepAlive((output, final, initial, kept, roots));
     }
 
-    /// <summary>Returns the gradients of x, the time step, a, b, c, skip, gate, bias and the initial state.</summary>
-    public Tensor?[] Backward(Tensor dOutput, Tensor? dFinal, Tensor kept, bool hasInitial)
+    /// <summary>Returns the gradient of every input under its name.</summary>
+    public SelectiveScanInputs Backward(Tensor dOutput, Tensor? dFinal, Tensor saved, bool hasInitial)
     {
         if (channels > 1 && dOutput.stride(2) != 1) dOutput = dOutput.contiguous();
         Tensor New(params ReadOnlySpan<long> sizes) => CpuRows.New(ScalarType.Float32, sizes);
         Tensor NewRows() => CpuRows.New(dOutput.dtype, batch, length, channels);
-        var (dx, dStep, dGate) = (NewRows(), NewRows(), gate == null ? null : NewRows());
-        var (dA, dB, dC) = (New(batch, channels, states), New(Blocks, batch, length, groups, states), New(Blocks, batch, length, groups, states));
-        var (dSkip, dBias) = (New(batch, channels), New(batch, channels));
-        var dInitial = hasInitial ? New(batch, channels, states) : null;
+        static byte* Bytes(Tensor? tensor) => tensor is null ? null : (byte*)TensorMemory.Pointer(tensor);
+        // tasks of a row or a group write separate parts, which are summed
+        var parts = new SelectiveScanInputs(NewRows(), NewRows(), New(batch, channels, states),
+            New(Blocks, batch, length, groups, states), New(Blocks, batch, length, groups, states))
+        {
+            Z = z == null ? null : NewRows(), D = New(batch, channels), DtBias = New(batch, channels),
+            InitialState = hasInitial ? New(batch, channels, states) : null,
+        };
         var to = new Targets
         {
-            DOutput = (byte*)TensorMemory.Pointer(dOutput), Row = dOutput.stride(0) * TElement.Size, Time = dOutput.stride(1) * TElement.Size,
-            DFinal = CpuRows.Pointer(dFinal), Kept = CpuRows.Pointer(kept), X = (byte*)TensorMemory.Pointer(dx),
-            Step = (byte*)TensorMemory.Pointer(dStep),
-            Gate = dGate is null ? null : (byte*)TensorMemory.Pointer(dGate), A = CpuRows.Pointer(dA), B = CpuRows.Pointer(dB),
-            C = CpuRows.Pointer(dC),
-            Skip = CpuRows.Pointer(dSkip), Bias = CpuRows.Pointer(dBias), Initial = CpuRows.Pointer(dInitial),
+            DOutput = Bytes(dOutput), Row = dOutput.stride(0) * TElement.Size, Token = dOutput.stride(1) * TElement.Size,
+            DFinal = CpuRows.Pointer(dFinal), Saved = CpuRows.Pointer(saved), X = Bytes(parts.X), Dt = Bytes(parts.Dt), Z = Bytes(parts.Z),
+            A = CpuRows.Pointer(parts.A), B = CpuRows.Pointer(parts.B), C = CpuRows.Pointer(parts.C), D = CpuRows.Pointer(parts.D),
+            DtBias = CpuRows.Pointer(parts.DtBias), Initial = CpuRows.Pointer(parts.InitialState),
         };
         CpuTasks.Run(batch * groups * Blocks, Work, task => BackwardTask(task, to));
-        GC.KeepAlive((dOutput, dFinal, kept, roots));
+        GC.KeepAlive((dOutput, dFinal, saved, roots));
         static Tensor Total(Tensor parts) => parts.size(0) == 1 ? parts.squeeze(0) : parts.sum(dim: 0);
-        return [dx, dStep, Total(dA), Total(dB), Total(dC), Total(dSkip), dGate, Total(dBias), dInitial];
+        return parts with
+        {
+            A = Total(parts.A), B = Total(parts.B), C = Total(parts.C), D = Total(parts.D), DtBias = Total(parts.DtBias),
+        };
     }
 
     sealed class Targets
     {
-        public required byte* DOutput, X, Step, Gate;
-        public required float* DFinal, Kept, A, B, C, Skip, Bias, Initial;
-        public required long Row, Time;
+        public required byte* DOutput, X, Dt, Z;
+        public required float* DFinal, Saved, A, B, C, D, DtBias, Initial;
+        public required long Row, Token;
     }
 
     // the position of a task, and its working memory
@@ -118,9 +131,9 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
     {
         public long Row, Group, Part, First, Length;        // First: the first channel
         public int Count, Vectors;                          // the number of channels, and of vectors of eight channels
-        public float* Rates, Running;                       // a log2(e), and the state or its gradient: (vectors, N, 8)
-        public float* Delta, Input, Output, Raw;            // (Piece, block): dt, dt x, y before the gate, x
-        public float* Skips, Biases;                        // (block), zeros if absent
+        public float* Rates, Running;                       // A log2(e), and the state or its gradient: (vectors, N, 8)
+        public float* Dt, Input, Output, Raw;               // (Piece, block): dt, dt x, y before the gate, x
+        public float* D, DtBias;                            // (block), zeros if absent
         public float* Steepest, Largest;                    // (block): the maximum |rate| of a channel, and the maximum |dt| of a piece
         public readonly int Whole => Count / Lanes;         // the number of whole vectors
     }
@@ -134,18 +147,18 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         {
             Row = row, Group = group, Part = part, First = group * Share + part * block, Length = rowLengths?[(int)row] ?? length,
             Count = count, Vectors = (count + 7) / 8,
-            Rates = memory, Running = memory + size, Delta = memory + 2 * size,
+            Rates = memory, Running = memory + size, Dt = memory + 2 * size,
         };
-        place.Input = place.Delta + Piece * block;
+        place.Input = place.Dt + Piece * block;
         place.Output = place.Input + Piece * block;
         place.Raw = place.Output + Piece * block;
-        place.Skips = place.Raw + Piece * block;
-        place.Biases = place.Skips + block;
-        new Span<float>(place.Skips, 2 * block).Clear();
-        if (skip != null) new Span<float>(skip + place.First, count).CopyTo(new Span<float>(place.Skips, count));
-        if (bias != null) new Span<float>(bias + place.First, count).CopyTo(new Span<float>(place.Biases, count));
-        Gather(a + place.First * states, count, VectorMath.Log2E, place.Rates);
-        place.Steepest = place.Biases + block;
+        place.D = place.Raw + Piece * block;
+        place.DtBias = place.D + block;
+        new Span<float>(place.D, 2 * block).Clear();
+        if (D != null) new Span<float>(D + place.First, count).CopyTo(new Span<float>(place.D, count));
+        if (dtBias != null) new Span<float>(dtBias + place.First, count).CopyTo(new Span<float>(place.DtBias, count));
+        Gather(A + place.First * states, count, VectorMath.Log2E, place.Rates);
+        place.Steepest = place.DtBias + block;
         place.Largest = place.Steepest + block;
         new Span<float>(place.Steepest, block).Clear();
         for (int v = 0; v < place.Vectors; v++)
@@ -189,9 +202,9 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         if (Sse.IsSupported) Sse.Prefetch1(line);
     }
 
-    byte* InputAt(in Place place, long t) => x + place.Row * xRow + t * xTime + place.First * TElement.Size;
+    byte* InputAt(in Place place, long t) => x + place.Row * xRow + t * xToken + place.First * TElement.Size;
 
-    byte* StepAt(in Place place, long t) => timeStep + place.Row * stepRow + t * stepTime + place.First * TElement.Size;
+    byte* DtAt(in Place place, long t) => dt + place.Row * dtRow + t * dtToken + place.First * TElement.Size;
 
     // whether no exponent of a piece needs limits; false if one is NaN
     static bool Bounded(in Place place, int v) => Vector256.LessThanOrEqualAll(
@@ -208,38 +221,38 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     void Load<TWidth>(in Place place, long from, int tokens, int first, int end) where TWidth : struct, IVectorWidth
     {
-        byte* input = InputAt(place, from), step = StepAt(place, from);
-        float* delta = place.Delta, product = place.Input, raw = place.Raw, biases = place.Biases, largest = place.Largest;
+        byte* input = InputAt(place, from), step = DtAt(place, from);
+        float* dt = place.Dt, product = place.Input, raw = place.Raw, biases = place.DtBias, largest = place.Largest;
         int count = place.Count, wide = block;
         bool positive = softplus;
-        for (int i = 0; i < tokens; i++, input += xTime, step += stepTime, delta += wide, product += wide, raw += wide)
+        for (int i = 0; i < tokens; i++, input += xToken, step += dtToken, dt += wide, product += wide, raw += wide)
             for (int c = first * Lanes; c < end * Lanes; c += Lanes)
             {
                 var (value, size) = (TWidth.Load<TElement>(input, c, count), TWidth.Load<TElement>(step, c, count) + Vector256.Load(biases + c));
                 if (positive) size = VectorMath.Softplus(size);
                 value.Store(raw + c);
-                size.Store(delta + c);
+                size.Store(dt + c);
                 (size * value).Store(product + c);
                 Vector256.Max(Vector256.Load(largest + c).AsInt32(), Magnitude(size)).AsSingle().Store(largest + c);
             }
     }
 
-    // y of a piece: skip and gate
+    // y of a piece, with D and the gate
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     void Store<TWidth>(in Place place, long from, int tokens, int first, int end, byte* output) where TWidth : struct, IVectorWidth
     {
         byte* y = output + ((place.Row * length + from) * channels + place.First) * TElement.Size;
-        byte* z = gate == null ? null : gate + place.Row * gateRow + from * gateTime + place.First * TElement.Size;
-        float* sum = place.Output, raw = place.Raw, skips = place.Skips;
+        byte* gates = z == null ? null : z + place.Row * zRow + from * zToken + place.First * TElement.Size;
+        float* sum = place.Output, raw = place.Raw, skips = place.D;
         int count = place.Count, wide = block;
         long between = channels * TElement.Size;
-        for (int i = 0; i < tokens; i++, y += between, z += gateTime, sum += wide, raw += wide)
+        for (int i = 0; i < tokens; i++, y += between, gates += zToken, sum += wide, raw += wide)
             for (int c = first * Lanes; c < end * Lanes; c += Lanes)
             {
                 var value = Vector256.MultiplyAddEstimate(Vector256.Load(skips + c), Vector256.Load(raw + c), Vector256.Load(sum + c));
-                if (z != null)
+                if (gates != null)
                 {
-                    var g = TWidth.Load<TElement>(z, c, count);
+                    var g = TWidth.Load<TElement>(gates, c, count);
                     value *= g * VectorMath.Sigmoid(g);
                 }
                 TWidth.Store<TElement>(y, c, count, value);
@@ -261,8 +274,8 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
             Load(place, from, tokens);
             long token = (place.Row * length + from) * groups + place.Group;
             for (int v = 0; v < place.Vectors; v++)
-                if (Bounded(place, v)) ScanVector<BoundedExponent>(place, v, from, tokens, b + token * states, c + token * states);
-                else ScanVector<AnyExponent>(place, v, from, tokens, b + token * states, c + token * states);
+                if (Bounded(place, v)) ScanVector<BoundedExponent>(place, v, from, tokens, B + token * states, C + token * states);
+                else ScanVector<AnyExponent>(place, v, from, tokens, B + token * states, C + token * states);
             Store<WholeVectors>(place, from, tokens, 0, place.Whole, output);
             if (place.Whole < place.Vectors) Store<PartOfVector>(place, from, tokens, place.Whole, place.Vectors, output);
         }
@@ -275,39 +288,39 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
 
     // processes eight channels of a piece: state and y
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    void ScanVector<TExponent>(in Place place, int v, long from, int tokens, float* b, float* c) where TExponent : struct, IExponent
+    void ScanVector<TExponent>(in Place place, int v, long from, int tokens, float* B, float* C) where TExponent : struct, IExponent
     {
         float* rates = place.Rates + v * states * Lanes, h = place.Running + v * states * Lanes;
-        float* delta = place.Delta + v * Lanes, input = place.Input + v * Lanes, output = place.Output + v * Lanes;
+        float* dt = place.Dt + v * Lanes, input = place.Input + v * Lanes, output = place.Output + v * Lanes;
         int count = states, wide = block;
-        long between = groups * states, next = Math.Min(from + Piece, place.Length - tokens), time = (v & 1) == 0 ? xTime : stepTime;
-        byte* ahead = Ahead((v & 1) == 0 ? InputAt(place, next) : StepAt(place, next), v);
-        for (int i = 0; i < tokens; i++, b += between, c += between, ahead += time)
+        long between = groups * states, next = Math.Min(from + Piece, place.Length - tokens), time = (v & 1) == 0 ? xToken : dtToken;
+        byte* ahead = Ahead((v & 1) == 0 ? InputAt(place, next) : DtAt(place, next), v);
+        for (int i = 0; i < tokens; i++, B += between, C += between, ahead += time)
         {
             Prefetch(ahead);
             if (Starts(place, from + i)) new Span<float>(h, count * Lanes).Clear();
-            var (step, added) = (Vector256.Load(delta + i * wide), Vector256.Load(input + i * wide));
+            var (step, added) = (Vector256.Load(dt + i * wide), Vector256.Load(input + i * wide));
             Vector256<float> even = default, odd = default;
             int n = 0;
             for (; n + 2 <= count; n += 2)
             {
                 float* at = h + n * Lanes, rate = rates + n * Lanes;
                 var first = Vector256.MultiplyAddEstimate(
-                    TExponent.Exp2(step, Vector256.Load(rate)), Vector256.Load(at), added * Vector256.Create(b[n]));
+                    TExponent.Exp2(step, Vector256.Load(rate)), Vector256.Load(at), added * Vector256.Create(B[n]));
                 var second = Vector256.MultiplyAddEstimate(TExponent.Exp2(step, Vector256.Load(rate + Lanes)), Vector256.Load(at + Lanes),
-                    added * Vector256.Create(b[n + 1]));
+                    added * Vector256.Create(B[n + 1]));
                 first.Store(at);
                 second.Store(at + Lanes);
-                even = Vector256.MultiplyAddEstimate(first, Vector256.Create(c[n]), even);
-                odd = Vector256.MultiplyAddEstimate(second, Vector256.Create(c[n + 1]), odd);
+                even = Vector256.MultiplyAddEstimate(first, Vector256.Create(C[n]), even);
+                odd = Vector256.MultiplyAddEstimate(second, Vector256.Create(C[n + 1]), odd);
             }
             if (n < count)
             {
                 float* at = h + n * Lanes;
                 var last = Vector256.MultiplyAddEstimate(TExponent.Exp2(step, Vector256.Load(rates + n * Lanes)), Vector256.Load(at),
-                    added * Vector256.Create(b[n]));
+                    added * Vector256.Create(B[n]));
                 last.Store(at);
-                even = Vector256.MultiplyAddEstimate(last, Vector256.Create(c[n]), even);
+                even = Vector256.MultiplyAddEstimate(last, Vector256.Create(C[n]), even);
             }
             (even + odd).Store(output + i * wide);
         }
@@ -321,8 +334,8 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         float* dRates = scratch.Memory + PlaceFloats, none = dRates + size;         // the gradient of a: (vectors, N, 8); a state of zeros: (N, 8)
         float* decays = none + row, history = decays + cube;                        // of one vector: (Piece, N, 8), and the states (1 + Piece, N, 8)
         float* dB = history + row + cube, dC = dB + cube;                           // of all vectors, lane by lane: (Piece, N, 8)
-        float* dInput = dC + cube, dDelta = dInput + Piece * block;                 // (Piece, block)
-        float* dy = dDelta + Piece * block, sums = dy + Piece * block;              // (Piece, block), and skip and bias: (2, block)
+        float* dInput = dC + cube, dDts = dInput + Piece * block;                 // (Piece, block)
+        float* dy = dDts + Piece * block, sums = dy + Piece * block;              // (Piece, block), and skip and bias: (2, block)
         new Span<float>(dRates, size + row).Clear();
         new Span<float>(sums, 2 * block).Clear();
         long stateAt = (place.Row * channels + place.First) * states;
@@ -332,22 +345,22 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         for (long from = (place.Length - 1) / Piece * Piece; from >= 0 && place.Length > 0; from -= Piece)
         {
             int tokens = (int)Math.Min(Piece, place.Length - from);
-            float* begin = to.Kept + (task * Pieces + from / Piece) * size;
+            float* begin = to.Saved + (task * Pieces + from / Piece) * size;
             Load(place, from, tokens);
             new Span<float>(dB, 2 * cube).Clear();
             long token = ((place.Row * length + from) * groups + place.Group) * states;
             for (int v = 0; v < place.Vectors; v++)
             {
                 Unsafe.CopyBlockUnaligned(history, begin + v * row, (uint)(row * sizeof(float)));
-                if (Bounded(place, v)) Repeat<BoundedExponent>(place, v, from, tokens, decays, history, none, b + token, c + token);
-                else Repeat<AnyExponent>(place, v, from, tokens, decays, history, none, b + token, c + token);
+                if (Bounded(place, v)) Repeat<BoundedExponent>(place, v, from, tokens, decays, history, none, B + token, C + token);
+                else Repeat<AnyExponent>(place, v, from, tokens, decays, history, none, B + token, C + token);
                 if (v < place.Whole) OutputGradients<WholeVectors>(place, from, tokens, v, v + 1, to, dy);
                 else OutputGradients<PartOfVector>(place, from, tokens, v, v + 1, to, dy);
-                ReverseVector(place, v, from, tokens, decays, history, none, b + token, c + token, dy, dB, dC, dRates + v * row, dInput, dDelta);
+                ReverseVector(place, v, from, tokens, decays, history, none, B + token, C + token, dy, dB, dC, dRates + v * row, dInput, dDts);
             }
-            InputGradients<WholeVectors>(place, from, tokens, 0, place.Whole, to, dy, dInput, dDelta, sums);
+            InputGradients<WholeVectors>(place, from, tokens, 0, place.Whole, to, dy, dInput, dDts, sums);
             if (place.Whole < place.Vectors)
-                InputGradients<PartOfVector>(place, from, tokens, place.Whole, place.Vectors, to, dy, dInput, dDelta, sums);
+                InputGradients<PartOfVector>(place, from, tokens, place.Whole, place.Vectors, to, dy, dInput, dDts, sums);
             for (int i = 0; i < tokens; i++)
                 for (int n = 0; n < states; n++)
                 {
@@ -357,13 +370,13 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
         }
         Scatter(dRates, place.Count, to.A + stateAt);
         if (to.Initial != null) Scatter(place.Running, place.Count, to.Initial + stateAt);
-        new Span<float>(sums, place.Count).CopyTo(new Span<float>(to.Skip + place.Row * channels + place.First, place.Count));
-        new Span<float>(sums + block, place.Count).CopyTo(new Span<float>(to.Bias + place.Row * channels + place.First, place.Count));
+        new Span<float>(sums, place.Count).CopyTo(new Span<float>(to.D + place.Row * channels + place.First, place.Count));
+        new Span<float>(sums + block, place.Count).CopyTo(new Span<float>(to.DtBias + place.Row * channels + place.First, place.Count));
         for (long t = place.Length; t < length; t++)
         {
             Clear(to.X, place, t);
-            Clear(to.Step, place, t);
-            if (to.Gate != null) Clear(to.Gate, place, t);
+            Clear(to.Dt, place, t);
+            if (to.Z != null) Clear(to.Z, place, t);
             new Span<float>(to.B + parts + t * between, states).Clear();
             new Span<float>(to.C + parts + t * between, states).Clear();
         }
@@ -371,29 +384,29 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
 
     // repeats the scan from a saved state and stores decays and states of every token, and y if the gate needs it
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    void Repeat<TExponent>(in Place place, int v, long from, int tokens, float* decays, float* history, float* none, float* b, float* c)
+    void Repeat<TExponent>(in Place place, int v, long from, int tokens, float* decays, float* history, float* none, float* B, float* C)
         where TExponent : struct, IExponent
     {
         float* rates = place.Rates + v * states * Lanes;
         int count = states, row = count * Lanes;
-        long between = groups * states, next = Math.Max(from - Piece, 0), time = (v & 1) == 0 ? xTime : stepTime;
-        byte* ahead = Ahead((v & 1) == 0 ? InputAt(place, next) : StepAt(place, next), v);
-        bool gated = gate != null;
-        for (int i = 0; i < tokens; i++, b += between, c += between, decays += row, history += row, ahead += time)
+        long between = groups * states, next = Math.Max(from - Piece, 0), time = (v & 1) == 0 ? xToken : dtToken;
+        byte* ahead = Ahead((v & 1) == 0 ? InputAt(place, next) : DtAt(place, next), v);
+        bool gated = z != null;
+        for (int i = 0; i < tokens; i++, B += between, C += between, decays += row, history += row, ahead += time)
         {
             Prefetch(ahead);
             float* before = Starts(place, from + i) ? none : history, after = history + row;
-            var (step, added) = (Vector256.Load(place.Delta + i * block + v * Lanes), Vector256.Load(place.Input + i * block + v * Lanes));
+            var (step, added) = (Vector256.Load(place.Dt + i * block + v * Lanes), Vector256.Load(place.Input + i * block + v * Lanes));
             for (int n = 0, k = 0; n < count; n++, k += Lanes)
             {
                 var decay = TExponent.Exp2(step, Vector256.Load(rates + k));
                 decay.Store(decays + k);
-                Vector256.MultiplyAddEstimate(decay, Vector256.Load(before + k), added * Vector256.Create(b[n])).Store(after + k);
+                Vector256.MultiplyAddEstimate(decay, Vector256.Load(before + k), added * Vector256.Create(B[n])).Store(after + k);
             }
             if (!gated) continue;
             Vector256<float> even = default, odd = default;
             for (int n = 0, k = 0; n < count; n++, k += Lanes)
-                (even, odd) = (odd, Vector256.MultiplyAddEstimate(Vector256.Load(after + k), Vector256.Create(c[n]), even));
+                (even, odd) = (odd, Vector256.MultiplyAddEstimate(Vector256.Load(after + k), Vector256.Create(C[n]), even));
             (even + odd).Store(place.Output + i * block + v * Lanes);
         }
     }
@@ -402,19 +415,19 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     void OutputGradients<TWidth>(in Place place, long from, int tokens, int first, int end, Targets to, float* dy) where TWidth : struct, IVectorWidth
     {
-        byte* dOutput = to.DOutput + place.Row * to.Row + from * to.Time + place.First * TElement.Size;
-        byte* z = gate == null ? null : gate + place.Row * gateRow + from * gateTime + place.First * TElement.Size;
-        byte* dz = to.Gate + ((place.Row * length + from) * channels + place.First) * TElement.Size;
-        float* sum = place.Output, raw = place.Raw, skips = place.Skips;
+        byte* dOutput = to.DOutput + place.Row * to.Row + from * to.Token + place.First * TElement.Size;
+        byte* gates = z == null ? null : z + place.Row * zRow + from * zToken + place.First * TElement.Size;
+        byte* dz = to.Z + ((place.Row * length + from) * channels + place.First) * TElement.Size;
+        float* sum = place.Output, raw = place.Raw, skips = place.D;
         int count = place.Count, wide = block;
         long between = channels * TElement.Size;
-        for (int i = 0; i < tokens; i++, dOutput += to.Time, z += gateTime, dz += between, sum += wide, raw += wide, dy += wide)
+        for (int i = 0; i < tokens; i++, dOutput += to.Token, gates += zToken, dz += between, sum += wide, raw += wide, dy += wide)
             for (int c = first * Lanes; c < end * Lanes; c += Lanes)
             {
                 var gradient = TWidth.Load<TElement>(dOutput, c, count);
-                if (z != null)
+                if (gates != null)
                 {
-                    var g = TWidth.Load<TElement>(z, c, count);
+                    var g = TWidth.Load<TElement>(gates, c, count);
                     var sigmoid = VectorMath.Sigmoid(g);
                     var y = Vector256.MultiplyAddEstimate(Vector256.Load(skips + c), Vector256.Load(raw + c), Vector256.Load(sum + c));
                     TWidth.Store<TElement>(dz, c, count, gradient * y * VectorMath.SiluSlope(g, sigmoid));
@@ -424,12 +437,11 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
             }
     }
 
-    // From the end: with g[t] the gradient of h[t], g[t-1] = decay[t] g[t] + c[t-1] dy[t-1], and the gradient of the exponent is decay[t] g[t]
-    // h[t-1]. Two tokens at a time, so that g, a and its gradient are read and written half as often.
+    // From the end: with g[t] the gradient of h[t], g[t-1] = decay[t] g[t] + C[t-1] dy[t-1], and the gradient of the exponent is decay[t] g[t]
+    // h[t-1]. Two tokens at a time, so that g, A and its gradient are read and written half as often.
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    void ReverseVector(in Place place, int v, long from, int tokens, float* decays, float* history, float* none, float* b, float* c, float* dy,
-        float* dB,
-        float* dC, float* dRates, float* dInput, float* dDelta)
+    void ReverseVector(in Place place, int v, long from, int tokens, float* decays, float* history, float* none, float* B, float* C,
+        float* dy, float* dB, float* dC, float* dRates, float* dInput, float* dDts)
     {
         float* rates = place.Rates + v * states * Lanes, g = place.Running + v * states * Lanes;
         int count = states, row = count * Lanes, wide = block;
@@ -439,14 +451,14 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
             int at = i * wide + v * Lanes;
             bool pair = i > 0 && !Starts(place, from + i), first = Starts(place, from + i - (pair ? 1 : 0));
             float* decay = decays + i * row, now = history + (i + 1) * row, before = first && !pair ? none : now - row;
-            float* toB = dB + i * row, toC = dC + i * row, bs = b + i * between, cs = c + i * between;
-            var (step, added, out1) = (Vector256.Load(place.Delta + at), Vector256.Load(place.Input + at), Vector256.Load(dy + at));
+            float* toB = dB + i * row, toC = dC + i * row, bs = B + i * between, cs = C + i * between;
+            var (step, added, out1) = (Vector256.Load(place.Dt + at), Vector256.Load(place.Input + at), Vector256.Load(dy + at));
             Vector256<float> inputs = default, exponents = default;
             if (pair)
             {
                 float* earlier = first ? none : before - row;
                 at -= wide;
-                var (step2, added2, out2) = (Vector256.Load(place.Delta + at), Vector256.Load(place.Input + at), Vector256.Load(dy + at));
+                var (step2, added2, out2) = (Vector256.Load(place.Dt + at), Vector256.Load(place.Input + at), Vector256.Load(dy + at));
                 Vector256<float> inputs2 = default, exponents2 = default;
                 for (int n = 0, k = 0; n < count; n++, k += Lanes)
                 {
@@ -471,7 +483,7 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
                     gradient.Store(g + k);
                 }
                 inputs2.Store(dInput + at);
-                (exponents2 * Vector256.Create(1 / VectorMath.Log2E)).Store(dDelta + at);
+                (exponents2 * Vector256.Create(1 / VectorMath.Log2E)).Store(dDts + at);
                 at += wide;
                 i--;
             }
@@ -491,31 +503,30 @@ sealed unsafe class SelectiveScanTask<TElement> where TElement : struct, IElemen
                 }
             }
             inputs.Store(dInput + at);
-            (exponents * Vector256.Create(1 / VectorMath.Log2E)).Store(dDelta + at);
+            (exponents * Vector256.Create(1 / VectorMath.Log2E)).Store(dDts + at);
             if (first) new Span<float>(g, row).Clear();
         }
     }
 
-    // x and the raw time steps, skip and bias
+    // gradients of x, of the raw time steps, and of D and the bias
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    void InputGradients<TWidth>(in Place place, long from, int tokens, int first, int end, Targets to, float* dy, float* dInput, float* dDelta,
-        float* sums)
-        where TWidth : struct, IVectorWidth
+    void InputGradients<TWidth>(in Place place, long from, int tokens, int first, int end, Targets to, float* dy, float* dInput, float* dDts,
+        float* sums) where TWidth : struct, IVectorWidth
     {
         long target = ((place.Row * length + from) * channels + place.First) * TElement.Size, between = channels * TElement.Size;
-        byte* dx = to.X + target, dStep = to.Step + target;
-        float* raw = place.Raw, delta = place.Delta, skips = place.Skips;
+        byte* dx = to.X + target, dDt = to.Dt + target;
+        float* raw = place.Raw, dt = place.Dt, skips = place.D;
         int count = place.Count, wide = block;
         bool positive = softplus;
-        for (int i = 0; i < tokens; i++, dx += between, dStep += between, raw += wide, delta += wide, dy += wide, dInput += wide, dDelta += wide)
+        for (int i = 0; i < tokens; i++, dx += between, dDt += between, raw += wide, dt += wide, dy += wide, dInput += wide, dDts += wide)
             for (int c = first * Lanes; c < end * Lanes; c += Lanes)
             {
                 var (gradient, input, value, size) =
-                    (Vector256.Load(dy + c), Vector256.Load(dInput + c), Vector256.Load(raw + c), Vector256.Load(delta + c));
+                    (Vector256.Load(dy + c), Vector256.Load(dInput + c), Vector256.Load(raw + c), Vector256.Load(dt + c));
                 TWidth.Store<TElement>(dx, c, count, Vector256.MultiplyAddEstimate(size, input, Vector256.Load(skips + c) * gradient));
-                var along = Vector256.MultiplyAddEstimate(value, input, Vector256.Load(dDelta + c));
+                var along = Vector256.MultiplyAddEstimate(value, input, Vector256.Load(dDts + c));
                 if (positive) along *= VectorMath.SoftplusSlope(size);
-                TWidth.Store<TElement>(dStep, c, count, along);
+                TWidth.Store<TElement>(dDt, c, count, along);
                 Vector256.MultiplyAddEstimate(gradient, value, Vector256.Load(sums + c)).Store(sums + c);
                 (Vector256.Load(sums + wide + c) + along).Store(sums + wide + c);
             }

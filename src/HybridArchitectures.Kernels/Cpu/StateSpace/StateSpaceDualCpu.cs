@@ -21,68 +21,59 @@ static unsafe class StateSpaceDualCpu
     const int MaxTile = 64;
     const int EnoughTasks = 8;
 
-    public static (Tensor Output, Tensor FinalState) Forward(
-        Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias,
-        bool softplus, (double Minimum, double Maximum)? timeStepLimit, Tensor? initialState, SequenceLayout? layout, int chunkSize)
+    sealed record Saved(StateSpaceDualInputs Inputs, RowLayout Layout, Tensor? States) : ISavedTensors<Saved>
     {
-        var shape = Shape.From(x, b, chunkSize);
-        var options = new Options(softplus, timeStepLimit, layout?.RowLengths);
-        Tensor?[] inputs = [x, timeStep, a, b, c, skip, timeStepBias, initialState];
-        var starts = layout?.Starts;
-        var results = Autograd.Apply(inputs, context =>
+        public Saved Map(Func<Tensor?, Tensor?> replace) => new(Inputs.Map(replace), Layout.Map(replace), replace(States));
+    }
+
+    public static (Tensor Output, Tensor FinalState) Forward(StateSpaceDualInputs inputs)
+    {
+        var layout = RowLayout.From(inputs.Layout);
+        var results = Autograd.Apply<Saved>(inputs.Differentiable, context =>
         {
+            var shape = Shape.From(inputs);
             var output = CpuRows.New(ScalarType.Float32, shape.Batch, shape.Length, shape.Heads, shape.HeadSize);
             var final = CpuRows.New(ScalarType.Float32, shape.Batch, shape.Heads, shape.HeadSize, shape.StateSize);
             var states = context.NeedsGradient
                 ? CpuRows.New(ScalarType.Float32, shape.Batch, shape.Heads, shape.Tiles, (long)shape.PaddedState * shape.PaddedHead) : null;
-            Task(shape, options, inputs, starts).Forward(output, final, states, CpuRows.Whole(initialState));
-            context.Save([.. inputs, starts, states]);
-            return [CpuRows.As(output, x), final];
-        }, Gradient(shape, options));
+            new StateSpaceDualTask(shape, inputs, layout).Forward(output, final, states, CpuRows.Whole(inputs.InitialState));
+            return ([CpuRows.As(output, inputs.X), final], new Saved(inputs, layout, states));
+        }, Backward);
         return (results[0], results[1]);
     }
 
-    sealed record Options(bool Softplus, (double Minimum, double Maximum)? Limit, IReadOnlyList<long>? RowLengths);
-
-    // uses only saved tensors, because the caller's tensors may be disposed before the backward pass
-    static Func<BackwardContext, Tensor?[]> Gradient(Shape shape, Options options) => context =>
+    static Tensor?[] Backward(BackwardContext context, Saved saved)
     {
-        var saved = context.Saved;
-        var gradients = new StateSpaceDualGradients(shape, saved[5] is not null, saved[6] is not null, saved[7] is not null);
+        var shape = Shape.From(saved.Inputs);
+        var gradients = new StateSpaceDualGradients(shape, saved.Inputs);
         var dOutput = context.Gradients[0] ?? zeros([shape.Batch, shape.Length, shape.Heads, shape.HeadSize], ScalarType.Float32);
-        Task(shape, options, saved, saved[8]).Backward(CpuRows.From(dOutput), CpuRows.Whole(context.Gradients[1]), saved[9]!, gradients);
-        return gradients.As(saved);
-    };
-
-    static StateSpaceDualTask Task(Shape shape, Options options, IReadOnlyList<Tensor?> inputs, Tensor? starts) =>
-        new(shape, CpuRows.From(inputs[0]!), CpuRows.From(inputs[1]!), CpuRows.Whole(inputs[2])!, CpuRows.From(inputs[3]!), CpuRows.From(inputs[4]!),
-            CpuRows.Whole(inputs[5]), CpuRows.Whole(inputs[6]), options.Softplus, options.Limit, options.RowLengths, starts);
+        new StateSpaceDualTask(shape, saved.Inputs, saved.Layout).Backward(
+            CpuRows.From(dOutput), CpuRows.Whole(context.Gradients[1]), saved.States!, gradients);
+        return gradients.As(saved.Inputs);
+    }
 
     /// <summary>Computes one token for every row: the state is decayed, updated and read in one pass.</summary>
-    public static Tensor Step(Tensor state, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? timeStepBias,
-        bool softplus, (double Minimum, double Maximum)? timeStepLimit)
+    public static Tensor Step(Tensor state, StateSpaceDualInputs inputs)
     {
         using var scope = NewDisposeScope();
-        var (inputs, steps, rates, keys, queries) =
-            (CpuRows.Whole(x)!, CpuRows.Whole(timeStep)!, CpuRows.Whole(a)!, CpuRows.Whole(b)!, CpuRows.Whole(c)!);
-        var (skips, biases) = (CpuRows.Whole(skip), CpuRows.Whole(timeStepBias));
-        long batch = x.size(0), heads = x.size(1), headSize = x.size(2), groups = b.size(1), stateSize = b.size(2);
+        var whole = inputs.Map(CpuRows.Whole);
+        long batch = inputs.Batch, heads = inputs.Heads, headSize = inputs.HeadSize, groups = inputs.Groups, stateSize = inputs.StateSize;
         var output = CpuRows.New(ScalarType.Float32, batch, heads, headSize);
-        float* s = CpuRows.Pointer(state), px = CpuRows.Pointer(inputs), pd = CpuRows.Pointer(steps), pa = CpuRows.Pointer(rates),
-            pb = CpuRows.Pointer(keys);
-        float* pc = CpuRows.Pointer(queries), pk = CpuRows.Pointer(skips), pz = CpuRows.Pointer(biases), py = CpuRows.Pointer(output);
+        var (softplus, dtLimit) = (inputs.Softplus, inputs.DtLimit);
+        float* h = CpuRows.Pointer(state), x = CpuRows.Pointer(whole.X), dt = CpuRows.Pointer(whole.Dt), A = CpuRows.Pointer(whole.A),
+            B = CpuRows.Pointer(whole.B);
+        float* C = CpuRows.Pointer(whole.C), D = CpuRows.Pointer(whole.D), dtBias = CpuRows.Pointer(whole.DtBias), y = CpuRows.Pointer(output);
         void One(long index)
         {
             long row = index / heads, head = index % heads, group = head / (heads / groups);
-            float delta = StateSpaceDualTile.TimeStep(pd[index] + (pz == null ? 0 : pz[head]), softplus, timeStepLimit);
-            StateSpaceDualTile.Step(s + index * headSize * stateSize, px + index * headSize, delta, MathF.Exp(delta * pa[head]),
-                pb + (row * groups + group) * stateSize, pc + (row * groups + group) * stateSize, pk == null ? 0 : pk[head], py + index * headSize,
+            float step = StateSpaceDualTile.TimeStep(dt[index] + (dtBias == null ? 0 : dtBias[head]), softplus, dtLimit);
+            StateSpaceDualTile.Step(h + index * headSize * stateSize, x + index * headSize, step, MathF.Exp(step * A[head]),
+                B + (row * groups + group) * stateSize, C + (row * groups + group) * stateSize, D == null ? 0 : D[head], y + index * headSize,
                 (int)headSize, (int)stateSize);
         }
         CpuTasks.Run(batch * heads, state.NumberOfElements / 2, One);
-        var result = CpuRows.As(output, x);
-        GC.KeepAlive((inputs, steps, rates, keys, queries, skips, biases, output));
-        GC.KeepAlive(state);
+        var result = CpuRows.As(output, inputs.X);
+        GC.KeepAlive((state, whole, output));
         return result.MoveToOuterDisposeScope();
     }
 
@@ -96,12 +87,13 @@ static unsafe class StateSpaceDualCpu
         public long TasksPerGroup => (HeadsPerGroup + HeadsPerTask - 1) / HeadsPerTask;
 
         // depends only on the sizes and not on the number of cores, so results are bit-identical on any number
-        public static Shape From(Tensor x, Tensor b, int chunkSize)
+        public static Shape From(StateSpaceDualInputs inputs)
         {
-            long batch = x.size(0), heads = x.size(2), groups = b.size(2), share = heads / groups;
+            long batch = inputs.Batch, heads = inputs.Heads, groups = inputs.Groups, share = heads / groups;
             int perTask = (int)Math.Min(share, 8);
             while (perTask > 1 && batch * groups * ((share + perTask - 1) / perTask) < EnoughTasks) perTask = (perTask + 1) / 2;
-            return new(batch, x.size(1), heads, checked((int)x.size(3)), groups, checked((int)b.size(3)), Math.Clamp(chunkSize, 8, MaxTile), perTask);
+            return new(batch, inputs.Length, heads, checked((int)inputs.HeadSize), groups, checked((int)inputs.StateSize),
+                Math.Clamp(inputs.ChunkSize, 8, MaxTile), perTask);
         }
     }
 }

@@ -8,37 +8,43 @@ namespace HybridArchitectures.Kernels.Cpu.StateSpace;
 /// </summary>
 sealed unsafe class StateSpaceDualGradients
 {
-    readonly Tensor x, timeStep, a, b, c;
-    readonly Tensor? skip, bias, initial;
+    readonly StateSpaceDualInputs parts;
 
-    public StateSpaceDualGradients(StateSpaceDualCpu.Shape shape, bool hasSkip, bool hasBias, bool hasInitial)
+    public StateSpaceDualGradients(StateSpaceDualCpu.Shape shape, StateSpaceDualInputs inputs)
     {
-        x = CpuRows.New(ScalarType.Float32, shape.Batch, shape.Length, shape.Heads, shape.HeadSize);
-        timeStep = CpuRows.New(ScalarType.Float32, shape.Batch, shape.Length, shape.Heads);
-        a = CpuRows.New(ScalarType.Float32, shape.Batch, shape.Heads);
-        b = CpuRows.New(ScalarType.Float32, shape.TasksPerGroup, shape.Batch, shape.Length, shape.Groups, shape.StateSize);
-        c = CpuRows.New(ScalarType.Float32, shape.TasksPerGroup, shape.Batch, shape.Length, shape.Groups, shape.StateSize);
-        skip = hasSkip ? CpuRows.New(ScalarType.Float32, shape.Batch, shape.Heads) : null;
-        bias = hasBias ? CpuRows.New(ScalarType.Float32, shape.Batch, shape.Heads) : null;
-        initial = hasInitial ? CpuRows.New(ScalarType.Float32, shape.Batch, shape.Heads, shape.HeadSize, shape.StateSize) : null;
-        X = CpuRows.Pointer(x); TimeStep = CpuRows.Pointer(timeStep); A = CpuRows.Pointer(a); B = CpuRows.Pointer(b);
-        C = CpuRows.Pointer(c);
-        Skip = CpuRows.Pointer(skip); Bias = CpuRows.Pointer(bias); Initial = CpuRows.Pointer(initial);
+        Tensor New(params ReadOnlySpan<long> sizes) => CpuRows.New(ScalarType.Float32, sizes);
+        Tensor Grouped() => New(shape.TasksPerGroup, shape.Batch, shape.Length, shape.Groups, shape.StateSize);
+        parts = new(New(shape.Batch, shape.Length, shape.Heads, shape.HeadSize), New(shape.Batch, shape.Length, shape.Heads),
+            New(shape.Batch, shape.Heads), Grouped(), Grouped())
+        {
+            D = inputs.D is null ? null : New(shape.Batch, shape.Heads), DtBias = inputs.DtBias is null ? null : New(shape.Batch, shape.Heads),
+            InitialState = inputs.InitialState is null ? null : New(shape.Batch, shape.Heads, shape.HeadSize, shape.StateSize),
+        };
+        X = CpuRows.Pointer(parts.X);
+        Dt = CpuRows.Pointer(parts.Dt);
+        A = CpuRows.Pointer(parts.A);
+        B = CpuRows.Pointer(parts.B);
+        C = CpuRows.Pointer(parts.C);
+        D = CpuRows.Pointer(parts.D);
+        DtBias = CpuRows.Pointer(parts.DtBias);
+        Initial = CpuRows.Pointer(parts.InitialState);
     }
 
-    /// <summary>The gradients of x (B, L, H, P), the time step (B, L, H) and a (B, H), and of b and c (tasks, B, L, G, N).</summary>
-    public readonly float* X, TimeStep, A, B, C;
+    /// <summary>The gradients of x (B, L, H, P), dt (B, L, H) and A (B, H), and of B and C (tasks, B, L, G, N).</summary>
+    public readonly float* X, Dt, A, B, C;
 
-    /// <summary>The gradients of skip and bias (B, H), and of the initial state (B, H, P, N), or null.</summary>
-    public readonly float* Skip, Bias, Initial;
+    /// <summary>The gradients of D and the bias (B, H), and of the initial state (B, H, P, N), or null.</summary>
+    public readonly float* D, DtBias, Initial;
 
     /// <summary>Returns the gradients in the order and the dtypes of the inputs.</summary>
-    public Tensor?[] As(IReadOnlyList<Tensor?> inputs)
+    public Tensor?[] As(StateSpaceDualInputs inputs)
     {
-        var results = new Tensor?[8];
-        Tensor?[] sums = [x, timeStep, a.sum(dim: 0), Total(b), Total(c), skip?.sum(dim: 0), bias?.sum(dim: 0), initial];
-        for (int i = 0; i < results.Length; i++) results[i] = sums[i] is { } sum ? CpuRows.As(sum, inputs[i]!) : null;
-        return results;
+        var sums = (parts with
+        {
+            A = parts.A.sum(dim: 0), B = Total(parts.B), C = Total(parts.C), D = parts.D?.sum(dim: 0), DtBias = parts.DtBias?.sum(dim: 0),
+        }).Differentiable;
+        var tensors = inputs.Differentiable;
+        return [.. sums.Select((sum, i) => sum is null ? null : CpuRows.As(sum, tensors[i]!))];
     }
 
     static Tensor Total(Tensor parts) => parts.size(0) == 1 ? parts.squeeze(0) : parts.sum(dim: 0);

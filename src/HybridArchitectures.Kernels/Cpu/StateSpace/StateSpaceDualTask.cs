@@ -11,28 +11,38 @@ sealed unsafe class StateSpaceDualTask
 {
     readonly StateSpaceDualCpu.Shape shape;
     readonly Tensor?[] roots;       // keeps the memory of the pointers alive
-    readonly float* x, timeStep, a, b, c, skip, bias;
-    readonly long xRow, xTime, xHead, stepRow, stepTime, stepHead, bRow, bTime, bGroup, cRow, cTime, cGroup;
+    readonly float* x, dt, A, B, C, D, dtBias;
+    readonly long xRow, xToken, xHead, dtRow, dtToken, dtHead, bRow, bToken, bGroup, cRow, cToken, cGroup;
     readonly bool* starts;
     readonly IReadOnlyList<long>? rowLengths;
     readonly bool softplus;
-    readonly (double Minimum, double Maximum)? limit;
+    readonly (double Minimum, double Maximum)? dtLimit;
 
-    public StateSpaceDualTask(StateSpaceDualCpu.Shape shape, Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? bias,
-        bool softplus, (double Minimum, double Maximum)? limit, IReadOnlyList<long>? rowLengths, Tensor? starts)
+    public StateSpaceDualTask(StateSpaceDualCpu.Shape shape, StateSpaceDualInputs inputs, RowLayout layout)
     {
-        (this.shape, this.softplus, this.limit, this.rowLengths) = (shape, softplus, limit, rowLengths);
-        starts = starts?.contiguous();
-        roots = [x, timeStep, a, b, c, skip, bias, starts];
-        this.x = CpuRows.Pointer(x); this.timeStep = CpuRows.Pointer(timeStep); this.a = CpuRows.Pointer(a);
-        this.b = CpuRows.Pointer(b); this.c = CpuRows.Pointer(c);
-        this.skip = CpuRows.Pointer(skip); this.bias = CpuRows.Pointer(bias);
-        this.starts = starts is null ? null : (bool*)TensorMemory.Pointer(starts);
-        (xRow, xTime, xHead) = (x.stride(0), x.stride(1), x.stride(2));
-        (stepRow, stepTime, stepHead) = (timeStep.stride(0), timeStep.stride(1), timeStep.stride(2));
-        (bRow, bTime, bGroup) = (b.stride(0), b.stride(1), b.stride(2));
-        (cRow, cTime, cGroup) = (c.stride(0), c.stride(1), c.stride(2));
+        (this.shape, softplus, dtLimit, rowLengths) = (shape, inputs.Softplus, inputs.DtLimit, layout.RowLengths);
+        inputs = inputs with
+        {
+            X = CpuRows.From(inputs.X), Dt = CpuRows.From(inputs.Dt), A = CpuRows.Whole(inputs.A)!, B = CpuRows.From(inputs.B),
+            C = CpuRows.From(inputs.C), D = CpuRows.Whole(inputs.D), DtBias = CpuRows.Whole(inputs.DtBias),
+        };
+        var documents = layout.Starts?.contiguous();
+        roots = [.. inputs.Differentiable, documents];
+        x = CpuRows.Pointer(inputs.X);
+        dt = CpuRows.Pointer(inputs.Dt);
+        A = CpuRows.Pointer(inputs.A);
+        B = CpuRows.Pointer(inputs.B);
+        C = CpuRows.Pointer(inputs.C);
+        D = CpuRows.Pointer(inputs.D);
+        dtBias = CpuRows.Pointer(inputs.DtBias);
+        starts = documents is null ? null : (bool*)TensorMemory.Pointer(documents);
+        (xRow, xToken, xHead) = Strides(inputs.X);
+        (dtRow, dtToken, dtHead) = Strides(inputs.Dt);
+        (bRow, bToken, bGroup) = Strides(inputs.B);
+        (cRow, cToken, cGroup) = Strides(inputs.C);
     }
+
+    static (long Row, long Token, long Third) Strides(Tensor tensor) => (tensor.stride(0), tensor.stride(1), tensor.stride(2));
 
     long Tasks => shape.Batch * shape.Groups * shape.TasksPerGroup;
 
@@ -78,8 +88,8 @@ sealed unsafe class StateSpaceDualTask
         {
             tile.Begin((int)Math.Min(shape.Tile, length - t));
             tile.FindDocuments(starts == null ? null : starts + row * shape.Length + t);
-            tile.LoadRows(b + row * bRow + t * bTime + group * bGroup, bTime, n, shape.PaddedState, tile.B);
-            tile.LoadRows(c + row * cRow + t * cTime + group * cGroup, cTime, n, shape.PaddedState, tile.C);
+            tile.LoadRows(B + row * bRow + t * bToken + group * bGroup, bToken, n, shape.PaddedState, tile.B);
+            tile.LoadRows(C + row * cRow + t * cToken + group * cGroup, cToken, n, shape.PaddedState, tile.C);
             tile.Affinities();
             bool hasState = t > 0 || initial != null;
             for (int h = 0; h < heads; h++)
@@ -90,8 +100,8 @@ sealed unsafe class StateSpaceDualTask
                     Unsafe.CopyBlockUnaligned(states + ((row * shape.Heads + head) * shape.Tiles + t / shape.Tile) * square, state,
                         (uint)(square * sizeof(float)));
                 Steps(tile, row, t, head);
-                tile.LoadRows(x + row * xRow + t * xTime + head * xHead, xTime, p, shape.PaddedHead, tile.X);
-                tile.Outputs(state, hasState, skip == null ? 0 : skip[head]);
+                tile.LoadRows(x + row * xRow + t * xToken + head * xHead, xToken, p, shape.PaddedHead, tile.X);
+                tile.Outputs(state, hasState, D == null ? 0 : D[head]);
                 tile.StoreRows(tile.Y, shape.PaddedHead, p, output + ((row * shape.Length + t) * shape.Heads + head) * p, shape.Heads * p);
                 tile.Advance(state, hasState);
             }
@@ -113,7 +123,7 @@ sealed unsafe class StateSpaceDualTask
         float* running = tile.PlaceBackward(scratch.Memory);
         for (int h = 0; h < heads; h++)
             tile.LoadState(dFinal == null ? null : dFinal + (row * shape.Heads + firstHead + h) * p * n, p, n, running + h * square);
-        double* totals = stackalloc double[3 * heads];      // of a, skip and bias
+        double* totals = stackalloc double[3 * heads];      // of A, D and the bias
         new Span<double>(totals, 3 * heads).Clear();
 
         float* dB = to.B + (part * shape.Batch + row) * shape.Length * shape.Groups * n + group * n, dC = to.C + (dB - to.B);
@@ -122,8 +132,8 @@ sealed unsafe class StateSpaceDualTask
         {
             tile.Begin((int)Math.Min(shape.Tile, length - t));
             tile.FindDocuments(starts == null ? null : starts + row * shape.Length + t);
-            tile.LoadRows(b + row * bRow + t * bTime + group * bGroup, bTime, n, shape.PaddedState, tile.B);
-            tile.LoadRows(c + row * cRow + t * cTime + group * cGroup, cTime, n, shape.PaddedState, tile.C);
+            tile.LoadRows(B + row * bRow + t * bToken + group * bGroup, bToken, n, shape.PaddedState, tile.B);
+            tile.LoadRows(C + row * cRow + t * cToken + group * cGroup, cToken, n, shape.PaddedState, tile.C);
             tile.Affinities();
             tile.ClearGroupGradients();
             bool hasState = t > 0 || to.Initial != null, hasAfter = t + shape.Tile < length || dFinal != null;
@@ -131,11 +141,11 @@ sealed unsafe class StateSpaceDualTask
             {
                 long head = firstHead + h;
                 Steps(tile, row, t, head);
-                tile.LoadRows(x + row * xRow + t * xTime + head * xHead, xTime, p, shape.PaddedHead, tile.X);
+                tile.LoadRows(x + row * xRow + t * xToken + head * xHead, xToken, p, shape.PaddedHead, tile.X);
                 tile.LoadRows(dOutput + row * dRow + t * dTime + head * dHead, dTime, p, shape.PaddedHead, tile.Y);
                 float* state = states + ((row * shape.Heads + head) * shape.Tiles + t / shape.Tile) * square;
-                tile.Gradients(state, hasState, running + h * square, hasAfter, a[head], skip == null ? 0 : skip[head], totals + 3 * h,
-                    to.TimeStep + (row * shape.Length + t) * shape.Heads + head, shape.Heads);
+                tile.Gradients(state, hasState, running + h * square, hasAfter, A[head], D == null ? 0 : D[head], totals + 3 * h,
+                    to.Dt + (row * shape.Length + t) * shape.Heads + head, shape.Heads);
                 tile.StoreRows(tile.DX, shape.PaddedHead, p, to.X + ((row * shape.Length + t) * shape.Heads + head) * p, shape.Heads * p);
             }
             tile.GroupGradients();
@@ -146,20 +156,20 @@ sealed unsafe class StateSpaceDualTask
         {
             long head = row * shape.Heads + firstHead + h;
             to.A[head] = (float)totals[3 * h];
-            if (to.Skip != null) to.Skip[head] = (float)totals[3 * h + 1];
-            if (to.Bias != null) to.Bias[head] = (float)totals[3 * h + 2];
+            if (to.D != null) to.D[head] = (float)totals[3 * h + 1];
+            if (to.DtBias != null) to.DtBias[head] = (float)totals[3 * h + 2];
             if (to.Initial != null) tile.StoreState(running + h * square, to.Initial + head * p * n, p, n);
         }
         for (long t = length; t < shape.Length; t++)
         {
             long token = (row * shape.Length + t) * shape.Heads + firstHead;
             new Span<float>(to.X + token * p, heads * p).Clear();
-            new Span<float>(to.TimeStep + token, heads).Clear();
+            new Span<float>(to.Dt + token, heads).Clear();
             new Span<float>(dB + t * between, n).Clear();
             new Span<float>(dC + t * between, n).Clear();
         }
     }
 
     void Steps(StateSpaceDualTile tile, long row, long t, long head) =>
-        tile.Steps(timeStep + row * stepRow + t * stepTime + head * stepHead, stepTime, bias == null ? 0 : bias[head], softplus, limit, a[head]);
+        tile.Steps(dt + row * dtRow + t * dtToken + head * dtHead, dtToken, dtBias == null ? 0 : dtBias[head], softplus, dtLimit, A[head]);
 }

@@ -305,8 +305,8 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
     }
 
     // from the scores dy[i]·x[j]: the mixing matrix again, the gradient of the affinities, and the beginning of those of dt and the sums. A pair (i,
-    // j) adds to the gradient of s[i] what it subtracts from that of s[j]. For all tokens before both, this must cancel regardless of dt, which is
-    // why doubles are used.
+    // j) adds a number to the gradient of s[i] and subtracts it from that of s[j]. For all tokens before both, this must cancel regardless of dt,
+    // which is why doubles are used.
     void MixingGradients()
     {
         new Span<float>(dDelta, padded).Clear();

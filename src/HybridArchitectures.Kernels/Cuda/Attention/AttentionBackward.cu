@@ -1,47 +1,44 @@
-// Gradients of softmax attention on compute capability 9.0 (wgmma, copy engine), bfloat16. With P the probabilities, made again from scores and the
-// logarithms of their sums:
-//   dV = P^T dO,  dP = dO V^T,  dS = P (dP - delta),  delta = sum over a head of O dO,  dQ = scale dS K,  dK = scale dS^T Q.
+// Gradients of softmax attention on compute capability 9.0 (wgmma, copy engine) in bfloat16. With P the probabilities, computed again from scores and
+// the logarithms of their sums:
+//   dV = P^T dO, dP = dO V^T, dS = P (dP - delta), delta = sum over a head of O dO, dQ = scale dS K, dK = scale dS^T Q.
 //
-// `prepare` makes delta. `attention_backward`: a block owns 64 keys of one key head for each of its Groups groups of four warps, goes through the
-// query heads that share them and through the
-// queries that see them, 64 or 128 at a time, and keeps dK and dV in registers. Scores are multiplied transposed (64 keys by the queries), so that
-// P^T and dS^T are left operands as they stand.
-// dS goes through shared memory, and each group multiplies a part of dQ by all keys of the block. A block's part of dQ is added in global memory in
-// float32, in the order of the blocks of keys:
-// two warps, by turns, wait until the block before has added (blocks take numbers in that order when they begin, so that none waits for one that has
-// not begun). `finish` rounds dQ.
+// `prepare` computes delta. `attention_backward`: a block has 64 keys of one key head for each of its Groups groups of four warps. It processes the
+// query heads that share them and the queries that see them, 64 or 128 at a time, and keeps dK and dV in registers. Scores are computed transposed
+// (64 keys by the queries), so that P^T and dS^T are left operands without a conversion. dS goes through shared memory, and each group multiplies a
+// part of dQ by all keys of the block. The part of a block in dQ is added in global memory in float32, in the order of the blocks of keys: two warps,
+// in turn, wait until the previous block has added. Blocks take numbers in that order when they start, so that none waits for one that has not
+// started. `finish` rounds dQ.
 // Registers: scores and dP of 64 keys (half the queries each), dK (D / 2), dV (E / 2), a part of dQ. Shared memory: keys, values, two tiles of
 // queries and of dO, two of dS, one of dQ in float32.
 //
-// What it must do, B4, 32 query heads over 8 of keys, 8192 tokens, D = E = 64, causal: 2.75 TFLOP, 3.48 ms at 790 TFLOP/s; sums of dQ of 8.7 GB go
-// through the second-level cache.
-// On one H200 with all four launches: 5.55 ms, 63 % of that rate; D = E = 128 10.5 ms, 66 %.
+// Operations for B4, 32 query heads over 8 key heads, 8192 tokens, D = E = 64, causal: 2.75 TFLOP, 3.48 ms at 790 TFLOP/s; sums of dQ of 8.7 GB go
+// through the second-level cache. Measured on one H200 with all four launches: 5.55 ms, 63 % of that rate; D = E = 128: 10.5 ms, 66 %.
 #include "attention.cuh"
 
 #ifndef ATT_TILE
-#define ATT_TILE 128            // queries at a time: 128, or 64 where a head has more than 64 elements
+#define ATT_TILE 128  // queries at a time: 128, or 64 if a head has more than 64 elements
 #endif
 
 constexpr int KeyGroups = 2, Keys = 64 * KeyGroups, Queries = ATT_TILE, QuerySteps = Queries / 16;
 constexpr int KeySize = DTiles * Keys * 64, ValueSize = ETiles * Keys * 64, QuerySize = DTiles * Queries * 64, GradientSize = ETiles * Queries * 64,
     PairSize = KeyGroups * Queries * 64;
-// each group's part of dQ: 64 of the queries, or else PartColumns of the columns
+// The part of each group in dQ: 64 of the queries, or PartColumns of the columns.
 constexpr bool RowParts = Queries == Keys;
 constexpr int PartColumns = RowParts ? D : 64 * DTiles / KeyGroups, SumColumns = RowParts ? D : 64 * DTiles, SumsSize = Queries * SumColumns;
-constexpr int CardSize = 8 + BoundInts * Queries;       // ints of what a step is told
+constexpr int RecordSize = 8 + BoundInts * Queries;  // the ints of the record of a step
 
 static_assert(RowParts || (Queries == 64 && PartColumns % 32 == 0), "how dQ is divided");
 
 struct Backward {
-    const AttentionArguments& a;
+    const AttentionArguments& args;
     u16* front;
     Place keys, values, queries, gradients, pairs, sums;
     Place blockFull, queryFull, queryEmpty, gradientFull, gradientEmpty, sumsFull, sumsEmpty;
     float *sumsAt, *logarithms, *deltas;
-    int *cards, *ticket;
+    int *records, *ticket;
     int warp, lane, row, keyHead, block, perHead, queryBlocks;
 
-    __device__ __forceinline__ explicit Backward(const AttentionArguments& arguments) : a(arguments) {
+    __device__ __forceinline__ explicit Backward(const AttentionArguments& arguments) : args(arguments) {
         DYNAMIC_SHARED(u16, shared);
         front = aligned_tiles(shared);
         keys = place_of(front);
@@ -54,8 +51,8 @@ struct Backward {
         sumsAt = reinterpret_cast<float*>(at);
         logarithms = sumsAt + SumsSize;
         deltas = logarithms + 2 * Queries;
-        cards = reinterpret_cast<int*>(deltas + 2 * Queries);
-        ticket = cards + 2 * CardSize;
+        records = reinterpret_cast<int*>(deltas + 2 * Queries);
+        ticket = records + 2 * RecordSize;
         blockFull = place_of(reinterpret_cast<u16*>(ticket + 2));
         queryFull = blockFull + 4;
         queryEmpty = queryFull + 8;
@@ -65,93 +62,93 @@ struct Backward {
         sumsEmpty = sumsFull + 8;
         warp = uniform(threadIdx.x / 32);
         lane = threadIdx.x % 32;
-        perHead = static_cast<int>(a.heads / a.keyHeads);
-        queryBlocks = static_cast<int>((a.queries + Queries - 1) / Queries);
+        perHead = static_cast<int>(args.heads / args.keyHeads);
+        queryBlocks = static_cast<int>((args.queries + Queries - 1) / Queries);
     }
 
     __device__ __forceinline__ void open() {
         if (threadIdx.x == 0) {
             open_barrier(blockFull, 1);
             for (int i = 0; i < 2; i++) {
-                open_barrier(queryFull + 4 * i, CardLanes);
-                open_barrier(queryEmpty + 4 * i, CardLanes * (4 * KeyGroups + 1));
+                open_barrier(queryFull + 4 * i, RecordLanes);
+                open_barrier(queryEmpty + 4 * i, RecordLanes * (4 * KeyGroups + 1));
                 open_barrier(gradientFull + 4 * i, 1);
                 open_barrier(gradientEmpty + 4 * i, 4 * KeyGroups);
                 open_barrier(sumsFull + 4 * i, 4 * KeyGroups);
             }
             open_barrier(sumsEmpty, 1);
-            *ticket = take_ticket(a.ticket);
+            *ticket = take_ticket(args.ticket);
         }
         __syncthreads();
-        const LineBlock at = line_block_of(a, uniform(*ticket), static_cast<int>(a.batch * a.keyHeads), static_cast<int>((a.keys + Keys - 1) / Keys));
+        const LineBlock at = line_block_of(args, uniform(*ticket), static_cast<int>(args.batch * args.keyHeads),
+            static_cast<int>((args.keys + Keys - 1) / Keys));
         block = at.block;
-        row = at.line / static_cast<int>(a.keyHeads);
-        keyHead = at.line % static_cast<int>(a.keyHeads);
+        row = at.line / static_cast<int>(args.keyHeads);
+        keyHead = at.line % static_cast<int>(args.keyHeads);
     }
 
-    // ---- the warp that loads, and says what each step is about ----
+    // ---- the warp that loads, and writes the record of each step ----
 
-    // what a step is told, of the stage's card: its query head (below 0: there is none more), its first query, the number of blocks that add to its
-    // dQ before, and the keys all see; then
-    // each query's first and last and one key within the window and, with sinks, of the sinks
-    struct Card { int head, query, rank, inner, innerEnd; };
+    // The record of a step, in its stage: query head (below 0: no more steps), first query, the number of blocks that add to its dQ before, and the
+    // keys that all queries see; then, for each query, the first and one past the last key in the window and, with sinks, of the sinks.
+    struct StepRecord { int head, query, rank, inner, innerEnd; };
 
-    __device__ __forceinline__ Card read_card(int stage) const {
-        const int* card = cards + stage * CardSize;
-        return {uniform(card[0]), uniform(card[1]), card[2], uniform(card[3]), uniform(card[4])};
+    __device__ __forceinline__ StepRecord read_record(int stage) const {
+        const int* record = records + stage * RecordSize;
+        return {uniform(record[0]), uniform(record[1]), record[2], uniform(record[3]), uniform(record[4])};
     }
 
-    __device__ __forceinline__ void write_card(int stage, int head, int query, const BlockList& blocks, const Range& range) const {
-        int* card = cards + stage * CardSize;
+    __device__ __forceinline__ void write_record(int stage, int head, int query, const BlockList& blocks, const Range& range) const {
+        int* record = records + stage * RecordSize;
         if (lane == 0) {
-            card[0] = head;
-            card[1] = query;
-            card[2] = blocks.rank(block);
-            card[3] = range.inner;
-            card[4] = range.innerEnd;
+            record[0] = head;
+            record[1] = query;
+            record[2] = blocks.rank(block);
+            record[3] = range.inner;
+            record[4] = range.innerEnd;
         }
         if (head < 0 || sees_all(range, block * Keys, Keys)) return;
-        for (int i = lane; i < Queries; i += 32) write_bounds(card + 8, Queries, i, a, row, query + i);
+        for (int i = lane; i < Queries; i += 32) write_bounds(record + 8, Queries, i, args, row, query + i);
     }
 
-    // the blocks of queries among which those are that visit this block of keys: [x, y)
+    // The range [x, y) of blocks of queries that can visit this block of keys.
     struct Span { int first, last; };
 
     __device__ __forceinline__ Span visitors() const {
-        if (a.visitors) {
-            const int* at = a.visitors + (row * ((a.keys + Keys - 1) / Keys) + block) * 2;
+        if (args.visitors) {
+            const int* at = args.visitors + (row * ((args.keys + Keys - 1) / Keys) + block) * 2;
             return {at[0], at[1]};
         }
-        // the first query that sees the first key, and the last that sees the last key
-        const i64 before = a.keys - a.queries, firstKey = static_cast<i64>(block) * Keys, first = firstKey - before, last = firstKey
-            + Keys - 1 - before + a.window;
-        const bool all = last >= a.queries || (Sinks && firstKey < a.sinks);
+        // The first query that sees the first key, and the last query that sees the last key.
+        const i64 before = args.keys - args.queries, firstKey = static_cast<i64>(block) * Keys, first = firstKey - before, last = firstKey
+            + Keys - 1 - before + args.window;
+        const bool all = last >= args.queries || (Sinks && firstKey < args.sinks);
         return {static_cast<int>(first > 0 ? first / Queries : 0), all ? queryBlocks : static_cast<int>(last > 0 ? (last + Queries - 1) / Queries
             : 0)};
     }
 
     __device__ __forceinline__ void load_step(const Turn<2>& turn, int head, int query, const BlockList& blocks, const Range& range) const {
         wait_for_copies(queryEmpty + 4 * turn.stage, turn.parity ^ 1);
-        write_card(turn.stage, head, query, blocks, range);
+        write_record(turn.stage, head, query, blocks, range);
         sync_warp();
-        const i64 at = (row * a.heads + head) * rounded_up(a.queries, 128) + query;
+        const i64 at = (row * args.heads + head) * rounded_up(args.queries, 128) + query;
         if (lane == 0) {
             const Place full = queryFull + 4 * turn.stage;
             expect(full, 2 * QuerySize + 4 * Queries);
             for (int t = 0; t < DTiles; t++)
-                for (int r = 0; r < Queries; r += 64) copy_head(queries + turn.stage * QuerySize + (t * Queries + r) * 64, a.query, 64 * t, head,
+                for (int r = 0; r < Queries; r += 64) copy_head(queries + turn.stage * QuerySize + (t * Queries + r) * 64, args.query, 64 * t, head,
                     query + r, row, full);
-            copy_in(place_of(reinterpret_cast<u16*>(logarithms + turn.stage * Queries)), a.logarithms + at, 4 * Queries, full);
-        } else if (lane < CardLanes) arrive_at(queryFull + 4 * turn.stage);
+            copy_in(place_of(reinterpret_cast<u16*>(logarithms + turn.stage * Queries)), args.logarithms + at, 4 * Queries, full);
+        } else if (lane < RecordLanes) arrive_at(queryFull + 4 * turn.stage);
         sync_warp();
         wait_for_copies(gradientEmpty + 4 * turn.stage, turn.parity ^ 1);
         if (lane == 0) {
             const Place full = gradientFull + 4 * turn.stage;
             expect(full, 2 * GradientSize + 4 * Queries);
             for (int t = 0; t < ETiles; t++)
-                for (int r = 0; r < Queries; r += 64) copy_head(gradients + turn.stage * GradientSize + (t * Queries + r) * 64, a.gradient, 64 * t,
+                for (int r = 0; r < Queries; r += 64) copy_head(gradients + turn.stage * GradientSize + (t * Queries + r) * 64, args.gradient, 64 * t,
                     head, query + r, row, full);
-            copy_in(place_of(reinterpret_cast<u16*>(deltas + turn.stage * Queries)), a.delta + at, 4 * Queries, full);
+            copy_in(place_of(reinterpret_cast<u16*>(deltas + turn.stage * Queries)), args.delta + at, 4 * Queries, full);
         }
         sync_warp();
     }
@@ -160,60 +157,62 @@ struct Backward {
         if (lane == 0) {
             expect(blockFull, 2 * (KeySize + ValueSize));
             for (int r = 0; r < Keys; r += 64) {
-                for (int t = 0; t < DTiles; t++) copy_head(keys + (t * Keys + r) * 64, a.key, 64 * t, keyHead, block * Keys + r, row, blockFull);
-                for (int t = 0; t < ETiles; t++) copy_head(values + (t * Keys + r) * 64, a.value, 64 * t, keyHead, block * Keys + r, row, blockFull);
+                for (int t = 0; t < DTiles; t++) copy_head(keys + (t * Keys + r) * 64, args.key, 64 * t, keyHead, block * Keys + r, row, blockFull);
+                for (int t = 0; t < ETiles; t++) copy_head(values + (t * Keys + r) * 64, args.value, 64 * t, keyHead, block * Keys + r, row,
+                    blockFull);
             }
         }
         sync_warp();
         const Span span = visitors();
         Turn<2> turn;
         for (int i = 0; i < span.last - span.first; i++) {
-            // from the last queries back, which all blocks of keys see; with sinks from the first on, where the block of the sinks is ahead of those
-            // that wait for it
+            // Starts with the last queries, which all blocks of keys see. With sinks, starts with the first, where the block of the sinks is ahead of
+            // the blocks that wait for it.
             const int query = (Sinks ? span.first + i : span.last - 1 - i) * Queries;
-            const Range range = range_of(a, row, query, Queries);
+            const Range range = range_of(args, row, query, Queries);
             const BlockList blocks(range, Keys);
             if (!blocks.contains(block)) continue;
-            for (int own = 0; own < perHead; own++, turn.next()) load_step(turn, keyHead * perHead + own, query, blocks, range);
+            for (int headOfGroup = 0; headOfGroup < perHead; headOfGroup++, turn.next()) load_step(turn, keyHead * perHead + headOfGroup, query,
+                blocks, range);
         }
         for (int i = 0; i < 2; i++, turn.next()) {
             wait_for_copies(queryEmpty + 4 * turn.stage, turn.parity ^ 1);
-            if (lane == 0) cards[turn.stage * CardSize] = -1;
-            release_card(queryFull + 4 * turn.stage);
+            if (lane == 0) records[turn.stage * RecordSize] = -1;
+            release_record(queryFull + 4 * turn.stage);
         }
     }
 
-    // ---- the two warps that add to dQ, of every other step each ----
+    // ---- the two warps that add to dQ, one for every other step ----
 
     __device__ __forceinline__ void release(Place barrier) const {
         sync_warp();
         if (lane == 0) arrive_at(barrier);
     }
 
-    // the same at a card's barrier
-    __device__ __forceinline__ void release_card(Place barrier) const {
+    // The same at the barrier of a record.
+    __device__ __forceinline__ void release_record(Place barrier) const {
         sync_warp();
-        if (lane < CardLanes) arrive_at(barrier);
+        if (lane < RecordLanes) arrive_at(barrier);
     }
 
     __device__ __forceinline__ void add_up(int stage) const {
         for (unsigned parity = 0;; parity ^= 1) {
             wait_for_copies(queryFull + 4 * stage, parity);
-            const Card card = read_card(stage);
-            release_card(queryEmpty + 4 * stage);
-            if (card.head < 0) return;
-            const i64 at = (row * a.heads + card.head) * queryBlocks + card.query / Queries;
-            // while the products are still under way
-            if (lane == 0) wait_for_turn(a.turns + at, card.rank);
+            const StepRecord record = read_record(stage);
+            release_record(queryEmpty + 4 * stage);
+            if (record.head < 0) return;
+            const i64 at = (row * args.heads + record.head) * queryBlocks + record.query / Queries;
+            // While the products are still running.
+            if (lane == 0) wait_for_turn(args.turns + at, record.rank);
             sync_warp();
             wait_for_copies(sumsFull + 4 * stage, parity);
             if (lane == 0) {
-                if (card.rank > 0) copy_sums_out<true>(a.dQuerySums + at * SumsSize, sums, 4 * SumsSize);
-                else copy_sums_out<false>(a.dQuerySums + at * SumsSize, sums, 4 * SumsSize);
+                if (record.rank > 0) copy_sums_out<true>(args.dQuerySums + at * SumsSize, sums, 4 * SumsSize);
+                else copy_sums_out<false>(args.dQuerySums + at * SumsSize, sums, 4 * SumsSize);
                 copied_out();
                 arrive_at(sumsEmpty);
                 written_out();
-                pass_turn(a.turns + at, card.rank + 1);
+                pass_turn(args.turns + at, record.rank + 1);
             }
             sync_warp();
         }
@@ -221,7 +220,7 @@ struct Backward {
 
     // ---- the groups that multiply ----
 
-    // 64 keys of the group by the queries of a stage
+    // The 64 keys of the group by the queries of a stage.
     __device__ __forceinline__ void start_scores(float (&scores)[Queries / 2], int group, int stage) const {
         open_products();
 #pragma unroll
@@ -240,7 +239,7 @@ struct Backward {
         close_products();
     }
 
-    // sums += left times the queries' rows of a tile
+    // Computes sums += left times the rows of queries of a tile.
     template <int Columns> __device__ __forceinline__ void start_sums(float (&to)[Columns / 2], const unsigned (&left)[QuerySteps][4],
         Place tile) const {
         open_products();
@@ -249,7 +248,7 @@ struct Backward {
         close_products();
     }
 
-    // the group's part of dS K
+    // The part of the group in dS K.
     __device__ __forceinline__ void start_part(float (&part)[PartColumns / 2], int group, int turn) const {
         const int firstRow = RowParts ? 64 * group : 0, firstColumn = RowParts ? 0 : PartColumns * group;
         open_products();
@@ -260,8 +259,8 @@ struct Backward {
         close_products();
     }
 
-    // scores become probabilities
-    __device__ __forceinline__ void exponentiate(float (&scores)[Queries / 2], const Card& card, int group, int stage) const {
+    // Converts scores to probabilities.
+    __device__ __forceinline__ void exponentiate(float (&scores)[Queries / 2], const StepRecord& record, int group, int stage) const {
         const int q = lane % 4, key = block * Keys + 64 * group;
         const float* logarithms_ = logarithms + stage * Queries + 2 * q;
 #pragma unroll
@@ -269,13 +268,13 @@ struct Backward {
             const Two logarithm = *reinterpret_cast<const Two*>(logarithms_ + 8 * n);
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                const float score = scores[4 * n + i], exponent = Capped ? a.capLog2 * tanh_approximate(score * a.cap) : score * a.scaleLog2;
+                const float score = scores[4 * n + i], exponent = Capped ? args.capLog2 * tanh_approximate(score * args.cap) : score * args.scaleLog2;
                 scores[4 * n + i] = exp2_approximate(exponent - (i % 2 ? logarithm.y : logarithm.x));
             }
         }
-        if (key >= card.inner && key + 64 <= card.innerEnd) return;
-        const int own = key + warp % 4 * 16 + lane / 4;
-        const int* bounds = cards + stage * CardSize + 8 + 4 * q;
+        if (key >= record.inner && key + 64 <= record.innerEnd) return;
+        const int laneKey = key + warp % 4 * 16 + lane / 4;
+        const int* bounds = records + stage * RecordSize + 8 + 4 * q;
 #pragma unroll
         for (int n = 0; n < Queries / 8; n++)
 #pragma unroll
@@ -284,7 +283,7 @@ struct Backward {
                 const int low = at[0], end = at[1];
 #pragma unroll
                 for (int half = 0; half < 2; half++) {
-                    const int key_ = own + 8 * half;
+                    const int key_ = laneKey + 8 * half;
                     bool seen = key_ >= low && key_ < end;
                     if constexpr (Sinks) seen |= key_ >= at[2 * Queries] && key_ < at[2 * Queries + 1];
                     if (!seen) scores[4 * n + 2 * half + e] = 0;
@@ -292,14 +291,14 @@ struct Backward {
             }
     }
 
-    // How a capped score follows the score before: 1 - tanh^2, where the capped score is what the probability says.
+    // The derivative of a capped score with respect to the score: 1 - tanh^2, from the probability.
     __device__ __forceinline__ float slope_of_cap(float probability, float logarithm) const {
-        const float part = probability > 0 ? (log2_approximate(probability) + logarithm) * (1 / a.capLog2) : 0.f;
+        const float part = probability > 0 ? (log2_approximate(probability) + logarithm) * (1 / args.capLog2) : 0.f;
         return 1 - part * part;
     }
 
-    // Slopes of the probabilities become those of the scores. Probabilities are taken as rounded for dV, so that the registers of float32 ones are
-    // free.
+    // Converts gradients of the probabilities to gradients of the scores. Probabilities are used as rounded for dV, so that the registers of float32
+    // ones are free.
     __device__ __forceinline__ void differentiate(float (&slopes)[Queries / 2], const unsigned (&probabilities)[QuerySteps][4], int stage) const {
         const float* deltas_ = deltas + stage * Queries + 2 * (lane % 4);
 #pragma unroll
@@ -320,28 +319,28 @@ struct Backward {
         }
     }
 
-    // dS of the group's keys, transposed, into the tile of pairs
+    // Writes dS of the keys of the group, transposed, to the tile of pairs.
     __device__ __forceinline__ void store_pairs(const unsigned (&operands)[QuerySteps][4], int group, int turn) const {
         const Place to = pairs + turn * PairSize + group * Queries * 64;
 #pragma unroll
         for (int k = 0; k < QuerySteps; k++)
-            // blocks of the operand: keys 0, keys 8; then both of queries 8 on
+            // The blocks of the operand: keys 0, keys 8; then both of queries 8 on.
             store_blocks<true>(to + swizzled(16 * k + lane / 16 * 8 + lane % 8, warp % 4 * 16 + lane / 8 % 2 * 8), operands[k]);
         publish();
     }
 
     __device__ __forceinline__ void store_part(const float (&part)[PartColumns / 2], int group, int stage) const {
-        const int first = RowParts ? group * (D / 8) : group * (PartColumns / 8), own = threadIdx.x % 128;
+        const int firstPart = RowParts ? group * (D / 8) : group * (PartColumns / 8), threadOfGroup = threadIdx.x % 128;
 #pragma unroll
         for (int n = 0; n < PartColumns / 8; n++) {
             const float values_[4] = {part[4 * n], part[4 * n + 1], part[4 * n + 2], part[4 * n + 3]};
-            store<float, 4>(sumsAt, ((first + n) * 128 + own) * 4, values_);
+            store<float, 4>(sumsAt, ((firstPart + n) * 128 + threadOfGroup) * 4, values_);
         }
         publish();
         release(sumsFull + 4 * stage);
     }
 
-    // a group's 64 rows of dK or dV, rounded, in the place of its keys or values
+    // Writes 64 rows of dK or dV of a group, rounded, to the buffer of its keys or values.
     template <int Columns> __device__ __forceinline__ void store_rows(const float (&from)[Columns / 2], Place to, int group, float scale) const {
 #pragma unroll
         for (int n = 0; n < Columns / 8; n += 2) {
@@ -356,21 +355,20 @@ struct Backward {
 
     __device__ __forceinline__ void finish(const float (&dKey)[D / 2], const float (&dValue)[E / 2], int group) const {
         meet(1, 128 * KeyGroups);
-        store_rows<D>(dKey, keys, group, a.scale);
+        store_rows<D>(dKey, keys, group, args.scale);
         store_rows<E>(dValue, values, group, 1.f);
         publish();
         meet(2 + group, 128);
         const int token = block * Keys + 64 * group;
-        if (threadIdx.x % 128 == 0 && token < a.keys) {
-            for (int t = 0; t < DTiles; t++) copy_head_out(a.dKey, 64 * t, keyHead, token, row, keys + (t * Keys + 64 * group) * 64);
-            for (int t = 0; t < ETiles; t++) copy_head_out(a.dValue, 64 * t, keyHead, token, row, values + (t * Keys + 64 * group) * 64);
+        if (threadIdx.x % 128 == 0 && token < args.keys) {
+            for (int t = 0; t < DTiles; t++) copy_head_out(args.dKey, 64 * t, keyHead, token, row, keys + (t * Keys + 64 * group) * 64);
+            for (int t = 0; t < ETiles; t++) copy_head_out(args.dValue, 64 * t, keyHead, token, row, values + (t * Keys + 64 * group) * 64);
             copied_out();
         }
     }
 
-    // Products follow one another without a gap: scores of the next step are multiplied while dQ leaves, dP while exponentials are taken, dV while dS
-    // is made. What is under way from
-    // one turn of the loop to the next is dV alone.
+    // Products follow each other without a gap: scores of the next step are multiplied while dQ is written, dP while exponentials are computed, dV
+    // while dS is computed. Only dV is running between iterations of the loop.
     __device__ __forceinline__ void consume(int group) const {
         float dKey[D / 2], dValue[E / 2], scores[Queries / 2], slopes[Queries / 2];
         unsigned probabilities[QuerySteps][4];
@@ -382,14 +380,14 @@ struct Backward {
         unsigned sumsParity = 1;
         wait_for_copies(blockFull, 0);
         wait_for_copies(queryFull, 0);
-        Card card = read_card(0);
-        if (card.head >= 0) {
+        StepRecord record = read_record(0);
+        if (record.head >= 0) {
             start_scores(scores, group, 0);
             wait_for_copies(gradientFull, 0);
             start_slopes(slopes, group, 0);
             wait_for_products<1>();
             settle(scores);
-            exponentiate(scores, card, group, 0);
+            exponentiate(scores, record, group, 0);
             as_operands(probabilities, scores);
             start_sums<E>(dValue, probabilities, gradients);
             wait_for_products<1>();
@@ -406,22 +404,22 @@ struct Backward {
                 start_sums<D>(dKey, pairs_, queries + stage * QuerySize);
                 turn.next();
                 wait_for_copies(queryFull + 4 * turn.stage, turn.parity);
-                card = read_card(turn.stage);
+                record = read_record(turn.stage);
                 wait_for_products<1>();
                 settle(part);
                 wait_for_copies(sumsEmpty, sumsParity);
                 sumsParity ^= 1;
                 store_part(part, group, stage);
-                if (card.head < 0) break;
+                if (record.head < 0) break;
                 start_scores(scores, group, turn.stage);
                 wait_for_products<1>();
-                release_card(queryEmpty + 4 * stage);
+                release_record(queryEmpty + 4 * stage);
                 release(gradientEmpty + 4 * stage);
                 wait_for_copies(gradientFull + 4 * turn.stage, turn.parity);
                 start_slopes(slopes, group, turn.stage);
                 wait_for_products<1>();
                 settle(scores);
-                exponentiate(scores, card, group, turn.stage);
+                exponentiate(scores, record, group, turn.stage);
                 as_operands(probabilities, scores);
                 start_sums<E>(dValue, probabilities, gradients + turn.stage * GradientSize);
                 wait_for_products<1>();
@@ -430,14 +428,14 @@ struct Backward {
             wait_for_products<0>();
             settle(dKey);
             settle(dValue);
-            release_card(queryEmpty + 4 * (turn.stage ^ 1));
+            release_record(queryEmpty + 4 * (turn.stage ^ 1));
         }
         finish(dKey, dValue, group);
     }
 };
 
-__device__ __forceinline__ void attention_backward_(const AttentionArguments& a) {
-    Backward backward(a);
+__device__ __forceinline__ void attention_backward_(const AttentionArguments& args) {
+    Backward backward(args);
     backward.open();
     if (backward.warp / 4 == KeyGroups) {
         lower_registers<24>();
@@ -453,41 +451,43 @@ __device__ __forceinline__ void attention_backward_(const AttentionArguments& a)
 KERNEL_OF(attention_backward, 384, 1, AttentionArguments, attention_backward_)
 #endif
 
-// ---- before: delta, counters at zero, and `visitors` at (all blocks, 0). Eight lanes take a head's output and gradient, 32 heads of tokens a block
-// of 256 threads. ----
+// ---- before: delta, counters at zero, and `visitors` at (all blocks, 0). Eight lanes process output and gradient of a head; a block of 256 threads
+// processes 32 heads of tokens. ----
 
-__device__ __forceinline__ void attention_prepare_(const AttentionArguments& a) {
-    const i64 room = rounded_up(a.queries, 128), thread = static_cast<i64>(blockIdx.x) * 256 + threadIdx.x, item = thread / 8;
-    const i64 counters = a.batch * a.heads * ((a.queries + Queries - 1) / Queries);
-    for (i64 i = thread; i < counters; i += static_cast<i64>(gridDim.x) * 256) a.turns[i] = 0;
-    if (thread == 0) *a.ticket = 0;
-    if (a.visitors) {
-        const i64 ends = 2 * a.batch * ((a.keys + Keys - 1) / Keys);
-        for (i64 i = thread; i < ends; i += static_cast<i64>(gridDim.x) * 256) a.visitors[i] = i % 2 ? 0
-            : static_cast<int>((a.queries + Queries - 1) / Queries);
+__device__ __forceinline__ void attention_prepare_(const AttentionArguments& args) {
+    const i64 room = rounded_up(args.queries, 128), thread = static_cast<i64>(blockIdx.x) * 256 + threadIdx.x, item = thread / 8;
+    const i64 counters = args.batch * args.heads * ((args.queries + Queries - 1) / Queries);
+    for (i64 i = thread; i < counters; i += static_cast<i64>(gridDim.x) * 256) args.turns[i] = 0;
+    if (thread == 0) *args.ticket = 0;
+    if (args.visitors) {
+        const i64 ends = 2 * args.batch * ((args.keys + Keys - 1) / Keys);
+        for (i64 i = thread; i < ends; i += static_cast<i64>(gridDim.x) * 256) args.visitors[i] = i % 2 ? 0
+            : static_cast<int>((args.queries + Queries - 1) / Queries);
     }
-    const i64 head = item % a.heads, token = item / a.heads % room, row = item / a.heads / room, to = (row * a.heads + head) * room + token;
-    const bool there = row < a.batch, real = there && token < a.queries;
+    const i64 head = item % args.heads, token = item / args.heads % room, row = item / args.heads / room, to = (row * args.heads + head) * room
+        + token;
+    const bool there = row < args.batch, real = there && token < args.queries;
     float sum = 0;
     if (real)
-        for (int e = threadIdx.x % 8 * 8; e < a.valueSize; e += 64) {
-            const Raw<bfloat16, 8> output = load_raw<bfloat16, 8>(a.plainOutput, ((row * a.queries + token) * a.heads + head) * a.valueSize + e);
-            const Raw<bfloat16, 8> gradient = load_raw<bfloat16, 8>(a.plainGradient, row * a.gradientRow + token * a.gradientToken
-                + head * a.gradientHead + e);
+        for (int e = threadIdx.x % 8 * 8; e < args.valueSize; e += 64) {
+            const Raw<bfloat16, 8> output = load_raw<bfloat16,
+                8>(args.plainOutput, ((row * args.queries + token) * args.heads + head) * args.valueSize + e);
+            const Raw<bfloat16, 8> gradient = load_raw<bfloat16, 8>(args.plainGradient, row * args.gradientRow + token * args.gradientToken
+                + head * args.gradientHead + e);
 #pragma unroll
             for (int i = 0; i < 8; i++) sum += output[i] * gradient[i];
         }
     sum = lane_sum(sum, 8);
     if (threadIdx.x % 8 != 0 || !there) return;
-    a.delta[to] = sum;
-    if (!real) a.logarithms[to] = 0;
+    args.delta[to] = sum;
+    if (!real) args.logarithms[to] = 0;
 }
 
 KERNEL(attention_prepare, 256, AttentionArguments, attention_prepare_)
 
-// ---- after: dQ scaled and rounded, by 128 threads for 64 queries of a head, which hold what a group held ----
+// ---- after: dQ scaled and rounded, by 128 threads for 64 queries of a head, with the distribution of a group ----
 
-// word i of lane q of a quad becomes word q of lane i
+// Word i of lane q of a quad becomes word q of lane i.
 __device__ __forceinline__ void transpose_quad(unsigned (&words)[4]) {
     const bool odd = threadIdx.x & 1, upper = threadIdx.x & 2;
 #pragma unroll
@@ -504,33 +504,34 @@ __device__ __forceinline__ void transpose_quad(unsigned (&words)[4]) {
     }
 }
 
-__device__ __forceinline__ void attention_finish_(const AttentionArguments& a) {
-    const i64 queryBlocks = (a.queries + Queries - 1) / Queries;
+__device__ __forceinline__ void attention_finish_(const AttentionArguments& args) {
+    const i64 queryBlocks = (args.queries + Queries - 1) / Queries;
     const int part = static_cast<int>(blockIdx.x) % (Queries / 64), number = static_cast<int>(blockIdx.x) / (Queries / 64), head =
-        static_cast<int>(blockIdx.y % a.heads), own = threadIdx.x;
-    const i64 row = blockIdx.y / a.heads + static_cast<i64>(blockIdx.z) * (65535 / a.heads);
-    if (row >= a.batch) return;
-    const bool any = BlockList(range_of(a, row, number * Queries, Queries), Keys).count() > 0;
-    const float* from = a.dQuerySums + ((row * a.heads + head) * queryBlocks + number) * SumsSize;
-    const int query = number * Queries + 64 * part + own / 32 * 16 + own % 32 / 4;
-    // four pieces of 8 columns at a time: the lanes of a quad hold two columns of each, and exchange them so that each writes a whole piece
+        static_cast<int>(blockIdx.y % args.heads), thread = threadIdx.x;
+    const i64 row = blockIdx.y / args.heads + static_cast<i64>(blockIdx.z) * (65535 / args.heads);
+    if (row >= args.batch) return;
+    const bool any = BlockList(range_of(args, row, number * Queries, Queries), Keys).count() > 0;
+    const float* from = args.dQuerySums + ((row * args.heads + head) * queryBlocks + number) * SumsSize;
+    const int query = number * Queries + 64 * part + thread / 32 * 16 + thread % 32 / 4;
+    // Four pieces of 8 columns at a time: the lanes of a quad have two columns of each, and exchange them so that each writes a whole piece.
 #pragma unroll
     for (int n = 0; n < SumColumns / 8; n += 4) {
         Word<16> words[2];
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             Raw<float, 4> sums = {};
-            if (any && n + i < SumColumns / 8) sums = load_raw<float, 4>(from, ((part * (SumColumns / 8) + n + i) * 128 + own) * 4);
+            if (any && n + i < SumColumns / 8) sums = load_raw<float, 4>(from, ((part * (SumColumns / 8) + n + i) * 128 + thread) * 4);
 #pragma unroll
-            for (int half = 0; half < 2; half++) words[half].words[i] = round_to_bfloat16_pair(sums[2 * half] * a.scale,
-                sums[2 * half + 1] * a.scale);
+            for (int half = 0; half < 2; half++) words[half].words[i] = round_to_bfloat16_pair(sums[2 * half] * args.scale,
+                sums[2 * half + 1] * args.scale);
         }
-        const int column = 8 * (n + own % 4);
+        const int column = 8 * (n + thread % 4);
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             transpose_quad(words[half].words);
-            if (query + 8 * half < a.queries && column < a.dQuerySize)
-                *reinterpret_cast<Word<16>*>(static_cast<u16*>(a.dQuery) + ((row * a.queries + query + 8 * half) * a.heads + head) * a.dQuerySize
+            if (query + 8 * half < args.queries && column < args.querySize)
+                *reinterpret_cast<Word<16>*>(static_cast<u16*>(args.dQuery)
+                    + ((row * args.queries + query + 8 * half) * args.heads + head) * args.querySize
                     + column) = words[half];
         }
     }
@@ -538,7 +539,7 @@ __device__ __forceinline__ void attention_finish_(const AttentionArguments& a) {
 
 KERNEL(attention_finish, 128, AttentionArguments, attention_finish_)
 
-// ---- after that, where bounds are given: the blocks of queries that visit a block of keys. A thread takes a block of queries. ----
+// ---- after that, with bounds: the blocks of queries that visit a block of keys. A thread processes a block of queries. ----
 
 __device__ __forceinline__ void least(int* at, int value) {
 #ifdef HYBRID_EMULATION
@@ -556,13 +557,13 @@ __device__ __forceinline__ void most(int* at, int value) {
 #endif
 }
 
-__device__ __forceinline__ void attention_visitors_(const AttentionArguments& a) {
-    const int queryBlocks = static_cast<int>((a.queries + Queries - 1) / Queries), number = static_cast<int>(blockIdx.x) * 128 + threadIdx.x;
+__device__ __forceinline__ void attention_visitors_(const AttentionArguments& args) {
+    const int queryBlocks = static_cast<int>((args.queries + Queries - 1) / Queries), number = static_cast<int>(blockIdx.x) * 128 + threadIdx.x;
     if (number >= queryBlocks) return;
-    const i64 row = blockIdx.y, keyBlocks = (a.keys + Keys - 1) / Keys;
-    const BlockList blocks(range_of(a, row, number * Queries, Queries), Keys);
+    const i64 row = blockIdx.y, keyBlocks = (args.keys + Keys - 1) / Keys;
+    const BlockList blocks(range_of(args, row, number * Queries, Queries), Keys);
     for (int i = 0; i < blocks.count(); i++) {
-        int* at = a.visitors + (row * keyBlocks + blocks.at(i)) * 2;
+        int* at = args.visitors + (row * keyBlocks + blocks.at(i)) * 2;
         least(at, number);
         most(at + 1, number + 1);
     }

@@ -5,24 +5,26 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cuda.Attention;
 
 /// <summary>
-/// Attention on compute capability 9.0 in bfloat16. Saved for the gradient: queries, keys, values, the output, one float32 number for each query and
-/// head, and the bounds. The backward pass also holds the gradient of the queries in float32.
+/// Computes attention on compute capability 9.0 in bfloat16. It saves queries, keys, values, the output, one float32 number for each query and head,
+/// and the bounds for the gradient. The backward pass also stores the gradient of the queries in float32.
 /// </summary>
 static class AttentionCuda
 {
     const int Capability = 90;
 
-    // a window, where there is none
+    // the window if there is none
     const long Unbounded = 1 << 30;
 
-    // what the sums of dQ of the heads at work may take of the second-level cache
+    // the bytes of the second-level cache for the sums of dQ of the heads that are processed together
     const long SumsAtATime = 64L << 20;
 
-    /// <summary>Whether the device of these queries has the kernels, and they are of the type that the kernels take.</summary>
+    /// <summary>Returns whether the kernels support the device and the type of these queries.</summary>
     public static bool Serves(Tensor query) =>
         query.dtype == ScalarType.BFloat16 && query.device_type == DeviceType.CUDA && CudaRuntime.DeviceOf(query).Capability == Capability;
 
-    /// <summary>Why the kernels do not take these arguments, which <see cref="Operators.FusedAttention.Forward"/> takes; null if they do.</summary>
+    /// <summary>
+    /// Returns why the kernels do not support arguments that <see cref="Operators.FusedAttention.Forward"/> supports, or null if they do.
+    /// </summary>
     public static string? Refusal(Tensor query, Tensor key, Tensor value, double? scale, AttentionPositions? positions, Tensor? sinkLogits)
     {
         if (query.dtype != ScalarType.BFloat16) return $"query is {query.dtype}; expected BFloat16";
@@ -42,48 +44,52 @@ static class AttentionCuda
             ? $"query has {query.size(0)} rows of {query.size(2)} heads; expected at most {ushort.MaxValue} of each" : null;
     }
 
-    /// <summary>
-    /// Arguments as <see cref="Operators.FusedAttention.Forward"/> that <see cref="Refusal"/> does not refuse, with at least one row, query and key.
-    /// </summary>
-    public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks, AttentionPositions? positions,
-        double? softcap, Tensor? sinkLogits)
+    /// <summary>Computes attention for inputs that <see cref="Refusal"/> does not refuse, with at least one row, query and key.</summary>
+    public static Tensor Forward(AttentionInputs inputs)
     {
         using var scope = NewDisposeScope();
-        long valueSize = value.size(3);
-        var scores = new Scores(scale ?? 1 / Math.Sqrt(query.size(3)), window, window is null ? 0 : sinks, softcap);
-        // a multiple of 16 bytes for the copy engine; zeros change neither scores nor the part of the values that is kept
-        (query, key, value) = (Padded(query), Padded(key), Padded(value));
-        var output = Apply(query, key, value, sinkLogits, scores, positions?.Bounds);
+        long valueSize = inputs.Value.size(3);
+        // a multiple of 16 bytes for the copy engine; zeros change neither scores nor the part of the values that is returned
+        inputs = inputs with
+        {
+            Query = Padded(inputs.Query), Key = Padded(inputs.Key), Value = Padded(inputs.Value),
+            Sinks = inputs.Window is null ? 0 : inputs.Sinks,
+        };
+        var output = Apply(inputs with { Positions = null }, inputs.Positions?.Bounds);
         return (output.size(3) == valueSize ? output : output.narrow(3, 0, valueSize)).MoveToOuterDisposeScope();
     }
 
     static Tensor Padded(Tensor x) => x.size(3) % 8 == 0 ? x : nn.functional.pad(x, [0, 8 - x.size(3) % 8]);
 
-    // what is done to products of queries and keys
-    readonly record struct Scores(double Scale, int? Window, int Sinks, double? Softcap);
+    // Logarithms: of the sums of the softmax, base 2; Ranges: of the keys that blocks of queries see
+    sealed record Saved(AttentionInputs Inputs, Tensor? Bounds, Tensor Output, Tensor? Logarithms, Tensor? Ranges) : ISavedTensors<Saved>
+    {
+        public Saved Map(Func<Tensor?, Tensor?> replace) =>
+            new(Inputs.Map(replace), replace(Bounds), replace(Output)!, replace(Logarithms), replace(Ranges));
+    }
 
-    static Tensor Apply(Tensor query, Tensor key, Tensor value, Tensor? sinkLogits, Scores scores, Tensor? bounds) =>
-        Autograd.Apply([query, key, value, sinkLogits],
-        context =>
+    static Tensor Apply(AttentionInputs inputs, Tensor? bounds) =>
+        Autograd.Apply<Saved>([inputs.Query, inputs.Key, inputs.Value, inputs.SinkLogits], context =>
         {
-            var call = new Call(query, key, value, sinkLogits, scores, bounds);
+            var (query, value) = (inputs.Query, inputs.Value);
+            var call = new Call(inputs, bounds);
             var output = CudaMemory.New(query, ScalarType.BFloat16, query.size(0), query.size(1), query.size(2), value.size(3));
             var logarithms = context.NeedsGradient ? CudaMemory.New(query, ScalarType.Float32, query.size(0), query.size(2),
                 Rounded(query.size(1), 128)) : null;
             call.Forward(output, logarithms);
-            context.Save(query, key, value, output, logarithms, bounds, call.Ranges, sinkLogits);
-            return [output];
-        },
-        context =>
-        {
-            var saved = new Saved(context.Saved);
-            var call = new Call(saved.Query, saved.Key, saved.Value, saved.SinkLogits, scores, saved.Bounds) { Ranges = saved.Ranges };
-            var (dQuery, dKey, dValue) = (CudaMemory.NewLike(saved.Query), CudaMemory.NewLike(saved.Key), CudaMemory.NewLike(saved.Value));
-            using var delta = call.Backward(context.Gradients[0]!.to(ScalarType.BFloat16), saved.Output, saved.Logarithms, dQuery, dKey, dValue);
-            return [dQuery, dKey, dValue, context.Needs(3) ? SinkGradient(saved.SinkLogits!, saved.Logarithms, delta) : null];
-        })[0];
+            return ([output], new Saved(inputs, bounds, output, logarithms, call.Ranges));
+        }, Backward)[0];
 
-    // A sink logit has no value: the slope of its probability p is -delta, and so is the slope of the logit -p delta, summed over rows and queries.
+    static Tensor?[] Backward(BackwardContext context, Saved saved)
+    {
+        var (inputs, logarithms) = (saved.Inputs, saved.Logarithms!);
+        var call = new Call(inputs, saved.Bounds) { Ranges = saved.Ranges };
+        var (dQuery, dKey, dValue) = (CudaMemory.NewLike(inputs.Query), CudaMemory.NewLike(inputs.Key), CudaMemory.NewLike(inputs.Value));
+        using var delta = call.Backward(context.Gradients[0]!.to(ScalarType.BFloat16), saved.Output, logarithms, dQuery, dKey, dValue);
+        return [dQuery, dKey, dValue, context.Needs(3) ? SinkGradient(inputs.SinkLogits!, logarithms, delta) : null];
+    }
+
+    // A sink logit has no value. The derivative of its probability p is -delta, so that of the logit is -p delta, summed over rows and queries.
     static Tensor SinkGradient(Tensor sinkLogits, Tensor logarithms, Tensor delta)
     {
         using var scope = NewDisposeScope();
@@ -96,19 +102,7 @@ static class AttentionCuda
 
     static long Rounded(long number, long to) => (number + to - 1) / to * to;
 
-    readonly struct Saved(IReadOnlyList<Tensor?> tensors)
-    {
-        public Tensor Query => tensors[0]!;
-        public Tensor Key => tensors[1]!;
-        public Tensor Value => tensors[2]!;
-        public Tensor Output => tensors[3]!;
-        public Tensor Logarithms => tensors[4]!;
-        public Tensor? Bounds => tensors[5];
-        public Tensor? Ranges => tensors[6];
-        public Tensor? SinkLogits => tensors[7];
-    }
-
-    // What the launches of one call share.
+    // the data that the launches of one call share
     sealed class Call
     {
         readonly CudaDevice device;
@@ -117,26 +111,27 @@ static class AttentionCuda
         readonly Tensor? bounds, sinkLogits;
         readonly AttentionArguments start;
 
-        public Call(Tensor query, Tensor key, Tensor value, Tensor? sinkLogits, Scores scores, Tensor? bounds)
+        public Call(AttentionInputs inputs, Tensor? bounds)
         {
+            var (query, key, value) = (inputs.Query, inputs.Key, inputs.Value);
             device = CudaRuntime.DeviceOf(query);
-            shape = AttentionShape.For(query.size(3), value.size(3), scores.Sinks > 0, scores.Softcap is not null, device.SharedMemory);
-            this.sinkLogits = CudaMemory.Float32(sinkLogits);
+            shape = AttentionShape.For(query.size(3), value.size(3), inputs.Sinks > 0, inputs.Softcap is not null, device.SharedMemory);
+            sinkLogits = CudaMemory.Float32(inputs.SinkLogits);
             (this.query, this.key, this.value, this.bounds) = (Mappable(query), Mappable(key), Mappable(value), bounds);
             start = new()
             {
                 Query = Map(this.query), Key = Map(this.key), Value = Map(this.value), Bounds = CudaMemory.Address(bounds),
                 Batch = query.size(0), Queries = query.size(1), Keys = key.size(1), Heads = query.size(2), KeyHeads = key.size(2),
-                DQuerySize = query.size(3), ValueSize = value.size(3), Window = Math.Min(scores.Window ?? Unbounded, Unbounded),
-                Sinks = Math.Min(scores.Sinks, Unbounded), SinkLogits = CudaMemory.Address(this.sinkLogits), Scale = (float)scores.Scale,
-                ScaleLog2 = (float)(scores.Scale / Math.Log(2)), Cap = (float)(scores.Scale / (scores.Softcap ?? 1)),
-                CapLog2 = (float)((scores.Softcap ?? 0) / Math.Log(2)),
+                QuerySize = query.size(3), ValueSize = value.size(3), Window = Math.Min(inputs.Window ?? Unbounded, Unbounded),
+                Sinks = Math.Min(inputs.Sinks, Unbounded), SinkLogits = CudaMemory.Address(sinkLogits), Scale = (float)inputs.Scale,
+                ScaleLog2 = (float)(inputs.Scale / Math.Log(2)), Cap = (float)(inputs.Scale / (inputs.Softcap ?? 1)),
+                CapLog2 = (float)((inputs.Softcap ?? 0) / Math.Log(2)),
             };
         }
 
         /// <summary>
-        /// (batch, blocks of 64 queries, 6) whole numbers, in memory said to be float32, which is all the same: what of the keys a block of queries
-        /// sees; null without bounds.
+        /// Gets or sets which keys blocks of queries see, shape (batch, blocks of 64 queries, 6), integers in memory that is declared as float32.
+        /// Null without bounds.
         /// </summary>
         public Tensor? Ranges { get; set; }
 
@@ -165,7 +160,7 @@ static class AttentionCuda
             long keyBlocks = (start.Keys + AttentionShape.BackwardKeys - 1) / AttentionShape.BackwardKeys;
             long lines = start.Batch * start.Heads, room = Rounded(start.Queries, 128);
             Tensor Single(long size) => CudaMemory.New(query, ScalarType.Float32, size);
-            // counters and block numbers: whole numbers in memory said to be float32
+            // counters and block numbers are integers in memory that is declared as float32
             var (delta, sums, counters) = (Single(lines * room), Single(lines * queryBlocks * shape.SumsSize), Single(lines * queryBlocks + 1));
             var visitors = bounds is null ? null : Single(start.Batch * keyBlocks * 2);
             var arguments = start;
@@ -190,32 +185,32 @@ static class AttentionCuda
             return delta;
         }
 
-        // Blocks of one head add to the same sums one after another: with few heads at work at a time the sums stay in the second-level cache.
-        // Windows and documents touch each part of them but a few times.
+        // Blocks of one head add to the same sums one after another. If few heads are processed at a time, the sums stay in the second-level cache.
+        // With windows and documents, each part of the sums is used only a few times.
         long Together()
         {
             long lines = start.Batch * start.KeyHeads;
             if (bounds is not null || start.Window < Unbounded) return lines;
-            long bytes = start.Heads / start.KeyHeads * start.Queries * start.DQuerySize * sizeof(float);
+            long bytes = start.Heads / start.KeyHeads * start.Queries * start.QuerySize * sizeof(float);
             return Math.Clamp(SumsAtATime / bytes, Math.Min(4, lines), lines);
         }
 
-        void Launch(string source, string kernel, (long X, long Y, long Z) grid, int threads, int shared, in AttentionArguments arguments)
+        void Launch(KernelVariant variant, string kernel, (long X, long Y, long Z) grid, int threads, int shared, in AttentionArguments arguments)
         {
-            device.Launch(source, "attention_" + kernel, grid, threads, shared, arguments);
+            device.Launch(variant, "attention_" + kernel, grid, threads, shared, arguments);
             GC.KeepAlive((query, key, value, bounds, Ranges, sinkLogits));
         }
 
         CudaTensorMap Map(Tensor x)
         {
-            // where there is but one of something, its stride means nothing
+            // the stride of a dimension of size 1 has no meaning
             long head = x.size(2) == 1 ? x.size(3) : x.stride(2), token = x.size(1) == 1 ? head * x.size(2) : x.stride(1), row = x.size(0) == 1
                 ? token * x.size(1) : x.stride(0);
             return device.TensorMap(CudaMemory.Address(x), (x.size(0), x.size(1), x.size(2), x.size(3)),
                 (row * sizeof(ushort), token * sizeof(ushort), head * sizeof(ushort)));
         }
 
-        // as the copy engine takes a tensor: a head's elements without gaps, all else in steps of 16 bytes that are not 0
+        // as the copy engine requires it: contiguous elements of a head, and strides that are multiples of 16 bytes and not 0
         static Tensor Mappable(Tensor x)
         {
             bool Step(int dimension) => x.size(dimension) == 1 || (x.stride(dimension) > 0 && x.stride(dimension) % 8 == 0);

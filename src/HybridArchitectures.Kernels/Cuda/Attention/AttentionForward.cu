@@ -1,58 +1,57 @@
-// Softmax attention forward on compute capability 9.0 (wgmma, copy engine), bfloat16: output = softmax(scale q k^T) v over the keys each query sees,
-// and the logarithm of each query's sum.
+// Softmax attention forward on compute capability 9.0 (wgmma, copy engine) in bfloat16: output = softmax(scale q k^T) v over the keys that each query
+// sees, and the logarithm of the sum of each query.
 //
-// Tiles: a block owns 64 queries of one head for each of its Groups groups of four warps (192 queries at 64 elements a head, 128 above) and goes
-// through the keys they see, 64 or 128 at a time,
-// from the last one back. Blocks stay and take tiles in turn, those with most keys first. Keys that no query of a tile sees (after the last one,
-// before the window, other documents) are
-// neither loaded nor multiplied; only tiles at an edge compare positions. Query heads of one key head share its keys and values through the
-// second-level cache; nothing is repeated.
-// Warps: one warp writes down what a tile is about (its keys, its queries' bounds) a tile ahead; one has the copy engine load queries, keys and
-// values ahead; each group multiplies q k^T of a tile while it multiplies the probabilities of the tile before with their values, and
-// groups take turns at that, so that one's exponentials run beside another's products.
-// Registers: scores 64 x 128 (64 a thread), the same as probabilities in bfloat16 (32), output 64 x E (E / 2), two rows' maximum and sum.
-// Shared memory: queries, output on its way out, Stages tiles of keys and of values.
+// Tiles: a block has 64 queries of one head for each of its Groups groups of four warps (192 queries for head size 64, 128 for larger ones). It
+// processes the keys that they see, 64 or 128 at a time, from the last one back. Blocks stay and process tiles in turn, those with most keys first.
+// Keys that no query of a tile sees (after the last one, before the window, other documents) are neither loaded nor multiplied. Only tiles at an edge
+// compare positions. The query heads of one key head share its keys and values through the second-level cache; nothing is repeated.
 //
-// What it must do, B4, 32 query heads over 8 of keys, 8192 tokens, D = E = 64, causal: 1.10 TFLOP, 1.39 ms at 790 TFLOP/s; 4.3e9 exponentials, 1.13
-// ms in the special units;
-// 0.34 GB, 0.08 ms.
-// On one H200: 2.22 ms, 63 % of that rate; D = E = 128 3.49 ms, 80 %. What each step gave stands in lab/kernels-log.md.
+// Warps: one warp writes the description of a tile (its keys, the bounds of its queries) one tile ahead. One warp starts the copies of queries, keys
+// and values ahead. Each group computes q k^T of a tile while it multiplies the probabilities of the previous tile with their values. Groups take
+// turns, so that the exponentials of one overlap with the products of another.
+// Registers: scores 64 x 128 (64 per thread), the same as probabilities in bfloat16 (32), output 64 x E (E / 2), maximum and sum of two rows.
+// Shared memory: queries, output being written, Stages tiles of keys and of values.
+//
+// Operations for B4, 32 query heads over 8 key heads, 8192 tokens, D = E = 64, causal: 1.10 TFLOP, 1.39 ms at 790 TFLOP/s; 4.3e9 exponentials, 1.13
+// ms in the special function units; 0.34 GB, 0.08 ms. Measured on one H200: 2.22 ms, 63 % of that rate; D = E = 128: 3.49 ms, 80 %. The effect of
+// each improvement is in lab/kernels-log.md.
 #include "attention.cuh"
 
 #ifndef ATT_GROUPS
 #define ATT_GROUPS 3            // groups of four warps that multiply
 #define ATT_TILE 128            // keys at a time: 64 or 128
 #define ATT_STAGES 4            // tiles of keys and of values in shared memory
-#define ATT_REGISTERS 160       // of a thread that multiplies
-#define ATT_FEW_REGISTERS 32    // of one that loads
-#define ATT_SHARED_OUTPUT 0     // whether the output leaves from where the queries were, for want of room
+#define ATT_REGISTERS 160  // of a thread that multiplies
+#define ATT_FEW_REGISTERS 32  // of a thread that loads
+#define ATT_SHARED_OUTPUT 0  // whether the output is written from the buffer of the queries, for lack of space
 #endif
 
 constexpr int Groups = ATT_GROUPS, Stages = ATT_STAGES, Keys = ATT_TILE, Queries = 64 * Groups, KeySteps = Keys / 16;
 constexpr int QuerySize = DTiles * Queries * 64, OutputSize = ETiles * Queries * 64, KeySize = DTiles * Keys * 64, ValueSize = ETiles * Keys * 64;
-constexpr int CardGroups = 8, CardBounds = CardGroups + 8 * Groups, CardSize = CardBounds + BoundInts * Queries;      // ints: see `scout`
+// ints: see `write_records`
+constexpr int RecordGroups = 8, RecordBounds = RecordGroups + 8 * Groups, RecordSize = RecordBounds + BoundInts * Queries;
 constexpr bool SharedOutput = ATT_SHARED_OUTPUT;
 constexpr int FrontSize = SharedOutput ? (QuerySize > OutputSize ? QuerySize : OutputSize) : QuerySize + OutputSize;
 
 struct Forward {
-    const AttentionArguments& a;
+    const AttentionArguments& args;
     u16* front;
     Place query, output, keys, values;
-    int* cards;
-    Place cardFull, cardEmpty, queryFull, queryEmpty, keyFull, keyEmpty, valueFull, valueEmpty;
+    int* records;
+    Place recordFull, recordEmpty, queryFull, queryEmpty, keyFull, keyEmpty, valueFull, valueEmpty;
     int warp, lane, tiles, perHead;
 
-    __device__ __forceinline__ explicit Forward(const AttentionArguments& arguments) : a(arguments) {
+    __device__ __forceinline__ explicit Forward(const AttentionArguments& arguments) : args(arguments) {
         DYNAMIC_SHARED(u16, shared);
         front = aligned_tiles(shared);
         query = place_of(front);
         output = query + (SharedOutput ? 0 : QuerySize);
         keys = query + FrontSize;
         values = keys + Stages * KeySize;
-        cards = reinterpret_cast<int*>(front + FrontSize + Stages * (KeySize + ValueSize));
-        cardFull = place_of(reinterpret_cast<u16*>(cards + 2 * CardSize));
-        cardEmpty = cardFull + 8;
-        queryFull = cardEmpty + 8;
+        records = reinterpret_cast<int*>(front + FrontSize + Stages * (KeySize + ValueSize));
+        recordFull = place_of(reinterpret_cast<u16*>(records + 2 * RecordSize));
+        recordEmpty = recordFull + 8;
+        queryFull = recordEmpty + 8;
         queryEmpty = queryFull + 4;
         keyFull = queryEmpty + 4;
         keyEmpty = keyFull + 4 * Stages;
@@ -60,23 +59,23 @@ struct Forward {
         valueEmpty = valueFull + 4 * Stages;
         warp = uniform(threadIdx.x / 32);
         lane = threadIdx.x % 32;
-        perHead = static_cast<int>((a.queries + Queries - 1) / Queries);
-        tiles = static_cast<int>(perHead * a.batch * a.heads);
+        perHead = static_cast<int>((args.queries + Queries - 1) / Queries);
+        tiles = static_cast<int>(perHead * args.batch * args.heads);
     }
 
-    // tiles of many keys first
+    // Tiles with many keys come first.
     struct Tile { int row, head, query; };
 
     __device__ __forceinline__ Tile tile_of(int number) const {
-        const LineBlock at = line_block_of(a, number, static_cast<int>(a.batch * a.heads), perHead);
-        return {at.line / static_cast<int>(a.heads), at.line % static_cast<int>(a.heads), (perHead - 1 - at.block) * Queries};
+        const LineBlock at = line_block_of(args, number, static_cast<int>(args.batch * args.heads), perHead);
+        return {at.line / static_cast<int>(args.heads), at.line % static_cast<int>(args.heads), (perHead - 1 - at.block) * Queries};
     }
 
     __device__ __forceinline__ void open() const {
         if (threadIdx.x == 0) {
             for (int i = 0; i < 2; i++) {
-                open_barrier(cardFull + 4 * i, CardLanes);
-                open_barrier(cardEmpty + 4 * i, CardLanes * (4 * Groups + 1));
+                open_barrier(recordFull + 4 * i, RecordLanes);
+                open_barrier(recordEmpty + 4 * i, RecordLanes * (4 * Groups + 1));
             }
             open_barrier(queryFull, 1);
             open_barrier(queryEmpty, 4 * Groups);
@@ -90,16 +89,16 @@ struct Forward {
         __syncthreads();
     }
 
-    // all lanes of the warp are through with it
+    // All lanes of the warp have finished with it.
     __device__ __forceinline__ void release(Place barrier) const {
         sync_warp();
         if (lane == 0) arrive_at(barrier);
     }
 
-    // the same at a card's barrier
-    __device__ __forceinline__ void release_card(Place barrier) const {
+    // The same at the barrier of a record.
+    __device__ __forceinline__ void release_record(Place barrier) const {
         sync_warp();
-        if (lane < CardLanes) arrive_at(barrier);
+        if (lane < RecordLanes) arrive_at(barrier);
     }
 
     // ---- the warp that loads ----
@@ -115,30 +114,31 @@ struct Forward {
 
     __device__ __forceinline__ void produce() const {
         Turn<Stages> turn;
-        Turn<2> cardTurn;
-        for (unsigned parity = 0;; parity ^= 1, cardTurn.next()) {
-            wait_for_copies(cardFull + 4 * cardTurn.stage, cardTurn.parity);
-            const int* card = cards + cardTurn.stage * CardSize;
-            const int row = card[0], head = card[1], query_ = card[2], count = card[3], keyHead = head / static_cast<int>(a.heads / a.keyHeads);
-            const BlockList blocks = list_of(card + 4);
-            release_card(cardEmpty + 4 * cardTurn.stage);
+        Turn<2> recordTurn;
+        for (unsigned parity = 0;; parity ^= 1, recordTurn.next()) {
+            wait_for_copies(recordFull + 4 * recordTurn.stage, recordTurn.parity);
+            const int* record = records + recordTurn.stage * RecordSize;
+            const int row = record[0], head = record[1], query_ = record[2], count = record[3],
+                keyHead = head / static_cast<int>(args.heads / args.keyHeads);
+            const BlockList blocks = list_of(record + 4);
+            release_record(recordEmpty + 4 * recordTurn.stage);
             if (row < 0) return;
             wait_for_copies(queryEmpty, parity ^ 1);
-            if (lane == 0) load<DTiles, Queries>(query, a.query, head, query_, row, queryFull);
+            if (lane == 0) load<DTiles, Queries>(query, args.query, head, query_, row, queryFull);
             sync_warp();
             for (int i = 0; i < count; i++, turn.next()) {
                 const int token = blocks.at(i) * Keys;
                 wait_for_copies(keyEmpty + 4 * turn.stage, turn.parity ^ 1);
-                if (lane == 0) load<DTiles, Keys>(keys + turn.stage * KeySize, a.key, keyHead, token, row, keyFull + 4 * turn.stage);
+                if (lane == 0) load<DTiles, Keys>(keys + turn.stage * KeySize, args.key, keyHead, token, row, keyFull + 4 * turn.stage);
                 sync_warp();
                 wait_for_copies(valueEmpty + 4 * turn.stage, turn.parity ^ 1);
-                if (lane == 0) load<ETiles, Keys>(values + turn.stage * ValueSize, a.value, keyHead, token, row, valueFull + 4 * turn.stage);
+                if (lane == 0) load<ETiles, Keys>(values + turn.stage * ValueSize, args.value, keyHead, token, row, valueFull + 4 * turn.stage);
                 sync_warp();
             }
         }
     }
 
-    // ---- the warp that writes cards ----
+    // ---- the warp that writes records ----
 
     __device__ __forceinline__ static BlockList list_of(const int* at) {
         BlockList list;
@@ -156,42 +156,41 @@ struct Forward {
         to[3] = list.sinkLast;
     }
 
-    // A card: a tile's row (below 0: there is none more), head, first query, number of blocks of keys, and their list; for each group the list of its
-    // own blocks and the keys all its queries
-    // see; bounds of all queries.
-    __device__ __forceinline__ void scout() const {
+    // A record describes a tile: row (below 0: no more tiles), head, first query, number of blocks of keys, and their list; for each group, the list
+    // of its blocks and the keys that all its queries see; the bounds of all queries.
+    __device__ __forceinline__ void write_records() const {
         Turn<2> turn;
         for (int number = blockIdx.x; number < tiles; number += gridDim.x, turn.next()) {
             const Tile tile = tile_of(number);
-            int* card = cards + turn.stage * CardSize;
-            wait_for_copies(cardEmpty + 4 * turn.stage, turn.parity ^ 1);
+            int* record = records + turn.stage * RecordSize;
+            wait_for_copies(recordEmpty + 4 * turn.stage, turn.parity ^ 1);
             if (lane < Groups) {
                 Range range = no_range();
-                if (tile.query + 64 * lane < a.queries) range = range_of(a, tile.row, tile.query + 64 * lane, 64);
-                int* own = card + CardGroups + 8 * lane;
-                write_list(own, BlockList(range, Keys));
-                own[4] = range.inner;
-                own[5] = range.innerEnd;
+                if (tile.query + 64 * lane < args.queries) range = range_of(args, tile.row, tile.query + 64 * lane, 64);
+                int* groupRecord = record + RecordGroups + 8 * lane;
+                write_list(groupRecord, BlockList(range, Keys));
+                groupRecord[4] = range.inner;
+                groupRecord[5] = range.innerEnd;
             }
-            for (int i = lane; i < Queries; i += 32) write_bounds(card + CardBounds, Queries, i, a, tile.row, tile.query + i);
-            const BlockList blocks(range_of(a, tile.row, tile.query, Queries), Keys);
+            for (int i = lane; i < Queries; i += 32) write_bounds(record + RecordBounds, Queries, i, args, tile.row, tile.query + i);
+            const BlockList blocks(range_of(args, tile.row, tile.query, Queries), Keys);
             if (lane == 0) {
-                card[0] = tile.row;
-                card[1] = tile.head;
-                card[2] = tile.query;
-                card[3] = blocks.count();
-                write_list(card + 4, blocks);
+                record[0] = tile.row;
+                record[1] = tile.head;
+                record[2] = tile.query;
+                record[3] = blocks.count();
+                write_list(record + 4, blocks);
             }
-            release_card(cardFull + 4 * turn.stage);
+            release_record(recordFull + 4 * turn.stage);
         }
-        wait_for_copies(cardEmpty + 4 * turn.stage, turn.parity ^ 1);
-        if (lane == 0) cards[turn.stage * CardSize] = -1;
-        release_card(cardFull + 4 * turn.stage);
+        wait_for_copies(recordEmpty + 4 * turn.stage, turn.parity ^ 1);
+        if (lane == 0) records[turn.stage * RecordSize] = -1;
+        release_record(recordFull + 4 * turn.stage);
     }
 
     // ---- the groups that multiply ----
 
-    // the barrier at which a group waits for its turn; and of a group alone
+    // The barrier at which a group waits for its turn, and the barrier of a group alone.
     __device__ __forceinline__ static int turn_of(int group) { return 1 + group; }
     __device__ __forceinline__ static int own_barrier(int group) { return 1 + Groups + group; }
 
@@ -211,32 +210,32 @@ struct Forward {
         close_products();
     }
 
-    // whether the group visits the tile's block number i
-    __device__ __forceinline__ bool visits(const int* card, int group,
-        int i) const { return uniform(list_of(card + CardGroups + 8 * group).contains(list_of(card + 4).at(i))); }
+    // Returns whether the group visits block number i of the tile.
+    __device__ __forceinline__ bool visits(const int* record, int group,
+        int i) const { return uniform(list_of(record + RecordGroups + 8 * group).contains(list_of(record + 4).at(i))); }
 
-    // capped scores are exponents already
+    // Capped scores are exponents already.
     __device__ __forceinline__ void cap(float (&scores)[Keys / 2]) const {
         if constexpr (Capped)
 #pragma unroll
-            for (int i = 0; i < Keys / 2; i++) scores[i] = a.capLog2 * tanh_approximate(scores[i] * a.cap);
+            for (int i = 0; i < Keys / 2; i++) scores[i] = args.capLog2 * tanh_approximate(scores[i] * args.cap);
     }
 
-    __device__ __forceinline__ float exponent_scale() const { return Capped ? 1.f : a.scaleLog2; }
+    __device__ __forceinline__ float exponent_scale() const { return Capped ? 1.f : args.scaleLog2; }
 
-    // minus infinity for keys that a query does not see
-    __device__ __forceinline__ void hide(float (&scores)[Keys / 2], const int* card, int group, int firstKey) const {
-        const int* own = card + CardGroups + 8 * group;
-        const bool early = firstKey < own[4], late = firstKey + Keys > own[5];
+    // Minus infinity for keys that a query does not see.
+    __device__ __forceinline__ void hide(float (&scores)[Keys / 2], const int* record, int group, int firstKey) const {
+        const int* groupRecord = record + RecordGroups + 8 * group;
+        const bool early = firstKey < groupRecord[4], late = firstKey + Keys > groupRecord[5];
         if (!early && !late) return;
-        const int first = firstKey + 2 * (lane % 4);
-        const int* bounds = card + CardBounds + 2 * (64 * group + warp % 4 * 16 + lane / 4);
+        const int laneKey = firstKey + 2 * (lane % 4);
+        const int* bounds = record + RecordBounds + 2 * (64 * group + warp % 4 * 16 + lane / 4);
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             if (early) {
-                const int low = bounds[16 * half] - first;
+                const int low = bounds[16 * half] - laneKey;
                 int sinkLow = 0, sinkEnd = 0;
-                if constexpr (Sinks) { sinkLow = bounds[2 * Queries + 16 * half] - first; sinkEnd = bounds[2 * Queries + 16 * half + 1] - first; }
+                if constexpr (Sinks) { sinkLow = bounds[2 * Queries + 16 * half] - laneKey; sinkEnd = bounds[2 * Queries + 16 * half + 1] - laneKey; }
 #pragma unroll
                 for (int n = 0; n < Keys / 8; n++)
 #pragma unroll
@@ -246,7 +245,7 @@ struct Forward {
                     }
             }
             if (late) {
-                const int end = bounds[16 * half + 1] - first;
+                const int end = bounds[16 * half + 1] - laneKey;
 #pragma unroll
                 for (int n = 0; n < Keys / 8; n++)
 #pragma unroll
@@ -256,7 +255,7 @@ struct Forward {
         }
     }
 
-    // Scores become exponentials over the rows' new maximum; `factors` is what earlier sums are to be multiplied by.
+    // Converts scores to exponentials relative to the new maximum of the rows. `factors` receives the multipliers of earlier sums.
     __device__ __forceinline__ void exponentiate(float (&scores)[Keys / 2], float (&maximum)[2], float (&sum)[2], float (&factors)[2]) const {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
@@ -270,40 +269,40 @@ struct Forward {
             const float scaled = most == minus_infinity() ? 0.f : most * exponent_scale();
             factors[half] = exp2_approximate(maximum[half] * exponent_scale() - scaled);
             maximum[half] = most;
-            float own = 0;
+            float laneSum = 0;
 #pragma unroll
             for (int n = 0; n < Keys / 8; n++)
 #pragma unroll
                 for (int e = 0; e < 2; e++) {
                     float& score = scores[4 * n + 2 * half + e];
                     score = exp2_approximate(score * exponent_scale() - scaled);
-                    own += score;
+                    laneSum += score;
                 }
-            sum[half] = sum[half] * factors[half] + own;
+            sum[half] = sum[half] * factors[half] + laneSum;
         }
     }
 
-    __device__ __forceinline__ void finish(float (&sums)[E / 2], const float (&maximum)[2], float (&sum)[2], const int* card, int group) const {
-        const Tile tile = {card[0], card[1], card[2]};
+    __device__ __forceinline__ void finish(float (&sums)[E / 2], const float (&maximum)[2], float (&sum)[2], const int* record, int group) const {
+        const Tile tile = {record[0], record[1], record[2]};
         const int query_ = tile.query + 64 * group, row = warp % 4 * 16 + lane / 4;
-        const i64 room = rounded_up(a.queries, 128);
+        const i64 room = rounded_up(args.queries, 128);
         float factors[2];
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             float total = lane_sum(sum[half], 4), scaled = maximum[half] * exponent_scale(), before = 1;
-            if (a.sinkLogits) {
-                const float logit = a.sinkLogits[tile.head] * log2_e, higher = greater_of(scaled, logit);
+            if (args.sinkLogits) {
+                const float logit = args.sinkLogits[tile.head] * log2_e, higher = greater_of(scaled, logit);
                 before = exp2_approximate(scaled - higher);
                 total = total * before + exp2_approximate(logit - higher);
                 scaled = higher;
             }
             const bool any = total > 0;
             factors[half] = any ? before / total : 0.f;
-            if (a.logarithms && lane % 4 == 0 && query_ + row + 8 * half < a.queries)
-                a.logarithms[(tile.row * a.heads + tile.head) * room + query_ + row + 8 * half] = any ? scaled + log2_approximate(total)
+            if (args.logarithms && lane % 4 == 0 && query_ + row + 8 * half < args.queries)
+                args.logarithms[(tile.row * args.heads + tile.head) * room + query_ + row + 8 * half] = any ? scaled + log2_approximate(total)
                     : 0.f;
         }
-        // the group's own part of the output's place
+        // The part of the group in the buffer of the output.
         if (!SharedOutput) {
             if (threadIdx.x % 128 == 0) copied_out();
             sync_warp();
@@ -320,8 +319,8 @@ struct Forward {
         }
         publish();
         meet(own_barrier(group), 128);
-        if (threadIdx.x % 128 == 0 && query_ < a.queries)
-            for (int t = 0; t < ETiles; t++) copy_head_out(a.output, 64 * t, tile.head, query_, tile.row, to + t * Queries * 64);
+        if (threadIdx.x % 128 == 0 && query_ < args.queries)
+            for (int t = 0; t < ETiles; t++) copy_head_out(args.output, 64 * t, tile.head, query_, tile.row, to + t * Queries * 64);
         if (SharedOutput) {
             if (threadIdx.x % 128 == 0) copied_out();
             sync_warp();
@@ -332,22 +331,22 @@ struct Forward {
 
     __device__ __forceinline__ void consume(int group) const {
         Turn<Stages> keyTurn, valueTurn;
-        Turn<2> cardTurn;
+        Turn<2> recordTurn;
         const int next = group + 1 < Groups ? group + 1 : 0;
         if (group == Groups - 1) arrive(turn_of(0), 256);
-        for (unsigned parity = 0;; parity ^= 1, cardTurn.next()) {
-            wait_for_copies(cardFull + 4 * cardTurn.stage, cardTurn.parity);
-            const int* card = cards + cardTurn.stage * CardSize;
-            if (uniform(card[0]) < 0) break;
-            const int count = uniform(card[3]);
+        for (unsigned parity = 0;; parity ^= 1, recordTurn.next()) {
+            wait_for_copies(recordFull + 4 * recordTurn.stage, recordTurn.parity);
+            const int* record = records + recordTurn.stage * RecordSize;
+            if (uniform(record[0]) < 0) break;
+            const int count = uniform(record[3]);
             float sums[E / 2], maximum[2] = {minus_infinity(), minus_infinity()}, sum[2] = {}, factors[2];
 #pragma unroll
             for (int i = 0; i < E / 2; i++) sums[i] = 0;
             wait_for_copies(queryFull, parity);
             int i = 0;
             while (i < count) {
-                // blocks that the tile's other groups visit
-                if (!visits(card, group, i)) {
+                // Blocks that other groups of the tile visit.
+                if (!visits(record, group, i)) {
                     wait_for_copies(keyFull + 4 * keyTurn.stage, keyTurn.parity);
                     meet(turn_of(group), 256);
                     arrive(turn_of(next), 256);
@@ -371,14 +370,14 @@ struct Forward {
                     release(keyEmpty + 4 * keyTurn.stage);
                     keyTurn.next();
                     cap(scores);
-                    hide(scores, card, group, list_of(card + 4).at(i) * Keys);
+                    hide(scores, record, group, list_of(record + 4).at(i) * Keys);
                     exponentiate(scores, maximum, sum, factors);
-                    // of an earlier run of blocks
+                    // Of an earlier run of blocks.
 #pragma unroll
                     for (int n = 0; n < E / 2; n++) sums[n] *= factors[n % 4 / 2];
                     as_operands(probabilities, scores);
                 }
-                for (i++; i < count && visits(card, group, i); i++) {
+                for (i++; i < count && visits(record, group, i); i++) {
                     float scores[Keys / 2];
                     wait_for_copies(keyFull + 4 * keyTurn.stage, keyTurn.parity);
                     wait_for_copies(valueFull + 4 * valueTurn.stage, valueTurn.parity);
@@ -391,7 +390,7 @@ struct Forward {
                     release(keyEmpty + 4 * keyTurn.stage);
                     keyTurn.next();
                     cap(scores);
-                    hide(scores, card, group, list_of(card + 4).at(i) * Keys);
+                    hide(scores, record, group, list_of(record + 4).at(i) * Keys);
                     exponentiate(scores, maximum, sum, factors);
                     wait_for_products<0>();
                     settle(sums);
@@ -409,21 +408,21 @@ struct Forward {
                 valueTurn.next();
             }
             if (!SharedOutput) release(queryEmpty);
-            finish(sums, maximum, sum, card, group);
-            release_card(cardEmpty + 4 * cardTurn.stage);
+            finish(sums, maximum, sum, record, group);
+            release_record(recordEmpty + 4 * recordTurn.stage);
             if (SharedOutput) release(queryEmpty);
         }
         if (threadIdx.x % 128 == 0) copied_out();
     }
 };
 
-__device__ __forceinline__ void attention_forward_(const AttentionArguments& a) {
-    Forward forward(a);
+__device__ __forceinline__ void attention_forward_(const AttentionArguments& args) {
+    Forward forward(args);
     forward.open();
     if (forward.warp / 4 == Groups) {
         lower_registers<ATT_FEW_REGISTERS>();
         if (forward.warp % 4 == 0) forward.produce();
-        else if (forward.warp % 4 == 1) forward.scout();
+        else if (forward.warp % 4 == 1) forward.write_records();
     } else {
         raise_registers<ATT_REGISTERS>();
         forward.consume(forward.warp / 4);
@@ -434,17 +433,17 @@ __device__ __forceinline__ void attention_forward_(const AttentionArguments& a) 
 KERNEL_OF(attention_forward, 128 * (ATT_GROUPS + 1), 1, AttentionArguments, attention_forward_)
 #endif
 
-// ---- ranges of blocks of 64 queries, from their bounds: a block of 64 threads each ----
+// ---- the ranges of blocks of 64 queries, from their bounds: one block of 64 threads each ----
 
-__device__ __forceinline__ void attention_ranges_(const AttentionArguments& a) {
+__device__ __forceinline__ void attention_ranges_(const AttentionArguments& args) {
     DYNAMIC_SHARED(Range, all);
     const int query = static_cast<int>(blockIdx.x) * 64 + threadIdx.x;
-    all[threadIdx.x] = query < a.queries ? range_of(a, bounds_of(a, blockIdx.y, query)) : no_range();
+    all[threadIdx.x] = query < args.queries ? range_of(args, bounds_of(args, blockIdx.y, query)) : no_range();
     __syncthreads();
     if (threadIdx.x > 0) return;
     Range range = no_range();
     for (int i = 0; i < 64; i++) add_to(range, all[i]);
-    a.ranges[blockIdx.y * (rounded_up(a.queries, 64) / 64) + blockIdx.x] = range;
+    args.ranges[blockIdx.y * (rounded_up(args.queries, 64) / 64) + blockIdx.x] = range;
 }
 
 KERNEL(attention_ranges, 64, AttentionArguments, attention_ranges_)

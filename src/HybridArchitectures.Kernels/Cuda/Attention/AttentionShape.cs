@@ -1,26 +1,28 @@
+using HybridArchitectures.Kernels.Runtime;
+
 namespace HybridArchitectures.Kernels.Cuda.Attention;
 
-/// <summary>The tile sizes that the attention kernels are compiled with for one pair of head sizes.</summary>
-/// <param name="HeadSize">Elements of a head of queries and keys, rounded up to 16.</param>
-/// <param name="ValueSize">Elements of a head of values, rounded up to 16.</param>
+/// <summary>Contains the tile sizes with which the attention kernels are compiled for one pair of head sizes.</summary>
+/// <param name="HeadSize">The head size of queries and keys, rounded up to 16.</param>
+/// <param name="ValueSize">The head size of values, rounded up to 16.</param>
 /// <param name="Sinks">Whether there are attention sinks.</param>
 /// <param name="Capped">Whether scores are capped.</param>
-/// <param name="Groups">Forward: groups of four warps, with 64 queries each.</param>
-/// <param name="KeyTile">Forward: keys at a time.</param>
-/// <param name="Stages">Forward: tiles of keys and of values in shared memory.</param>
-/// <param name="SharedOutput">Forward: whether output and queries share their place.</param>
+/// <param name="Groups">The number of groups of four warps of the forward kernel, with 64 queries each.</param>
+/// <param name="KeyTile">The number of keys that the forward kernel processes at a time.</param>
+/// <param name="Stages">The number of tiles of keys and of values of the forward kernel in shared memory.</param>
+/// <param name="SharedOutput">Whether output and queries of the forward kernel share a buffer.</param>
 readonly record struct AttentionShape(long HeadSize, long ValueSize, bool Sinks, bool Capped, int Groups, int KeyTile, int Stages, bool SharedOutput)
 {
-    /// <summary>The largest head size that the forward kernel takes.</summary>
+    /// <summary>The maximum head size of the forward kernel.</summary>
     public const long MaxForwardSize = 256;
 
-    /// <summary>The largest head size that the backward kernel takes.</summary>
+    /// <summary>The maximum head size of the backward kernel.</summary>
     public const long MaxBackwardSize = 128;
 
-    /// <summary>Keys of a block of the backward kernel.</summary>
+    /// <summary>The number of keys of a block of the backward kernel.</summary>
     public const int BackwardKeys = 128;
 
-    /// <summary>Queries of a block of the forward kernel.</summary>
+    /// <summary>Gets the number of queries of a block of the forward kernel.</summary>
     public int Queries => 64 * Groups;
 
     public int ForwardThreads => 128 * (Groups + 1);
@@ -37,10 +39,10 @@ readonly record struct AttentionShape(long HeadSize, long ValueSize, bool Sinks,
         }
     }
 
-    /// <summary>Queries that the backward kernel takes at a time.</summary>
+    /// <summary>Gets the number of queries that the backward kernel processes at a time.</summary>
     public int QueryTile => HeadSize <= 64 && ValueSize <= 64 ? 128 : 64;
 
-    /// <summary>Float32 sums of a block of queries.</summary>
+    /// <summary>Gets the number of float32 sums of a block of queries.</summary>
     public long SumsSize => QueryTile * (QueryTile == BackwardKeys ? HeadSize : 64 * Tiles(HeadSize));
 
     public int BackwardThreads => 384;
@@ -56,22 +58,41 @@ readonly record struct AttentionShape(long HeadSize, long ValueSize, bool Sinks,
         }
     }
 
-    // tiles begin at a multiple of this many bytes
+    // tiles begin at multiples of this number of bytes
     const int Alignment = 1024;
 
     int BoundInts => Sinks ? 4 : 2;
 
-    /// <summary>The forward kernels' source with its definitions.</summary>
-    public string Forward =>
-        $"AttentionForward.cu ATT_D={HeadSize} ATT_E={ValueSize} ATT_SINKS={(Sinks ? 1 : 0)} ATT_CAP={(Capped ? 1 : 0)} ATT_GROUPS={Groups} "
-        + $"ATT_TILE={KeyTile} ATT_STAGES={Stages} ATT_REGISTERS={(Groups == 3 ? 160 : 240)} ATT_FEW_REGISTERS={(Groups == 3 ? 32 : 24)} "
-        + $"ATT_SHARED_OUTPUT={(SharedOutput ? 1 : 0)}";
+    /// <summary>Gets the options of the forward kernels.</summary>
+    public KernelVariant Forward => new ForwardOptions(this);
 
-    /// <summary>The backward kernels' source with its definitions.</summary>
-    public string Backward =>
-        $"AttentionBackward.cu ATT_D={HeadSize} ATT_E={ValueSize} ATT_SINKS={(Sinks ? 1 : 0)} ATT_CAP={(Capped ? 1 : 0)} ATT_TILE={QueryTile}";
+    /// <summary>Gets the options of the backward kernels.</summary>
+    public KernelVariant Backward => new BackwardOptions(HeadSize, ValueSize, Sinks, Capped, QueryTile);
 
-    /// <summary>The shape for head sizes up to <see cref="MaxForwardSize"/>.</summary>
+    sealed record ForwardOptions(AttentionShape Shape) : KernelVariant
+    {
+        public override string File => "AttentionForward.cu";
+
+        public override IEnumerable<(string Name, object Value)> Definitions =>
+        [
+            ("ATT_D", Shape.HeadSize), ("ATT_E", Shape.ValueSize), ("ATT_SINKS", Flag(Shape.Sinks)), ("ATT_CAP", Flag(Shape.Capped)),
+            ("ATT_GROUPS", Shape.Groups), ("ATT_TILE", Shape.KeyTile), ("ATT_STAGES", Shape.Stages),
+            ("ATT_REGISTERS", Shape.Groups == 3 ? 160 : 240), ("ATT_FEW_REGISTERS", Shape.Groups == 3 ? 32 : 24),
+            ("ATT_SHARED_OUTPUT", Flag(Shape.SharedOutput)),
+        ];
+    }
+
+    sealed record BackwardOptions(long HeadSize, long ValueSize, bool Sinks, bool Capped, int QueryTile) : KernelVariant
+    {
+        public override string File => "AttentionBackward.cu";
+
+        public override IEnumerable<(string Name, object Value)> Definitions =>
+        [
+            ("ATT_D", HeadSize), ("ATT_E", ValueSize), ("ATT_SINKS", Flag(Sinks)), ("ATT_CAP", Flag(Capped)), ("ATT_TILE", QueryTile),
+        ];
+    }
+
+    /// <summary>Returns the shape for head sizes up to <see cref="MaxForwardSize"/>.</summary>
     public static AttentionShape For(long headSize, long valueSize, bool sinks, bool capped, int sharedMemory)
     {
         (headSize, valueSize) = ((headSize + 15) / 16 * 16, (valueSize + 15) / 16 * 16);

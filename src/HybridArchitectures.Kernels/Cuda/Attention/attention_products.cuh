@@ -1,9 +1,9 @@
-// Products of four warps together (wgmma, compute capability 9.0a) with any number of columns that 16 divides, and copies of a head's tokens by the
-// copy engine.
+// Products of four warps together (wgmma, compute capability 9.0a) with any number of columns that is a multiple of 16, and copies of tokens of a
+// head by the copy engine.
 //
-// Tiles in shared memory are column tiles of 64 elements: a tile of R rows and C columns is C / 64 blocks, one after the other, of R rows of 128
-// bytes each, whose
-// 16-byte piece number i lies at i ^ row % 8. Sums and operands in registers are distributed over lanes as tensor_cores.cuh says.
+// Tiles in shared memory consist of column tiles of 64 elements: a tile of R rows and C columns is C / 64 consecutive blocks of R rows of 128 bytes
+// each, whose i-th piece of 16 bytes is stored at i ^ row % 8. Sums and operands in registers are distributed over lanes as described in
+// tensor_cores.cuh.
 #pragma once
 #include "tensor_cores.cuh"
 
@@ -17,8 +17,8 @@ __device__ __forceinline__ float element_of(const Slice& s, int row, int column)
 }
 #else
 using Slice = unsigned long long;
-// The operand whose first element is (row, column); column below 64. Eight rows are 1024 bytes; column tiles, which only rowwise operands of over 64
-// columns reach, are `across` elements apart.
+// The operand whose first element is (row, column), with column below 64. Eight rows are 1024 bytes. Column tiles, which matter only for rowwise
+// operands of over 64 columns, are `across` elements apart.
 __device__ __forceinline__ Slice slice(Place tile, int row, int column, int across) {
     return 1ull << 62 | 64ull << 32 | static_cast<unsigned long long>(across / 8) << 16 | (tile.address + row * 128 + column * 2) >> 4;
 }
@@ -32,7 +32,7 @@ __device__ __forceinline__ Slice slice(Place tile, int row, int column, int acro
 #define ATT_R32 ATT_R16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
 #define ATT_R64 ATT_R32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
     "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-// both operands in shared memory; columns, sums, their registers, the numbers of the three operands after them, whether b is rowwise
+// Both operands in shared memory: columns, sums, their registers, the numbers of the three following operands, whether b is rowwise.
 #define ATT_SHARED(n, sums_, registers, a_, b_, added_, rowwise) \
     asm volatile("{ .reg .pred p; setp.ne.b32 p, %" #added_ ", 0; " \
         "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" registers "}, %" #a_ ", %" #b_ ", p, 1, 1, 0, " #rowwise "; }" \
@@ -43,8 +43,8 @@ __device__ __forceinline__ Slice slice(Place tile, int row, int column, int acro
         ", p, 1, 1, " #rowwise "; }" : sums_ : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(added)))
 #endif
 
-// sums[First ...] = (added ? sums : 0) + a b^T over 16 columns of each, for Columns (16, 32, 64 or 128) rows of b; with Rowwise b's 16 rows are
-// summed over instead, for its Columns columns
+// Computes sums[First ...] = (added ? sums : 0) + a b^T over 16 columns of each, for Columns (16, 32, 64 or 128) rows of b. With Rowwise, the sum
+// goes over the 16 rows of b, for its Columns columns.
 template <int Columns, int First, bool Rowwise, int Count> __device__ __forceinline__ void start_piece(float (&sums)[Count], Slice a, Slice b,
     bool added) {
     static_assert((Columns == 16 || Columns == 32 || Columns == 64 || Columns == 128) && First + Columns / 2 <= Count, "a piece of the sums");
@@ -68,13 +68,13 @@ template <int Columns, int First, bool Rowwise, int Count> __device__ __forceinl
 #endif
 }
 
-// the same with a, 64 x 16, held in registers
+// The same with a, 64 x 16, in registers.
 template <int Columns, int First, bool Rowwise, int Count> __device__ __forceinline__ void start_piece(float (&sums)[Count], const unsigned (&a)[4],
     Slice b, bool added) {
     static_assert((Columns == 16 || Columns == 32 || Columns == 64 || Columns == 128) && First + Columns / 2 <= Count, "a piece of the sums");
 #ifdef HYBRID_EMULATION
-    struct { unsigned a[4]; } own = {{a[0], a[1], a[2], a[3]}};
-    emulation::show(own, [&](auto of) {
+    struct { unsigned a[4]; } shown = {{a[0], a[1], a[2], a[3]}};
+    emulation::show(shown, [&](auto of) {
         const int r = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
         for (int i = 0; i < Columns / 2; i++) {
             const int row = r + i % 4 / 2 * 8, column = i / 4 * 8 + 2 * q + i % 2;
@@ -99,9 +99,8 @@ template <int Columns, int First, bool Rowwise, int Count> __device__ __forceinl
 }
 
 // The same for all Columns (a multiple of 16), in pieces. b begins at row `row` and column `column` of its tile, whose column tiles are `across`
-// elements apart: its rows are from `row` on, its 16
-// columns from `column` on; or with Rowwise its 16 rows from `row` on and its columns from `column` on, which do not reach from one column tile into
-// another unless they begin with one.
+// elements apart. Without Rowwise, its rows are from `row` on and its 16 columns from `column` on. With Rowwise, its 16 rows are from `row` on and
+// its columns from `column` on; they do not cross from one column tile to another unless they begin with one.
 template <int Columns, int From, bool Rowwise, int Count, class A>
 __device__ __forceinline__ void start_products(float (&sums)[Count], const A& a, Place b, int row, int column, int across, bool added) {
     if constexpr (Columns > 0) {
@@ -113,7 +112,7 @@ __device__ __forceinline__ void start_products(float (&sums)[Count], const A& a,
     }
 }
 
-// sums of 64 x 16 Steps as left operands: their layouts agree
+// Sums of 64 x 16 Steps as left operands; the layouts are the same.
 template <int Steps, int Count> __device__ __forceinline__ void as_operands(unsigned (&operands)[Steps][4], const float (&sums)[Count]) {
     static_assert(Count == 8 * Steps, "16 columns a step");
 #pragma unroll
@@ -122,7 +121,7 @@ template <int Steps, int Count> __device__ __forceinline__ void as_operands(unsi
         for (int i = 0; i < 4; i++) operands[k][i] = round_to_bfloat16_pair(sums[8 * k + 2 * i], sums[8 * k + 2 * i + 1]);
 }
 
-// ---- tensors of heads: (rows, tokens, heads, elements of a head), as the driver maps them for copies of 64 tokens of 64 elements of one head ----
+// ---- tensors of heads: (rows, tokens, heads, elements), as the driver maps them for copies of 64 tokens of 64 elements of one head ----
 
 #ifdef HYBRID_EMULATION
 // elements, heads, tokens, rows; bytes between heads, tokens, rows
@@ -148,7 +147,7 @@ __device__ __forceinline__ void copy_head(Place to, const TensorMap& map, int el
 #endif
 }
 
-// the same the other way; nothing outside of the tensor is written. What is copied must be published, and stay until `copied_out`.
+// Copies a tile back. Nothing outside of the tensor is written. The data must be published, and must not change until `copied_out`.
 __device__ __forceinline__ void copy_head_out(const TensorMap& map, int element, int head, int token, int row, Place from) {
 #ifdef HYBRID_EMULATION
     const HeadMap heads = as_heads(map);
@@ -163,9 +162,9 @@ __device__ __forceinline__ void copy_head_out(const TensorMap& map, int element,
 #endif
 }
 
-// ---- float32 sums in global memory to which blocks add in a fixed order ----
+// ---- float32 sums in global memory, to which blocks add in a fixed order ----
 
-// Writes (or with Add adds) a multiple of 16 bytes of float32 from shared to global memory. What is copied must be published.
+// Writes (or with Add adds) a multiple of 16 bytes of float32 from shared to global memory. The data must be published.
 template <bool Add> __device__ __forceinline__ void copy_sums_out(float* to, Place from, int bytes) {
 #ifdef HYBRID_EMULATION
     const float* values = reinterpret_cast<const float*>(from);
@@ -180,14 +179,14 @@ template <bool Add> __device__ __forceinline__ void copy_sums_out(float* to, Pla
 #endif
 }
 
-// until what this thread has copied out stands in global memory
+// Waits until the copies of this thread have reached global memory.
 __device__ __forceinline__ void written_out() {
 #ifndef HYBRID_EMULATION
     asm volatile("cp.async.bulk.wait_group 0;" : : : "memory");
 #endif
 }
 
-// until the counter is `turn`
+// Waits until the counter is `turn`.
 __device__ __forceinline__ void wait_for_turn(const int* counter, int turn) {
 #ifdef HYBRID_EMULATION
     if (*counter != turn) emulation::fail("a turn that has not come");
@@ -207,7 +206,7 @@ __device__ __forceinline__ void pass_turn(int* counter, int turn) {
 #endif
 }
 
-// the next number of a counter
+// Returns the next number of a counter.
 __device__ __forceinline__ int take_ticket(int* counter) {
 #ifdef HYBRID_EMULATION
     return (*counter)++;

@@ -2,18 +2,18 @@
 #pragma once
 #include "common.cuh"
 
-// the host says whether there are a gate, a softplus and documents, so that no branch divides what is to be done at once
+// The host defines whether there are a gate, a softplus and documents, so that the kernels need no branches for them.
 #ifndef SCAN_GATED
-#define SCAN_GATED (a.gate.base != nullptr)
+#define SCAN_GATED (args.z.base != nullptr)
 #endif
 #ifndef SCAN_SOFTPLUS
-#define SCAN_SOFTPLUS (a.softplus != 0)
+#define SCAN_SOFTPLUS (args.softplus != 0)
 #endif
 #ifndef SCAN_DOCUMENTS
-#define SCAN_DOCUMENTS (a.starts != nullptr)
+#define SCAN_DOCUMENTS (args.starts != nullptr)
 #endif
 
-// without a branch
+// Stores values if `there` is true, without a branch.
 template <class T, int V> __device__ __forceinline__ void store_where(bool there, T* to, const float (&values)[V]) {
 #ifndef HYBRID_EMULATION
     const Raw<T, V> raw = pack<T, V>(values);
@@ -41,7 +41,7 @@ __device__ __forceinline__ float magnitude(float x) {
 #endif
 }
 
-// log(1 + e^x) to 2^-23, by one special function: with e = e^-|x| in [0, 1] it is max(x, 0) + e p(e)
+// Computes log(1 + e^x) to 2^-23 with one special function: with e = e^-|x| in [0, 1], it is max(x, 0) + e p(e).
 __device__ __forceinline__ float softplus_polynomial(float x) {
     const float e = exp2_approximate(magnitude(x) * -log2_e);
     float p = 5.36482621e-3f;
@@ -56,29 +56,29 @@ __device__ __forceinline__ float softplus_polynomial(float x) {
     return p * e + (x > 0 ? x : 0.f);
 }
 
-// What the exponent of every decay gets where 2^x is the GPU's, which is low: on an H100, averages over octaves, by 5e-9 to 9e-9 of it for x from
-// -2^-9 to -2^-19, by 1.6e-8 to
-// 2.7e-8 from -1 to -2^-8. A state that lasts is multiplied by it hundreds of times; this gives back what those lose that last longest. It costs
-// nothing, as an immediate of a multiply-add. A step of 0 still leaves a state as it is: the GPU's 2^x is 1 for |x| below 2^-23.
+// Correction of the exponent of each decay where 2^x is the instruction of the GPU, whose results are too low. On an H100, the mean error per octave
+// is 5e-9 to 9e-9 for x from -2^-9 to -2^-19, and 1.6e-8 to 2.7e-8 for x from -1 to -2^-8. A state that decays slowly is multiplied by it hundreds of
+// times, and the correction fits those. It is an immediate of a multiply-add and costs nothing. A step of 0 still preserves a state exactly, because
+// the GPU's 2^x is 1 for |x| below 2^-23.
 constexpr float decay_raise = 9e-9f;
 
 struct ScanArguments {
-    Typed x, timeStep, gate, b, c, gradient;         // (batch, length, channels) by strides; b, c (batch, length, groups, states) without gaps
-    // (channels, states), (channels) twice, (batch, channels, states) twice; all but a may be null
-    const float *a, *skip, *bias, *initial, *finalGradient;
-    const bool* starts;                              // (batch, length), or null
-    const i64* lengths;                              // (batch), or null
-    TypedOutput output, dX, dTimeStep, dGate;        // without gaps
-    // (batch, channels, states), (batch, tiles, warps of a row, a warp's states as its threads hold them) or null
+    Typed x, dt, z, B, C, gradient;  // (batch, length, channels) with strides; B and C: (batch, length, groups, states), contiguous
+    // (channels, states), (channels) twice, (batch, channels, states) twice; all but A can be null
+    const float *A, *D, *dtBias, *initial, *finalGradient;
+    const bool* starts;  // (batch, length), or null
+    const i64* lengths;  // (batch), or null
+    TypedOutput output, dX, dDt, dZ;  // contiguous
+    // (batch, channels, states); (batch, tiles, warps of a row, states of a warp in the order of its threads), or null
     float *final, *saved;
     // (batch, chunks, channels, states), (blocks of a group, batch, length, groups, states) twice, (batch, chunks, channels) twice, like final
-    float *dA, *dB, *dC, *dSkip, *dBias, *dInitial;
-    // (batch, chunks, channels, states), (batch, chunks, channels), where a row is cut into chunks; else null
+    float *dA, *dB, *dC, *dD, *dDtBias, *dInitial;
+    // (batch, chunks, channels, states), (batch, chunks, channels) if a row is divided into chunks; else null
     float *chunkStates, *chunkSteps;
-    // chunkTiles: of each but the one where the walk begins (and but what the end cuts off)
+    // chunkTiles: the tiles of each chunk, except the one where the walk begins and the last
     i64 length, channels, groups, states, blocksPerGroup, batch, chunks, chunkTiles;
-    i64 leadTiles, launch;                           // of that one; 0 where there is one launch for a single chunk, else 1 or 2
-    i64 xRow, xToken, stepRow, stepToken, gateRow, gateToken, gradientRow, gradientToken;
-    // wide: every tensor of activations has the kernel's type and can be copied in pieces of `Piece` bytes
+    i64 leadTiles, launch;  // leadTiles: the tiles of the chunk where the walk begins; launch: 0 for one launch of a single chunk, else 1 or 2
+    i64 xRow, xToken, dtRow, dtToken, zRow, zToken, gradientRow, gradientToken;
+    // wide: whether all activations have the type of the kernel and can be copied in pieces of `Piece` bytes
     int softplus, wide;
 };

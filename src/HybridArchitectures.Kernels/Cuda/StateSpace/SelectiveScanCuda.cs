@@ -11,122 +11,129 @@ static class SelectiveScanCuda
 {
     public const long MaxStates = 256;
 
-    const string Source = "SelectiveScan.cu", FewChannelsSource = "SelectiveScanFewChannels.cu";
-
     // except if more chunks than this can be processed at once and rows have more tiles than that; and, as in the kernel, the channels of a block
     const int MaxChunksForWholeRows = 16, MaxTilesOfShortRows = 160, FewChannelsOfBlock = 16;
 
-    struct Arguments
+    sealed record Saved(SelectiveScanInputs Inputs, RowLayout Layout, Tensor? States) : ISavedTensors<Saved>
     {
-        public CudaTyped X, TimeStep, Gate, B, C, Gradient;
-        public nint A, Skip, Bias, Initial, FinalGradient, Starts, Lengths;
-        public CudaTyped Output, DX, DTimeStep, DGate;
-        public nint Final, Saved, DA, DB, DC, DSkip, DBias, DInitial, ChunkStates, ChunkSteps;
-        public long Length, Channels, Groups, States, BlocksPerGroup, Batch, Chunks, ChunkTiles, LeadTiles, Launch, XRow, XToken, StepRow, StepToken,
-            GateRow, GateToken, GradientRow, GradientToken;
+        public Saved Map(Func<Tensor?, Tensor?> replace) => new(Inputs.Map(replace), Layout.Map(replace), replace(States));
+    }
+
+    /// <summary>Contains the arguments of the kernels, which <c>SelectiveScan.cuh</c> documents.</summary>
+    internal struct Arguments
+    {
+        public CudaTyped X, Dt, Z, B, C, Gradient;
+        public nint A, D, DtBias, Initial, FinalGradient, Starts, Lengths;
+        public CudaTyped Output, DX, DDt, DZ;
+        public nint Final, Saved, DA, DB, DC, DD, DDtBias, DInitial, ChunkStates, ChunkSteps;
+        public long Length, Channels, Groups, States, BlocksPerGroup, Batch, Chunks, ChunkTiles, LeadTiles, Launch, XRow, XToken, DtRow, DtToken,
+            ZRow, ZToken, GradientRow, GradientToken;
         public int Softplus, Wide;
     }
 
-    /// <summary>Computes the scan. b and c are (B, L, G, N).</summary>
-    public static (Tensor Output, Tensor FinalState) Forward(
-        Tensor x, Tensor timeStep, Tensor a, Tensor b, Tensor c, Tensor? skip, Tensor? gate, Tensor? timeStepBias,
-        bool softplus, Tensor? initialState, SequenceLayout? layout)
+    /// <summary>Computes the scan. B and C have the dimension of groups.</summary>
+    public static (Tensor Output, Tensor FinalState) Forward(SelectiveScanInputs inputs)
     {
-        Tensor?[] inputs = [x, timeStep, a, b, c, skip, gate, timeStepBias, initialState];
-        var (starts, lengths) = (layout?.Starts, layout?.Lengths);
-        var results = Autograd.Apply(inputs,
-            context =>
-            {
-                var call = new Call(inputs, softplus, starts, lengths, null, null);
-                var output = CudaMemory.New(x, x.dtype, x.size(0), x.size(1), x.size(2));
-                var final = CudaMemory.New(x, ScalarType.Float32, x.size(0), x.size(2), a.size(1));
-                var saved = context.NeedsGradient ? CudaMemory.New(x, ScalarType.Float32, x.size(0), call.Tiles, call.SavedOfTile) : null;
-                call.Arguments.Output = CudaTyped.From(output);
-                call.Arguments.Final = CudaMemory.Address(final);
-                call.Arguments.Saved = CudaMemory.Address(saved);
-                call.Run("forward");
-                context.Save([.. inputs, starts, lengths, saved]);
-                return [output, final];
-            },
-            context => Backward(context, softplus));
+        var layout = RowLayout.From(inputs.Layout);
+        var results = Autograd.Apply<Saved>(inputs.Differentiable, context =>
+        {
+            var call = new Call(inputs, layout, null, null);
+            var output = CudaMemory.New(inputs.X, inputs.X.dtype, inputs.Batch, inputs.Length, inputs.Channels);
+            var final = CudaMemory.New(inputs.X, ScalarType.Float32, inputs.Batch, inputs.Channels, inputs.StateSize);
+            var states = context.NeedsGradient ? CudaMemory.New(inputs.X, ScalarType.Float32, inputs.Batch, call.Tiles, call.SavedOfTile) : null;
+            call.Arguments.Output = CudaTyped.From(output);
+            call.Arguments.Final = CudaMemory.Address(final);
+            call.Arguments.Saved = CudaMemory.Address(states);
+            call.Run("forward");
+            return ([output, final], new Saved(inputs, layout, states));
+        }, Backward);
         return (results[0], results[1]);
     }
 
-    static Tensor?[] Backward(BackwardContext context, bool softplus)
+    static Tensor?[] Backward(BackwardContext context, Saved saved)
     {
-        var inputs = context.Saved;
-        var (x, timeStep, a, b, gate) = (inputs[0]!, inputs[1]!, inputs[2]!, inputs[3]!, inputs[6]);
-        long batch = x.size(0), length = x.size(1), channels = x.size(2), groups = b.size(2), states = a.size(1);
+        var inputs = saved.Inputs;
+        var (x, batch, length, channels) = (inputs.X, inputs.Batch, inputs.Length, inputs.Channels);
         var gradient = context.Gradients[0] ?? zeros([batch, length, channels], x.dtype, x.device);
-        var call = new Call(inputs, softplus, inputs[9], inputs[10], gradient, context.Gradients[1]?.contiguous());
+        var call = new Call(inputs, saved.Layout, gradient, context.Gradients[1]?.contiguous());
         Tensor Typed(ScalarType type) => CudaMemory.New(x, type, batch, length, channels);
         Tensor NewFloat32(params long[] sizes) => CudaMemory.New(x, ScalarType.Float32, sizes);
-        var (dX, dStep, dGate) = (Typed(x.dtype), Typed(timeStep.dtype), gate is null ? null : Typed(gate.dtype));
-        long parts = batch * call.Arguments.Chunks;
-        var (dA, dSkip, dBias) = (NewFloat32(parts, channels, states), NewFloat32(parts, channels), NewFloat32(parts, channels));
-        long slices = call.Arguments.BlocksPerGroup;
-        var (dB, dC) = (NewFloat32(slices, batch, length, groups, states), NewFloat32(slices, batch, length, groups, states));
-        var dInitial = inputs[8] is null ? null : NewFloat32(batch, channels, states);
+        long parts = batch * call.Arguments.Chunks, slices = call.Arguments.BlocksPerGroup;
+        var gradients = new SelectiveScanInputs(Typed(x.dtype), Typed(inputs.Dt.dtype), NewFloat32(parts, channels, inputs.StateSize),
+            NewFloat32(slices, batch, length, inputs.Groups, inputs.StateSize), NewFloat32(slices, batch, length, inputs.Groups, inputs.StateSize))
+        {
+            D = NewFloat32(parts, channels), Z = inputs.Z is null ? null : Typed(inputs.Z.dtype), DtBias = NewFloat32(parts, channels),
+            InitialState = inputs.InitialState is null ? null : NewFloat32(batch, channels, inputs.StateSize),
+        };
         ref var to = ref call.Arguments;
-        (to.DX, to.DTimeStep, to.DGate) = (CudaTyped.From(dX), CudaTyped.From(dStep), CudaTyped.From(dGate));
-        (to.DA, to.DB, to.DC) = (CudaMemory.Address(dA), CudaMemory.Address(dB), CudaMemory.Address(dC));
-        (to.DSkip, to.DBias, to.DInitial) = (CudaMemory.Address(dSkip), CudaMemory.Address(dBias), CudaMemory.Address(dInitial));
-        to.Saved = CudaMemory.Address(inputs[11]);
+        (to.DX, to.DDt, to.DZ) = (CudaTyped.From(gradients.X), CudaTyped.From(gradients.Dt), CudaTyped.From(gradients.Z));
+        (to.DA, to.DB, to.DC) = (CudaMemory.Address(gradients.A), CudaMemory.Address(gradients.B), CudaMemory.Address(gradients.C));
+        (to.DD, to.DDtBias, to.DInitial) =
+            (CudaMemory.Address(gradients.D), CudaMemory.Address(gradients.DtBias), CudaMemory.Address(gradients.InitialState));
+        to.Saved = CudaMemory.Address(saved.States);
         call.Run("backward");
-        GC.KeepAlive(inputs);
-        var sums = PartialSumsCuda.Compute((dB, b), (dC, inputs[4]), (dA, a), (dSkip, inputs[5]), (dBias, inputs[7]));
-        return [dX, dStep, sums[2], sums[0], sums[1], sums[3], dGate, sums[4], dInitial];
+        GC.KeepAlive(saved);
+        var sums = PartialSumsCuda.Compute((gradients.B, inputs.B), (gradients.C, inputs.C), (gradients.A, inputs.A), (gradients.D, inputs.D),
+            (gradients.DtBias, inputs.DtBias));
+        return (gradients with { B = sums[0]!, C = sums[1]!, A = sums[2]!, D = sums[3], DtBias = sums[4] }).Differentiable;
     }
 
     // shared by both directions
     sealed class Call
     {
         readonly Tensor x;
-        readonly Tensor?[] kept;
+        readonly Tensor?[] roots;           // keeps the memory of the arguments alive
         readonly Shape shape;
         readonly bool narrow, fewChannels;
         Tensor[]? chunks;
 
         public Arguments Arguments;
 
-        public Call(IReadOnlyList<Tensor?> inputs, bool softplus, Tensor? starts, Tensor? lengths, Tensor? gradient, Tensor? finalGradient)
+        public Call(SelectiveScanInputs inputs, RowLayout layout, Tensor? gradient, Tensor? finalGradient)
         {
-            Tensor? Rows(Tensor? tensor) => tensor is null || tensor.size(2) == 1 || tensor.stride(2) == 1 ? tensor : tensor.contiguous();
-            x = Rows(inputs[0])!;
-            var (step, gate, b, c) = (Rows(inputs[1])!, Rows(inputs[6]), inputs[3]!.contiguous(), inputs[4]!.contiguous());
+            static Tensor? Rows(Tensor? tensor) => tensor is null || tensor.size(2) == 1 || tensor.stride(2) == 1 ? tensor : tensor.contiguous();
             gradient = Rows(gradient);
-            Tensor?[] parameters = [inputs[2]!.contiguous(), CudaMemory.Float32(inputs[5]), CudaMemory.Float32(inputs[7]), inputs[8]?.contiguous()];
-            kept = [step, gate, b, c, gradient, finalGradient, starts, lengths, .. parameters];
-            long states = inputs[2]!.size(1), groups = b.size(2), perGroup = x.size(2) / groups;
-            shape = Shape.For(states);
-            Tiles = (x.size(1) + Shape.Tile - 1) / Shape.Tile;
-            SavedOfTile = groups * ((perGroup + shape.Channels - 1) / shape.Channels) * 32 * shape.Held;
+            // as the kernels read them
+            inputs = inputs with
+            {
+                X = Rows(inputs.X)!, Dt = Rows(inputs.Dt)!, Z = Rows(inputs.Z), A = inputs.A.contiguous(), B = inputs.B.contiguous(),
+                C = inputs.C.contiguous(), D = CudaMemory.Float32(inputs.D), DtBias = CudaMemory.Float32(inputs.DtBias),
+                InitialState = inputs.InitialState?.contiguous(),
+            };
+            x = inputs.X;
+            roots = [.. inputs.Differentiable, layout.Starts, layout.Lengths, gradient, finalGradient];
+            long perGroup = inputs.Channels / inputs.Groups;
+            shape = Shape.For(inputs.StateSize);
+            Tiles = (inputs.Length + Shape.Tile - 1) / Shape.Tile;
+            SavedOfTile = inputs.Groups * ((perGroup + shape.Channels - 1) / shape.Channels) * 32 * shape.Held;
             var limits = OperatorOptions.Current.Thresholds;
             // depends only on the sizes and not on the GPU: sums over chunks are bit-equal everywhere
-            long warps = x.size(0) * ((x.size(2) + shape.Channels - 1) / shape.Channels),
+            long warps = inputs.Batch * ((inputs.Channels + shape.Channels - 1) / shape.Channels),
                 atOnce = Math.Max(1, Math.Min(Tiles / limits.MinScanTilesPerChunk, limits.ScanWarps / warps));
             // all of one type and in whole pieces: the kernel of that type with its copies; otherwise the one for float32, element by element
-            narrow = x.dtype == ScalarType.BFloat16;
-            bool wide = Whole(perGroup, shape.Channels, x, step, gate, gradient) && Whole(states, shape.Padded, b, c);
-            narrow &= wide;
+            bool wide = Whole(perGroup, shape.Channels, x, inputs.Dt, inputs.Z, gradient)
+                && Whole(inputs.StateSize, shape.Padded, inputs.B, inputs.C);
+            narrow = x.dtype == ScalarType.BFloat16 && wide;
             fewChannels = gradient is null && wide && shape.Padded == 16 && warps <= limits.MaxScanWarpsForWholeRows
-                && (limits.ScanWarps / warps <= MaxChunksForWholeRows || Tiles <= MaxTilesOfShortRows) && x.size(1) < 1 << 30;
-            var (chunkCount, chunkTiles, leadTiles) = Chunks(Tiles, atOnce, gradient is not null ? 280 : narrow ? 850 : 0);
-            Arguments = new()
-            {
-                X = CudaTyped.From(x), TimeStep = CudaTyped.From(step), Gate = CudaTyped.From(gate), B = CudaTyped.From(b), C = CudaTyped.From(c),
-                    Gradient = CudaTyped.From(gradient),
-                A = CudaMemory.Address(parameters[0]), Skip = CudaMemory.Address(parameters[1]), Bias = CudaMemory.Address(parameters[2]),
-                Initial = CudaMemory.Address(parameters[3]),
-                FinalGradient = CudaMemory.Address(finalGradient), Starts = CudaMemory.Address(starts), Lengths = CudaMemory.Address(lengths),
-                Length = x.size(1), Channels = x.size(2), Groups = groups, States = states,
-                BlocksPerGroup = (perGroup + 4 * shape.Channels - 1) / (4 * shape.Channels), Batch = x.size(0), Chunks = chunkCount,
-                ChunkTiles = chunkTiles, LeadTiles = leadTiles,
-                XRow = x.stride(0), XToken = x.stride(1), StepRow = step.stride(0), StepToken = step.stride(1), GateRow = gate?.stride(0) ?? 0,
-                GateToken = gate?.stride(1) ?? 0,
-                GradientRow = gradient?.stride(0) ?? 0, GradientToken = gradient?.stride(1) ?? 0, Softplus = softplus ? 1 : 0, Wide = wide ? 1 : 0,
-            };
+                && (limits.ScanWarps / warps <= MaxChunksForWholeRows || Tiles <= MaxTilesOfShortRows) && inputs.Length < 1 << 30;
+            Arguments = ArgumentsFor(inputs, layout, gradient, finalGradient);
+            Arguments.BlocksPerGroup = (perGroup + 4 * shape.Channels - 1) / (4 * shape.Channels);
+            Arguments.Wide = wide ? 1 : 0;
+            (Arguments.Chunks, Arguments.ChunkTiles, Arguments.LeadTiles) =
+                Chunks(Tiles, atOnce, gradient is not null ? 280 : narrow ? 850 : 0);
         }
+
+        static Arguments ArgumentsFor(SelectiveScanInputs inputs, RowLayout layout, Tensor? gradient, Tensor? finalGradient) => new()
+        {
+            X = CudaTyped.From(inputs.X), Dt = CudaTyped.From(inputs.Dt), Z = CudaTyped.From(inputs.Z), B = CudaTyped.From(inputs.B),
+            C = CudaTyped.From(inputs.C), Gradient = CudaTyped.From(gradient), A = CudaMemory.Address(inputs.A), D = CudaMemory.Address(inputs.D),
+            DtBias = CudaMemory.Address(inputs.DtBias), Initial = CudaMemory.Address(inputs.InitialState),
+            FinalGradient = CudaMemory.Address(finalGradient), Starts = CudaMemory.Address(layout.Starts),
+            Lengths = CudaMemory.Address(layout.Lengths), Length = inputs.Length, Channels = inputs.Channels, Groups = inputs.Groups,
+            States = inputs.StateSize, Batch = inputs.Batch, XRow = inputs.X.stride(0), XToken = inputs.X.stride(1), DtRow = inputs.Dt.stride(0),
+            DtToken = inputs.Dt.stride(1), ZRow = inputs.Z?.stride(0) ?? 0, ZToken = inputs.Z?.stride(1) ?? 0,
+            GradientRow = gradient?.stride(0) ?? 0, GradientToken = gradient?.stride(1) ?? 0, Softplus = inputs.Softplus ? 1 : 0,
+        };
 
         // There is one more chunk than are processed at once: the one where the walk begins is walked while the others find their contributions, and
         // it is so long (in thousandths of the others) that both end together. It is as short as possible for float32 forward, whose two loops slow
@@ -150,7 +157,7 @@ static class SelectiveScanCuda
             + sizeof(float) * (2 * shape.Copies * shape.Padded + 1 + 4 * shape.GroupRow + 4 * shape.Channels + 32 * shape.Held))
             + sizeof(float) * (16 * shape.Copies + 8 * shape.Fold * shape.Padded);
 
-        // four times a tile of b, c, x, time step and gate as copied; twice b and c in float32; delta, delta x and the starts of documents
+        // four times a tile of B, C, x, dt and z as copied; twice B and C in float32; dt, dt x and the starts of documents
         int FewChannelsShared => 4 * Shape.Tile * (2 * shape.Padded + 3 * FewChannelsOfBlock) * ElementSize
             + sizeof(float) * 2 * (2 * shape.Padded * (Shape.Tile + 4) + FewChannelsOfBlock * (2 * Shape.Tile + 4) + Shape.Tile);
 
@@ -173,10 +180,7 @@ static class SelectiveScanCuda
 
         string TypeName => narrow ? "bfloat16" : "float32";
 
-        string SourceOf(string kernels) => $"{Source} SCAN_SHAPE={shape.Name} {Options} SCAN_KERNELS={kernels}";
-
-        string Options => $"SCAN_TYPE={TypeName} SCAN_ELEMENT={(narrow ? "bfloat16" : "float")} "
-            + $"SCAN_GATED={(Arguments.Gate.Base == 0 ? 0 : 1)} SCAN_SOFTPLUS={Arguments.Softplus} SCAN_DOCUMENTS={(Arguments.Starts == 0 ? 0 : 1)}";
+        SelectiveScanOptions Options => new(narrow, Arguments.Z.Base != 0, Arguments.Softplus != 0, Arguments.Starts != 0);
 
         /// <summary>Runs "forward" or "backward", including the preparation of the chunks of rows.</summary>
         public void Run(string direction)
@@ -187,13 +191,13 @@ static class SelectiveScanCuda
                 // whole slots of saved states
                 Arguments.BlocksPerGroup = (Arguments.Channels / Arguments.Groups + shape.Channels - 1) / shape.Channels * (
                     shape.Channels / FewChannelsOfBlock);
-                device.Launch($"{FewChannelsSource} {Options} SCAN_SAVES={(Arguments.Saved == 0 ? 0 : 1)}", $"scan_few_forward_{TypeName}",
+                device.Launch(Options.FewChannels(Arguments.Saved != 0), $"scan_few_forward_{TypeName}",
                     (Arguments.Groups * Arguments.BlocksPerGroup, Arguments.Batch, 1), 128, FewChannelsShared, Arguments);
-                GC.KeepAlive((x, kept));
+                GC.KeepAlive(roots);
                 return;
             }
             int shared = direction == "forward" ? ForwardShared : Math.Max(BackwardShared, ForwardShared);
-            void Launch(string kernels, string kernel) => device.Launch(SourceOf(kernels), $"scan_{kernel}_{shape.Name}_{TypeName}",
+            void Launch(bool first, string kernel) => device.Launch(Options.Variant(shape.Padded, first), $"scan_{kernel}_{shape.Name}_{TypeName}",
                 (Arguments.Groups * Arguments.BlocksPerGroup, Arguments.Batch, Math.Max(1, Arguments.Chunks - 1)), 128, shared, Arguments);
 
             if (Arguments.Chunks > 1)
@@ -203,13 +207,13 @@ static class SelectiveScanCuda
                 chunks = [states, steps];
                 (Arguments.ChunkStates, Arguments.ChunkSteps) = (CudaMemory.Address(states), CudaMemory.Address(steps));
                 Arguments.Launch = 1;
-                Launch("SCAN_FIRST_OF", $"first_{direction}");
-                device.Launch(SourceOf("SCAN_FIRST_OF"), $"scan_join_{direction}",
+                Launch(true, $"first_{direction}");
+                device.Launch(Options.Variant(shape.Padded, first: true), $"scan_join_{direction}",
                     ((Arguments.Channels * Arguments.States + 127) / 128, Arguments.Batch, 1), 128, 0, Arguments);
                 Arguments.Launch = 2;
             }
-            Launch("SCAN_OF", direction);
-            GC.KeepAlive((x, kept, chunks));
+            Launch(false, direction);
+            GC.KeepAlive((roots, chunks));
         }
     }
 

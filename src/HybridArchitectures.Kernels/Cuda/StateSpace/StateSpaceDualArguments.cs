@@ -10,15 +10,15 @@ namespace HybridArchitectures.Kernels.Cuda.StateSpace;
 [StructLayout(LayoutKind.Sequential, Size = 7 * 128 + 448)]
 struct StateSpaceDualArguments
 {
-    public CudaTensorMap InMap, KeyMap, QueryMap, OutMap, GradientMap, StatesMap, BackStatesMap;
-    public CudaTyped TimeStep;
-    public nint In, Key, Query, Gradient, A, Skip, Bias, Incoming, FinalGradient, Starts, Lengths, Delta, Cum, CumLow, Begins, Out, States,
-        BackStates, Outgoing;
-    public nint Suffix, Prefix, Direct, Inner, Diagonal, DKey, DQuery;
-    public CudaTyped DTimeStep;
-    public nint DA, DBias;
+    public CudaTensorMap XMap, BMap, CMap, OutputMap, GradientMap, StatesMap, StateGradientsMap;
+    public CudaTyped RawDt;
+    public nint X, B, C, Gradient, A, D, DtBias, Incoming, FinalGradient, Starts, Lengths, Dt, DecaySums, DecaySumsLow, DocumentBegins, Output,
+        States, StateGradients, Outgoing;
+    public nint SuffixTrace, PrefixTrace, DirectTrace, InnerTrace, DD, DB, DC;
+    public CudaTyped DDt;
+    public nint DA, DDtBias;
     public long Batch, Length, Heads, Groups, Chunks, Segments, ChunksPerSegment, Splits, FirstRow;
-    public long InRow, InToken, KeyRow, KeyToken, QueryRow, QueryToken, GradientRow, GradientToken, StepRow, StepToken;
+    public long XRow, XToken, BRow, BToken, CRow, CToken, GradientRow, GradientToken, DtRow, DtToken;
     public long Wide, Softplus, OutgoingSegments;
-    public float Minimum, Maximum;
+    public float MinDt, MaxDt;
 }

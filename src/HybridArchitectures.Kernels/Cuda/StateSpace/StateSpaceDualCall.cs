@@ -10,63 +10,60 @@ sealed class StateSpaceDualCall
     public const long MaxGrid = 65_535;
 
     readonly CudaDevice device;
-    readonly Tensor step;
-    readonly Tensor?[] parameters;
+    readonly StateSpaceDualInputs inputs;
+    readonly RowLayout layout;
     readonly StateSpaceDualArguments start;
     readonly long headBlocks, segments, chunksPerSegment;
-    Tensor? delta, sums, sumsLow, begins, entering, returning;
-    bool continued;
+    readonly bool continued;
+    Tensor? returning;
 
-    /// <summary>Prepares a call. inputs: x, time step, a, b, c, skip, time-step bias, initial state.</summary>
-    public StateSpaceDualCall(IReadOnlyList<Tensor?> inputs, bool softplus, (double Minimum, double Maximum)? limit, Tensor? starts, Tensor? lengths)
+    /// <summary>Prepares a call. The sums are null before the forward kernels have computed them.</summary>
+    public StateSpaceDualCall(StateSpaceDualInputs inputs, RowLayout layout, StateSpaceDualSums? sums)
     {
-        var (x, b) = (inputs[0]!, inputs[3]!);
-        device = CudaRuntime.DeviceOf(x);
-        long heads = x.size(2), groups = b.size(2);
-        Shape = StateSpaceDualShape.For(
-            x.size(3), b.size(3), x.dtype == ScalarType.Float32, heads / groups, starts is not null, device.Capability, device.SharedMemory);
-        (X, B, C) = (Inner(x), Inner(b), Inner(inputs[4]!));
-        step = inputs[1]!.size(2) == 1 || inputs[1]!.stride(2) == 1 ? inputs[1]! : inputs[1]!.contiguous();
-        Initial = inputs[7]?.contiguous();
-        parameters = [inputs[2]!.contiguous(), CudaMemory.Float32(inputs[5]), CudaMemory.Float32(inputs[6]), starts, lengths];
-        Chunks = (X.size(1) + Shape.Chunk - 1) / Shape.Chunk;
-        headBlocks = groups * ((heads / groups + Shape.Heads - 1) / Shape.Heads) * Shape.Slices;
-        chunksPerSegment = ChunksPerSegment(X.size(0) * headBlocks);
+        device = CudaRuntime.DeviceOf(inputs.X);
+        (this.layout, Sums, continued) = (layout, sums ?? new(null, null, null, null, null), sums is not null);
+        long headsPerGroup = inputs.Heads / inputs.Groups;
+        Shape = StateSpaceDualShape.For(inputs.HeadSize, inputs.StateSize, inputs.X.dtype == ScalarType.Float32, headsPerGroup,
+            layout.Starts is not null, device.Capability, device.SharedMemory);
+        // as the kernels read them
+        inputs = this.inputs = inputs with
+        {
+            X = Inner(inputs.X), B = Inner(inputs.B), C = Inner(inputs.C),
+            Dt = inputs.Dt.size(2) == 1 || inputs.Dt.stride(2) == 1 ? inputs.Dt : inputs.Dt.contiguous(), A = inputs.A.contiguous(),
+            D = CudaMemory.Float32(inputs.D), DtBias = CudaMemory.Float32(inputs.DtBias), InitialState = inputs.InitialState?.contiguous(),
+        };
+        Chunks = (inputs.Length + Shape.Chunk - 1) / Shape.Chunk;
+        headBlocks = inputs.Groups * ((headsPerGroup + Shape.Heads - 1) / Shape.Heads) * Shape.Slices;
+        chunksPerSegment = ChunksPerSegment(inputs.Batch * headBlocks);
         segments = (Chunks + chunksPerSegment - 1) / chunksPerSegment;
         start = new()
         {
-            TimeStep = CudaTyped.From(step), A = CudaMemory.Address(parameters[0]), Skip = CudaMemory.Address(parameters[1]),
-                Bias = CudaMemory.Address(parameters[2]),
-            Starts = CudaMemory.Address(starts), Lengths = CudaMemory.Address(lengths), Batch = X.size(0), Length = X.size(1), Heads = heads,
-            Groups = groups, Chunks = Chunks,
-            Segments = 1, ChunksPerSegment = Chunks, Splits = 1, OutgoingSegments = 1, StepRow = step.stride(0), StepToken = step.stride(1),
-            Softplus = softplus ? 1 : 0,
-            Minimum = (float)(limit?.Minimum ?? double.NegativeInfinity), Maximum = (float)(limit?.Maximum ?? double.PositiveInfinity),
+            RawDt = CudaTyped.From(inputs.Dt), A = CudaMemory.Address(inputs.A), D = CudaMemory.Address(inputs.D),
+            DtBias = CudaMemory.Address(inputs.DtBias), Starts = CudaMemory.Address(layout.Starts), Lengths = CudaMemory.Address(layout.Lengths),
+            Batch = inputs.Batch, Length = inputs.Length, Heads = inputs.Heads, Groups = inputs.Groups, Chunks = Chunks, Segments = 1,
+            ChunksPerSegment = Chunks, Splits = 1, OutgoingSegments = 1, DtRow = inputs.Dt.stride(0), DtToken = inputs.Dt.stride(1),
+            Softplus = inputs.Softplus ? 1 : 0, MinDt = (float)(inputs.DtLimit?.Minimum ?? double.NegativeInfinity),
+            MaxDt = (float)(inputs.DtLimit?.Maximum ?? double.PositiveInfinity),
         };
     }
 
-    public Tensor X { get; }
+    public Tensor X => inputs.X;
 
-    public Tensor B { get; }
+    public Tensor B => inputs.B;
 
-    public Tensor C { get; }
+    public Tensor C => inputs.C;
 
-    public Tensor? Initial { get; }
+    public Tensor? Initial => inputs.InitialState;
 
     public StateSpaceDualShape Shape { get; }
 
     public long Chunks { get; }
 
+    /// <summary>Gets the results of <see cref="ComputeSums"/> and of the first forward <see cref="Walk"/>.</summary>
+    public StateSpaceDualSums Sums { get; private set; }
+
     /// <summary>Gets the size in bytes of the states of a row before all chunks.</summary>
     public long StatesSize => X.ElementSize * Chunks * start.Heads * Shape.HeadSize * Shape.States;
-
-    /// <summary>
-    /// Gets the results of <see cref="Steps"/> and the first <see cref="Walk"/>, in the order of the arguments of <see cref="Continue"/>.
-    /// </summary>
-    public Tensor?[] Kept => [delta, sums, sumsLow, begins, entering];
-
-    public void Continue(params ReadOnlySpan<Tensor?> kept) =>
-        (delta, sums, sumsLow, begins, entering, continued) = (kept[0], kept[1], kept[2], kept[3], kept[4], true);
 
     /// <summary>
     /// Returns a tensor (B, L, ., .) as the kernels read it: with contiguous last two dimensions and, for products of four warps, in whole pieces of
@@ -84,13 +81,12 @@ sealed class StateSpaceDualCall
     /// <summary>Returns the number of blocks that share the heads of a chunk if there are too few chunks for the GPU.</summary>
     public long Splits(long rows) => Math.Clamp(device.Multiprocessors / (rows * Chunks * start.Groups), 1, start.Heads / start.Groups);
 
-    /// <summary>Computes the time steps and their sums.</summary>
-    public void Steps()
+    /// <summary>Computes the time steps and the sums of their decays.</summary>
+    public void ComputeSums()
     {
         Tensor New() => CudaMemory.New(X, ScalarType.Float32, start.Batch, start.Heads, Chunks, Shape.Chunk);
-        (delta, sums, sumsLow) = (New(), New(), New());
-        // integers, in memory that is declared as float32, which makes no difference
-        if (start.Starts != 0) begins = CudaMemory.New(X, ScalarType.Float32, start.Batch, Chunks, Shape.Chunk);
+        // the begins of documents are integers, in memory that is declared as float32, which makes no difference
+        Sums = new(New(), New(), New(), start.Starts == 0 ? null : CudaMemory.New(X, ScalarType.Float32, start.Batch, Chunks, Shape.Chunk), null);
         for (long first = 0; first < start.Batch; first += MaxGrid)
         {
             var arguments = For(X, B, C);
@@ -102,39 +98,23 @@ sealed class StateSpaceDualCall
 
     /// <summary>
     /// Walks from the first chunk of some rows, at most <see cref="MaxGrid"/>, to the last, or back. It begins with the incoming state (null: zero)
-    /// and writes the requested results: the last state, the output, the states before every chunk (rows, chunks, H, P, N).
+    /// and writes the requested results: the last state, the output, the states before every chunk (rows, chunks, H, P, N). A walk back has the
+    /// gradient of the output as x, C as B, and B as C.
     /// </summary>
-    public void Walk(bool back, Tensor input, Tensor key, Tensor query, Tensor? incoming, Tensor? outgoing, Tensor? output, Tensor? states,
+    public void Walk(bool back, (Tensor X, Tensor B, Tensor C) operands, Tensor? incoming, Tensor? outgoing, Tensor? output, Tensor? states,
         long firstRow, long rows)
     {
-        var arguments = For(input, key, query);
+        var arguments = For(operands.X, operands.B, operands.C);
         string direction = back ? "_back" : "";
         arguments.FirstRow = firstRow;
         arguments.Incoming = CudaMemory.Address(incoming);
-        if (output is not null) arguments.OutMap = Map(output);
-        if (segments > 1)
-        {
-            (arguments.Segments, arguments.ChunksPerSegment) = (segments, chunksPerSegment);
-            ref var cut = ref (back ? ref returning : ref entering);
-            cut ??= CudaMemory.New(X, ScalarType.Float32, start.Batch, segments, start.Heads, Shape.HeadSize, Shape.States);
-            var own = arguments;
-            (own.Outgoing, own.OutgoingSegments) = (CudaMemory.Address(cut), segments);
-            if (back || !continued)
-            {
-                // each segment without an incoming state, then the contribution of that state
-                own.Incoming = 0;
-                Launch("states" + direction, (headBlocks, rows, segments), Shape.WalkThreads, Shape.StatesShared, own);
-                own.Incoming = arguments.Incoming;
-                Launch("combine" + direction, (start.Heads * ((Shape.HeadSize * Shape.States + 255) / 256), rows, 1), 256,
-                    (int)segments * sizeof(float), own);
-            }
-            arguments.Incoming = own.Outgoing;
-        }
-        (arguments.Outgoing, arguments.Out, arguments.States) =
+        if (output is not null) arguments.OutputMap = Map(output);
+        if (segments > 1) StartSegments(back, ref arguments, rows);
+        (arguments.Outgoing, arguments.Output, arguments.States) =
             (CudaMemory.Address(outgoing), CudaMemory.Address(output), CudaMemory.Address(states));
         if (output is null) Launch("states" + direction, (headBlocks, rows, segments), Shape.WalkThreads, Shape.StatesShared, arguments);
         else Launch("walk" + direction, (headBlocks, rows, segments), Shape.WalkThreads, Shape.WalkShared, arguments);
-        GC.KeepAlive((input, key, query, incoming));
+        GC.KeepAlive((operands, incoming, outgoing, output, states));
     }
 
     /// <summary>Returns a tensor (B, L, ., .) for the copy engine; empty if the kernels do not need it.</summary>
@@ -148,17 +128,39 @@ sealed class StateSpaceDualCall
             (row * tensor.ElementSize, token * tensor.ElementSize));
     }
 
-    /// <summary>Returns the arguments for these activations and projections.</summary>
-    public StateSpaceDualArguments For(Tensor input, Tensor key, Tensor query)
+    // computes the state before each segment, unless it is known, and makes it the incoming state
+    void StartSegments(bool back, ref StateSpaceDualArguments arguments, long rows)
+    {
+        string direction = back ? "_back" : "";
+        (arguments.Segments, arguments.ChunksPerSegment) = (segments, chunksPerSegment);
+        Tensor New() => CudaMemory.New(X, ScalarType.Float32, start.Batch, segments, start.Heads, Shape.HeadSize, Shape.States);
+        if (back) returning ??= New();
+        else if (Sums.SegmentStates is null) Sums = Sums with { SegmentStates = New() };
+        var segmentArguments = arguments;
+        (segmentArguments.Outgoing, segmentArguments.OutgoingSegments) = (CudaMemory.Address(back ? returning : Sums.SegmentStates), segments);
+        if (back || !continued)
+        {
+            // each segment without an incoming state, then the contribution of that state
+            segmentArguments.Incoming = 0;
+            Launch("states" + direction, (headBlocks, rows, segments), Shape.WalkThreads, Shape.StatesShared, segmentArguments);
+            segmentArguments.Incoming = arguments.Incoming;
+            Launch("combine" + direction, (start.Heads * ((Shape.HeadSize * Shape.States + 255) / 256), rows, 1), 256,
+                (int)segments * sizeof(float), segmentArguments);
+        }
+        arguments.Incoming = segmentArguments.Outgoing;
+    }
+
+    /// <summary>Returns the arguments for these operands of a walk.</summary>
+    public StateSpaceDualArguments For(Tensor x, Tensor B, Tensor C)
     {
         var arguments = start;
-        (arguments.In, arguments.InRow, arguments.InToken) = (CudaMemory.Address(input), input.stride(0), input.stride(1));
-        (arguments.Key, arguments.KeyRow, arguments.KeyToken) = (CudaMemory.Address(key), key.stride(0), key.stride(1));
-        (arguments.Query, arguments.QueryRow, arguments.QueryToken) = (CudaMemory.Address(query), query.stride(0), query.stride(1));
-        (arguments.Delta, arguments.Cum) = (CudaMemory.Address(delta), CudaMemory.Address(sums));
-        (arguments.CumLow, arguments.Begins) = (CudaMemory.Address(sumsLow), CudaMemory.Address(begins));
-        arguments.Wide = Whole(input) && Whole(key) && Whole(query) ? 1 : 0;
-        (arguments.InMap, arguments.KeyMap, arguments.QueryMap) = (Map(input), Map(key), Map(query));
+        (arguments.X, arguments.XRow, arguments.XToken) = (CudaMemory.Address(x), x.stride(0), x.stride(1));
+        (arguments.B, arguments.BRow, arguments.BToken) = (CudaMemory.Address(B), B.stride(0), B.stride(1));
+        (arguments.C, arguments.CRow, arguments.CToken) = (CudaMemory.Address(C), C.stride(0), C.stride(1));
+        (arguments.Dt, arguments.DecaySums) = (CudaMemory.Address(Sums.Dt), CudaMemory.Address(Sums.DecaySums));
+        (arguments.DecaySumsLow, arguments.DocumentBegins) = (CudaMemory.Address(Sums.DecaySumsLow), CudaMemory.Address(Sums.DocumentBegins));
+        arguments.Wide = Whole(x) && Whole(B) && Whole(C) ? 1 : 0;
+        (arguments.XMap, arguments.BMap, arguments.CMap) = (Map(x), Map(B), Map(C));
         return arguments;
     }
 
@@ -182,8 +184,8 @@ sealed class StateSpaceDualCall
 
     public void Launch(string kernel, (long X, long Y, long Z) grid, int threads, int shared, in StateSpaceDualArguments arguments)
     {
-        device.Launch(Shape.Source(kernel is "steps" or "combine" or "states" or "walk"), "dual_" + kernel, grid, threads, shared, arguments);
-        GC.KeepAlive((X, B, C, step, parameters));
+        device.Launch(Shape.Variant(kernel is "steps" or "combine" or "states" or "walk"), "dual_" + kernel, grid, threads, shared, arguments);
+        GC.KeepAlive((inputs, layout, Sums));
     }
 
     // segments such that the blocks fill the GPU in few rounds; the states of segments add about a third of the time of a walk

@@ -1,3 +1,5 @@
+using HybridArchitectures.Kernels.Runtime;
+
 namespace HybridArchitectures.Kernels.Cuda.StateSpace;
 
 /// <summary>Describes how <c>StateSpaceDual.cu</c> is compiled for one shape.</summary>
@@ -71,14 +73,23 @@ sealed record StateSpaceDualShape(
     int PairWarps => Grouped ? 4 * Parts : 8;
 
     /// <summary>
-    /// Returns the source with its definitions, for the forward kernels or for the others. A program without gradients compiles only half.
+    /// Returns the options of the forward kernels, or of the others. A program without gradients compiles only half.
     /// </summary>
-    public string Source(bool forward) =>
-        $"StateSpaceDual.cu SSD_P={HeadSize} SSD_N={States} SSD_CHUNK={Chunk} SSD_HEADS={Heads} SSD_STAGES={Stages} SSD_UNIT={Unit} "
-            + $"SSD_PAIR_STAGES={PairStages} SSD_TILES={Tiles} "
-        + $"SSD_SPAN={(PaddedStates <= 128 ? 64 : 32)} SSD_BLOCKS={Blocks} SSD_PAIR_WARPS={PairWarps} SSD_GROUPS={(Grouped ? Groups : 0)} "
-        + $"SSD_FLOAT32={(SplitFloat32 ? 1 : 0)} "
-        + $"SSD_DOCUMENTS={(Documents ? 1 : 0)} SSD_PART={(forward ? 1 : 2)}";
+    public KernelVariant Variant(bool forward) => new Options(this, forward);
+
+    sealed record Options(StateSpaceDualShape Shape, bool Forward) : KernelVariant
+    {
+        public override string File => "StateSpaceDual.cu";
+
+        public override IEnumerable<(string Name, object Value)> Definitions =>
+        [
+            ("SSD_P", Shape.HeadSize), ("SSD_N", Shape.States), ("SSD_CHUNK", Shape.Chunk), ("SSD_HEADS", Shape.Heads),
+            ("SSD_STAGES", Shape.Stages), ("SSD_UNIT", Shape.Unit), ("SSD_PAIR_STAGES", Shape.PairStages), ("SSD_TILES", Shape.Tiles),
+            ("SSD_SPAN", Shape.PaddedStates <= 128 ? 64 : 32), ("SSD_BLOCKS", Shape.Blocks), ("SSD_PAIR_WARPS", Shape.PairWarps),
+            ("SSD_GROUPS", Shape.Grouped ? Shape.Groups : 0), ("SSD_FLOAT32", Flag(Shape.SplitFloat32)),
+            ("SSD_DOCUMENTS", Flag(Shape.Documents)), ("SSD_PART", Forward ? 1 : 2),
+        ];
+    }
 
     /// <summary>
     /// Returns the maximum number of states of a pass. More states are processed in several passes: 256 fit in registers, and in shared memory except

@@ -1,22 +1,23 @@
-// One token of either scan: state = exp(delta a) state + delta x b, output = state c + skip x, and times silu(gate).
+// One token of either scan: state = exp(dt A) state + dt x B, output = (C.state + D x) silu(z).
 //
-// A state row holds N numbers; `lanes` neighbouring lanes share one, V numbers each at a time. The selective scan has a row per channel and a rate
-// per number, the state-space dual headSize rows per head and one rate; where N is one of the usual sizes, lanes take Rows rows of a head together,
-// so that their reads are under way at once and b, c and the decay are made once for them. The states may lie in more slots than there are sequences:
-// `slots` names each sequence's, or -1 for a row that is padding, whose output is 0 and which has no state. The state is read and written once, 8
-// bytes a number, and everything else is small in comparison; about 5 operations a number. Limit on one H200 at 64 sequences x 64 heads x 64 x 128:
-// 62 microseconds (reached: 70).
+// A row of the state has N numbers, which `lanes` neighbouring lanes share, V numbers each at a time. The selective scan has one row per channel and
+// one A per number. The state-space dual has headSize rows per head and one A per head. If N is 32, 64, 128 or 256, lanes process Rows rows of a head
+// together: their reads overlap, and B, C and the decay are computed once for them. The states can be in more slots than there are sequences. `slots`
+// contains the slot of each sequence, or -1 for a padding row, whose output is 0 and which has no state.
+//
+// The state is read and written once, 8 bytes per number, and all other data are small in comparison. There are about 5 operations per number. Limit
+// on one H200 for 64 sequences x 64 heads x 64 x 128: 62 us (measured: 70 us).
 #include "common.cuh"
 
 struct StepArguments {
-    Typed x, timeStep, gate, b, c;                   // (batch, heads, headSize), (batch, heads), like x or null, (batch, groups, N) twice
-    const float *a, *skip, *bias;                    // (heads, N) or (heads), (heads), (heads)
-    const i64* slots;                                // (batch), or null where sequence i has slot i
+    Typed x, dt, z, B, C;  // (batch, heads, headSize), (batch, heads), like x or null, (batch, groups, N) twice
+    const float *A, *D, *dtBias;  // (heads, N) or (heads), (heads), (heads)
+    const i64* slots;  // (batch), or null if sequence i has slot i
     float* state;                                    // (slots, heads, headSize, N), updated in place
     TypedOutput output;
-    i64 rows, heads, headSize, groups, states, lanes, ratePerState, softplus, slotCount;
-    i64 xRow, timeStepRow, gateRow, bRow, cRow;      // elements from one sequence to the next
-    float minimum, maximum;
+    i64 rows, heads, headSize, groups, states, lanes, aPerState, softplus, slotCount;
+    i64 xRow, dtRow, zRow, bRow, cRow;  // elements between sequences
+    float minDt, maxDt;
 };
 
 template <int V> __device__ __forceinline__ void load_typed(const Typed& from, i64 at, float (&values)[V]) {
@@ -25,81 +26,81 @@ template <int V> __device__ __forceinline__ void load_typed(const Typed& from, i
     else load<float, V>(from.base, at, values);
 }
 
-template <int V> __device__ __forceinline__ void state_update(const StepArguments& a) {
-    // rows, heads and their like are below 2^31 (the host sees to it), where divisions are cheap; offsets are 64 bits wide
+template <int V> __device__ __forceinline__ void state_update(const StepArguments& args) {
+    // The host ensures that rows and heads are below 2^31, where divisions are cheap. Offsets have 64 bits.
     using Index = unsigned;
-    const Index lanes = static_cast<Index>(a.lanes), lane = threadIdx.x % lanes, headSize = static_cast<Index>(a.headSize),
-        heads = static_cast<Index>(a.heads);
-    const Index row = (blockIdx.x * (128 / lanes) + threadIdx.x / lanes), place = row / headSize, sequence = place / heads,
-        head = place - sequence * heads;
+    const Index lanes = static_cast<Index>(args.lanes), lane = threadIdx.x % lanes, headSize = static_cast<Index>(args.headSize),
+        heads = static_cast<Index>(args.heads);
+    const Index row = (blockIdx.x * (128 / lanes) + threadIdx.x / lanes), rowOfHeads = row / headSize, sequence = rowOfHeads / heads,
+        head = rowOfHeads - sequence * heads;
     i64 slot = sequence;
-    if (row >= a.rows) slot = -1;                    // a lane outside still takes part in the sums
-    else if (a.slots) slot = a.slots[sequence] < a.slotCount ? a.slots[sequence] : -1;
+    if (row >= args.rows) slot = -1;  // a lane without a row still takes part in the sums
+    else if (args.slots) slot = args.slots[sequence] < args.slotCount ? args.slots[sequence] : -1;
     float sum = 0, x = 0;
     if (slot >= 0) {
-        float* state = a.state + ((slot * heads + head) * headSize + (row - place * headSize)) * a.states;
-        const i64 group = static_cast<i64>(head / (heads / static_cast<Index>(a.groups))) * a.states, keysAt = sequence * a.bRow + group,
-            queriesAt = sequence * a.cRow + group;
-        float delta = a.timeStep[sequence * a.timeStepRow + head] + (a.bias ? a.bias[head] : 0.f);
-        if (a.softplus) delta = softplus<float>(delta);
-        delta = delta < a.minimum ? a.minimum : delta > a.maximum ? a.maximum : delta;
-        x = a.x[sequence * a.xRow + (row - sequence * heads * headSize)];
-        const float added = delta * x, exponent = delta * log2_e;
-        float decay = a.ratePerState ? 0 : exp2_of<float>(exponent * a.a[head]);
-        for (i64 n = lane * V; n < a.states; n += lanes * V) {
-            float old[V], keys[V], queries[V];
+        float* state = args.state + ((slot * heads + head) * headSize + (row - rowOfHeads * headSize)) * args.states;
+        const i64 group = static_cast<i64>(head / (heads / static_cast<Index>(args.groups))) * args.states, bAt = sequence * args.bRow + group,
+            cAt = sequence * args.cRow + group;
+        float dt = args.dt[sequence * args.dtRow + head] + (args.dtBias ? args.dtBias[head] : 0.f);
+        if (args.softplus) dt = softplus<float>(dt);
+        dt = dt < args.minDt ? args.minDt : dt > args.maxDt ? args.maxDt : dt;
+        x = args.x[sequence * args.xRow + (row - sequence * heads * headSize)];
+        const float added = dt * x, exponent = dt * log2_e;
+        float decay = args.aPerState ? 0 : exp2_of<float>(exponent * args.A[head]);
+        for (i64 n = lane * V; n < args.states; n += lanes * V) {
+            float old[V], bs[V], cs[V];
             load<float, V>(state, n, old);
-            load_typed<V>(a.b, keysAt + n, keys);
-            load_typed<V>(a.c, queriesAt + n, queries);
+            load_typed<V>(args.B, bAt + n, bs);
+            load_typed<V>(args.C, cAt + n, cs);
 #pragma unroll
             for (int i = 0; i < V; i++) {
-                if (a.ratePerState) decay = exp2_of<float>(exponent * a.a[head * a.states + n + i]);
-                old[i] = decay * old[i] + added * keys[i];
-                sum += old[i] * queries[i];
+                if (args.aPerState) decay = exp2_of<float>(exponent * args.A[head * args.states + n + i]);
+                old[i] = decay * old[i] + added * bs[i];
+                sum += old[i] * cs[i];
             }
             store<float, V>(state, n, old);
         }
     }
     sum = lane_sum(sum, static_cast<int>(lanes));
-    if (row >= a.rows || lane) return;
-    if (a.skip) sum += a.skip[head] * x;
-    if (a.gate.base && slot >= 0) {
-        float gate = a.gate[sequence * a.gateRow + (row - sequence * heads * headSize)];
+    if (row >= args.rows || lane) return;
+    if (args.D) sum += args.D[head] * x;
+    if (args.z.base && slot >= 0) {
+        float gate = args.z[sequence * args.zRow + (row - sequence * heads * headSize)];
         sum *= gate * sigmoid<float>(gate);
     }
-    a.output.set(row, slot >= 0 ? sum : 0);
+    args.output.set(row, slot >= 0 ? sum : 0);
 }
 
-// The dual's states of 32 or 64 or 128 or 256 numbers, all tensors of one type: blockIdx names 4 x 32 / Lanes x Rows rows, the head and the sequence,
-// so that no division stands before the first read; a row's numbers are read at once, 4 a lane and `Parts` times.
-template <class E, int Lanes, int Parts, int Rows> __device__ __forceinline__ void state_update_rows(const StepArguments& a) {
+// The states of the dual with 32, 64, 128 or 256 numbers, for tensors of one type. blockIdx selects 4 x 32 / Lanes x Rows rows, the head and the
+// sequence, so no division is needed before the first read. The numbers of a row are read at once, 4 per lane, `Parts` times.
+template <class E, int Lanes, int Parts, int Rows> __device__ __forceinline__ void state_update_rows(const StepArguments& args) {
     constexpr int N = Lanes * 4 * Parts;
     const int lane = threadIdx.x % Lanes;
-    const i64 head = blockIdx.y, sequence = blockIdx.z, place = sequence * a.heads + head,
+    const i64 head = blockIdx.y, sequence = blockIdx.z, rowOfHeads = sequence * args.heads + head,
         within = (static_cast<i64>(blockIdx.x) * (128 / Lanes) + threadIdx.x / Lanes) * Rows;
     i64 slot = sequence;
-    if (a.slots) slot = a.slots[sequence] < a.slotCount ? a.slots[sequence] : -1;
-    const i64 row = place * a.headSize + within, inSequence = head * a.headSize + within;
+    if (args.slots) slot = args.slots[sequence] < args.slotCount ? args.slots[sequence] : -1;
+    const i64 row = rowOfHeads * args.headSize + within, inSequence = head * args.headSize + within;
     float sum[Rows];
-    Raw<E, Rows> input = load_raw<E, Rows>(a.x.base, sequence * a.xRow + inSequence);
+    Raw<E, Rows> input = load_raw<E, Rows>(args.x.base, sequence * args.xRow + inSequence);
 #pragma unroll
     for (int r = 0; r < Rows; r++) sum[r] = 0;
     if (slot >= 0) {
-        float* state = a.state + ((slot * a.heads + head) * a.headSize + within) * N + lane * 4;
-        const i64 group = head / (a.heads / a.groups) * N + lane * 4;
+        float* state = args.state + ((slot * args.heads + head) * args.headSize + within) * N + lane * 4;
+        const i64 group = head / (args.heads / args.groups) * N + lane * 4;
         Raw<float, 4> old[Parts][Rows];
-        Raw<E, 4> keys[Parts], queries[Parts];
+        Raw<E, 4> bs[Parts], cs[Parts];
 #pragma unroll
         for (int part = 0; part < Parts; part++) {
 #pragma unroll
             for (int r = 0; r < Rows; r++) old[part][r] = load_raw<float, 4>(state, r * N + part * Lanes * 4);
-            keys[part] = load_raw<E, 4>(a.b.base, sequence * a.bRow + group + part * Lanes * 4);
-            queries[part] = load_raw<E, 4>(a.c.base, sequence * a.cRow + group + part * Lanes * 4);
+            bs[part] = load_raw<E, 4>(args.B.base, sequence * args.bRow + group + part * Lanes * 4);
+            cs[part] = load_raw<E, 4>(args.C.base, sequence * args.cRow + group + part * Lanes * 4);
         }
-        float delta = load_one<E>(a.timeStep.base, sequence * a.timeStepRow + head) + (a.bias ? a.bias[head] : 0.f);
-        if (a.softplus) delta = softplus<float>(delta);
-        delta = delta < a.minimum ? a.minimum : delta > a.maximum ? a.maximum : delta;
-        const float decay = exp2_of<float>(delta * log2_e * a.a[head]);
+        float dt = load_one<E>(args.dt.base, sequence * args.dtRow + head) + (args.dtBias ? args.dtBias[head] : 0.f);
+        if (args.softplus) dt = softplus<float>(dt);
+        dt = dt < args.minDt ? args.minDt : dt > args.maxDt ? args.maxDt : dt;
+        const float decay = exp2_of<float>(dt * log2_e * args.A[head]);
 #pragma unroll
         for (int part = 0; part < Parts; part++)
 #pragma unroll
@@ -107,28 +108,28 @@ template <class E, int Lanes, int Parts, int Rows> __device__ __forceinline__ vo
                 float values[4];
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
-                    values[i] = decay * old[part][r][i] + delta * input[r] * keys[part][i];
-                    sum[r] += values[i] * queries[part][i];
+                    values[i] = decay * old[part][r][i] + dt * input[r] * bs[part][i];
+                    sum[r] += values[i] * cs[part][i];
                 }
                 store<float, 4>(state, r * N + part * Lanes * 4, values);
             }
     }
     reduce_scatter<Rows, Lanes / 2, 1>(sum, lane);
-    const int own = lane / (Lanes / Rows);           // the row whose sum this lane has
+    const int stateValues = lane / (Lanes / Rows);  // the row whose sum this lane has
     if (lane % (Lanes / Rows)) return;
     float x = 0;
 #pragma unroll
-    for (int r = 0; r < Rows; r++) x = own == r ? input[r] : x;
-    float result = sum[0] + (a.skip ? a.skip[head] * x : 0.f);
-    if (a.gate.base) {
-        const float gate = load_one<E>(a.gate.base, sequence * a.gateRow + inSequence + own);
+    for (int r = 0; r < Rows; r++) x = stateValues == r ? input[r] : x;
+    float result = sum[0] + (args.D ? args.D[head] * x : 0.f);
+    if (args.z.base) {
+        const float gate = load_one<E>(args.z.base, sequence * args.zRow + inSequence + stateValues);
         result *= gate * sigmoid<float>(gate);
     }
-    store_one<E>(a.output.base, row + own, slot >= 0 ? result : 0.f);
+    store_one<E>(args.output.base, row + stateValues, slot >= 0 ? result : 0.f);
 }
 
 #ifndef STATE_ROWS
-#define STATE_ROWS 4                                 // the host has the same number
+#define STATE_ROWS 4  // the host has the same number
 #endif
 
 KERNEL(state_update_vector, 128, StepArguments, state_update<4>)

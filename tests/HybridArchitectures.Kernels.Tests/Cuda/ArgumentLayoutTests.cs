@@ -1,0 +1,94 @@
+using System.Reflection;
+using System.Reflection.Emit;
+using System.Text;
+using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels.Cuda.Attention;
+using HybridArchitectures.Kernels.Cuda.StateSpace;
+using HybridArchitectures.Kernels.Runtime;
+
+namespace HybridArchitectures.Kernels.Tests.Cuda;
+
+/// <summary>
+/// The arguments of a kernel are one structure, which C# and CUDA C++ declare separately. The compiler compares size and offsets of both.
+/// </summary>
+public class ArgumentLayoutTests
+{
+    public static TheoryData<string, string, Type> Structures => new()
+    {
+        { "BranchFusion.cu", "FusionArguments", typeof(BranchFusionCuda.Arguments) },
+        { "CausalConvolution.cu", "ConvolutionArguments", typeof(CausalConvolutionCuda.Arguments) },
+        { "CrossEntropy.cu", "CrossEntropyArguments", typeof(CrossEntropyCuda.Arguments) },
+        { "FewRowsLinear.cu", "FewRowsArguments", Nested(typeof(FewRowsLinearCuda), "Arguments") },
+        { "RmsNorm.cu", "NormArguments", typeof(NormCuda.Arguments) },
+        { "RmsNorm.cu", "NormGradientArguments", typeof(NormCuda.GradientArguments) },
+        { "Rotary.cu", "RotaryArguments", Nested(typeof(RotaryCuda), "Arguments") },
+        { "Rotary.cu", "AppendArguments", Nested(typeof(RotaryCuda), "AppendArguments") },
+        { "SwiGlu.cu", "SwiGluArguments", typeof(SwiGluCuda.Arguments) },
+        { "AttentionForward.cu", "AttentionArguments", typeof(AttentionArguments) },
+        { "AttentionDecode.cu", "DecodeArguments", typeof(AttentionDecodeArguments) },
+        { "SelectiveScan.cu", "ScanArguments", typeof(SelectiveScanCuda.Arguments) },
+        { "StateSpaceDual.cu", "DualArguments", typeof(StateSpaceDualArguments) },
+        { "StateUpdate.cu", "StepArguments", typeof(StateUpdateCuda.Arguments) },
+    };
+
+    static Type Nested(Type owner, string name) => owner.GetNestedType(name, BindingFlags.NonPublic)!;
+
+    [Theory]
+    [MemberData(nameof(Structures))]
+    public void Both_sides_of_the_arguments_of_a_kernel_have_one_layout(string file, string structure, Type type)
+    {
+        CppCompiler.IsNeeded(CppCompiler.Ptx, "no clang with an NVPTX target: layouts were not compared (apt-get install clang-19)");
+        var checks = new StringBuilder($"\nstatic_assert(sizeof({structure}) == {SizeOf(type)}, \"size\");\n");
+        foreach (var field in type.GetFields(BindingFlags.Instance | BindingFlags.Public))
+            checks.Append($"static_assert(__builtin_offsetof({structure}, {Name(field)}) == {OffsetOf(field)}, \"{Name(field)}\");\n");
+        var (code, log) = Compile(CudaSource.Embedded(file), checks.ToString());
+        Assert.True(code == 0, log);
+        // a wrong offset is found
+        (code, _) = Compile(CudaSource.Embedded(file), $"\nstatic_assert(sizeof({structure}) == {SizeOf(type) + 8}, \"size\");\n");
+        Assert.NotEqual(0, code);
+    }
+
+    static (int Code, string Log) Compile(CudaSource source, string checks)
+    {
+        string folder = Directory.CreateTempSubdirectory("layout").FullName;
+        try
+        {
+            foreach (var (name, text) in source.Headers) File.WriteAllText(Path.Combine(folder, name), text);
+            string path = Path.Combine(folder, source.Name);
+            File.WriteAllText(path, source.Text + checks);
+            return CppCompiler.Run(CppCompiler.Ptx!, "-x", "cuda", "--cuda-gpu-arch=sm_90a", "--cuda-feature=+ptx83", "-nocudainc", "-nocudalib",
+                "--cuda-device-only", "-std=c++17", "-fsyntax-only", "-include", Path.Combine(CppCompiler.Headers, "ptx.hpp"), path);
+        }
+        finally
+        {
+            Directory.Delete(folder, true);
+        }
+    }
+
+    // A, B, C and D of the state-space operators keep their case
+    static string Name(FieldInfo field) =>
+        field.Name is "A" or "B" or "C" or "D" ? field.Name : char.ToLowerInvariant(field.Name[0]) + field.Name[1..];
+
+    static int SizeOf(Type type) => (int)Run(il => il.Emit(OpCodes.Sizeof, type));
+
+    static int OffsetOf(FieldInfo field) => (int)Run(il =>
+    {
+        var structure = il.DeclareLocal(field.DeclaringType!);
+        il.Emit(OpCodes.Ldloca, structure);
+        il.Emit(OpCodes.Ldflda, field);
+        il.Emit(OpCodes.Conv_U);
+        il.Emit(OpCodes.Ldloca, structure);
+        il.Emit(OpCodes.Conv_U);
+        il.Emit(OpCodes.Sub);
+    });
+
+    static long Run(Action<ILGenerator> emit)
+    {
+        var method = new DynamicMethod("layout", typeof(long), [], typeof(ArgumentLayoutTests).Module, skipVisibility: true);
+        var il = method.GetILGenerator();
+        emit(il);
+        il.Emit(OpCodes.Conv_I8);
+        il.Emit(OpCodes.Ret);
+        return method.CreateDelegate<Func<long>>()();
+    }
+}
