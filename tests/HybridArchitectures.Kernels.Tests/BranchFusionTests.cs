@@ -99,7 +99,7 @@ public class BranchFusionTests
         using var scope = NewDisposeScope();
         Tensor x = zeros(2, 6), other = zeros(2, 8);
         Refusal.Expect("second", "(2, 8)", () => BranchFusion.Forward(new(x), new(other), FusionKind.Add));
-        Refusal.Expect("first", "4 groups", () => BranchFusion.Forward(new(x, null, 4), new(x), FusionKind.Add));
+        Refusal.Expect("first", "first.Groups is 4", () => BranchFusion.Forward(new(x, null, 4), new(x), FusionKind.Add));
         Refusal.Expect("first", "(6)", () => BranchFusion.Forward(new(x, zeros(5)), new(x), FusionKind.Add));
         Refusal.Expect("gate", "null", () => BranchFusion.Forward(new(x), new(x), FusionKind.Gate));
         Refusal.Expect("gate", "Add", () => BranchFusion.Forward(new(x), new(x), FusionKind.Add, zeros(6)));
