@@ -18,7 +18,7 @@ public class ArgumentLayoutTests
         { "BranchFusion.cu", "FusionArguments", typeof(BranchFusionCuda.Arguments) },
         { "CausalConvolution.cu", "ConvolutionArguments", typeof(CausalConvolutionCuda.Arguments) },
         { "CrossEntropy.cu", "CrossEntropyArguments", typeof(CrossEntropyCuda.Arguments) },
-        { "FewRowsLinear.cu", "FewRowsArguments", Nested(typeof(FewRowsLinearCuda), "Arguments") },
+        { "FewRowsLinear.cu", "FewRowsArguments", typeof(FewRowsArguments) },
         { "RmsNorm.cu", "NormArguments", typeof(NormCuda.Arguments) },
         { "RmsNorm.cu", "NormGradientArguments", typeof(NormCuda.GradientArguments) },
         { "Rotary.cu", "RotaryArguments", Nested(typeof(RotaryCuda), "Arguments") },
