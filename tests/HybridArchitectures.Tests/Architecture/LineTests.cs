@@ -27,6 +27,7 @@ public class LineTests
         ["src/HybridArchitectures/Storage/ParallelRead.cs"] = "two local functions share a lock and a position",
         ["tests/Conformance/ConformanceTrajectory.cs"] = "one trajectory in order",
         ["tests/HybridArchitectures.Cli.Tests/CommandTests.cs"] = "one story of several commands",
+        ["tests/HybridArchitectures.Kernels.Tests/GatedDeltaRuleOperator.cs"] = "the formula in one place",
         ["tests/HybridArchitectures.Kernels.Tests/StateSpaceDualOperator.cs"] = "the formula in one place",
         ["tests/HybridArchitectures.Tests/Checkpoints/PublishedSettings.cs"] = "a table",
         ["tests/HybridArchitectures.Tests/Checkpoints/SharedFolderTests.cs"] = "threads with common variables",
