@@ -5,5 +5,5 @@ internal static class Effort
 {
     public static bool IsFull { get; } = Environment.GetEnvironmentVariable("HYBRID_TESTS") == "full";
 
-    public static int Choose(int everyday, int full) => IsFull ? full : everyday;
+    public static T Choose<T>(T everyday, T full) => IsFull ? full : everyday;
 }

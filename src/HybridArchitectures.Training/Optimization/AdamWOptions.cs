@@ -1,7 +1,9 @@
+using HybridArchitectures.Models;
+
 namespace HybridArchitectures.Training.Optimization;
 
 /// <summary>Contains the constants of <see cref="AdamW"/> (decoupled weight decay, arXiv 1711.05101).</summary>
-public sealed record AdamWOptions
+public sealed record AdamWOptions : OptimizerOptions
 {
     /// <summary>Gets or sets the decay of the running mean of the gradients, in [0, 1). The default is 0.9.</summary>
     public double Beta1 { get; init; } = 0.9;
@@ -18,7 +20,14 @@ public sealed record AdamWOptions
     /// </summary>
     public double WeightDecay { get; init; } = 0.1;
 
-    internal void Check()
+    /// <inheritdoc/>
+    public override Optimizer Create(IEnumerable<ModelParameter> parameters)
+    {
+        ArgumentNullException.ThrowIfNull(parameters);
+        return new AdamW(parameters.Select(parameter => (parameter.Name, parameter.Value, parameter.Decays)), this);
+    }
+
+    internal override void Check()
     {
         Require.InRange(Beta1 is >= 0 and < 1, nameof(Beta1), Beta1, "a number in [0, 1)");
         Require.InRange(Beta2 is >= 0 and < 1, nameof(Beta2), Beta2, "a number in [0, 1)");

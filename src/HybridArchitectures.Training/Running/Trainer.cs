@@ -11,7 +11,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Training.Running;
 
 /// <summary>
-/// Trains a language model: AdamW over shuffled windows of text, with gradient accumulation, evaluation, checkpoints, and a guard against values that
+/// Trains a language model: AdamW or Muon over shuffled windows of text, with gradient accumulation, evaluation, checkpoints, and a guard against values that
 /// are not finite.
 /// </summary>
 /// <remarks>
@@ -46,7 +46,7 @@ public sealed partial class Trainer : IDisposable
     readonly ITrainingData training;
     readonly TokenDataset? heldOut;
     readonly TrainingReader sampler;
-    readonly AdamW optimizer;
+    readonly Optimizer optimizer;
     readonly TrainingCallback[] callbacks;
     readonly TrainingObjective? objective;
     readonly RunFolder? folder;
@@ -105,7 +105,7 @@ public sealed partial class Trainer : IDisposable
         foreach (var (step, _) in folder?.Checkpoints() ?? []) knownSteps.Add(step);
         randomState = TorchRandom.StateOfSeed(options.Seed);
         begun = resumed;
-        optimizer = new AdamW(model.Parameters.Select(parameter => (parameter.Name, parameter.Value, parameter.Decays)), options.Optimizer);
+        optimizer = options.Optimizer.Create(model.Parameters);
         pendingLoss = zeros([], ScalarType.Float32, model.Device).DetachFromDisposeScope();
         try
         {

@@ -47,8 +47,11 @@ public sealed record TrainingOptions
     /// <summary>Gets or sets the learning rate schedule. The default is a <see cref="TrapezoidSchedule"/>.</summary>
     public LearningRateSchedule Schedule { get; init; } = new TrapezoidSchedule();
 
-    /// <summary>Gets or sets the constants of AdamW.</summary>
-    public AdamWOptions Optimizer { get; init; } = new();
+    /// <summary>
+    /// Gets or sets the optimizer and its constants: <see cref="AdamWOptions"/> or <see cref="MuonOptions"/>. The default is AdamW with its default
+    /// constants.
+    /// </summary>
+    public OptimizerOptions Optimizer { get; init; } = new AdamWOptions();
 
     /// <summary>Gets or sets the maximum norm of all gradients together. Null disables clipping. The default is 1.</summary>
     public double? ClipNorm { get; init; } = 1;

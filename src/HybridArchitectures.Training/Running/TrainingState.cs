@@ -13,7 +13,7 @@ namespace HybridArchitectures.Training.Running;
 sealed record TrainingState
 {
     public const string FileName = "training.json";
-    public const int CurrentVersion = 2;
+    public const int CurrentVersion = 3;
 
     static readonly JsonTypeInfo<TrainingState> Json = (JsonTypeInfo<TrainingState>)new JsonSerializerOptions
     {

@@ -81,9 +81,19 @@ public sealed partial class HybridLanguageModel : LanguageModel
     /// <inheritdoc/>
     protected internal override IReadOnlyList<string> ProjectionWeights => [HeadName];
 
+    /// <inheritdoc/>
+    protected internal override MatrixLayout? Matrix(string weight) => null;
+
     /// <summary>Gets every trainable tensor once, in the order of the layers. Frozen tensors (<c>requires_grad</c> false) are not included.</summary>
-    public IReadOnlyList<ModelParameter> Parameters =>
-        [.. AllParameters().Where(item => item.Value.requires_grad).Select(item => new ModelParameter(item.Name, item.Value, item.Decays))];
+    public IReadOnlyList<ModelParameter> Parameters
+    {
+        get
+        {
+            var matrices = AllMatrices().ToDictionary(item => item.Name, item => item.Layout, StringComparer.Ordinal);
+            return [.. AllParameters().Where(item => item.Value.requires_grad).Select(item =>
+                new ModelParameter(item.Name, item.Value, item.Decays) { Matrix = matrices.GetValueOrDefault(item.Name) })];
+        }
+    }
 
     /// <summary>Gets the tensors of a checkpoint by name: parameters and persistent buffers.</summary>
     public IReadOnlyDictionary<string, Tensor> State => AllState().ToDictionary(item => item.Name, item => item.Value);

@@ -37,9 +37,9 @@ public sealed class Attention : Mixer
     {
         ModuleChecks.Spec(factory, spec, inputWidth);
         (this.spec, this.inputWidth) = (spec, inputWidth);
-        query = Add("query", Project(factory, spec.QueryProjectionWidth, inputWidth));
-        key = Add("key", Project(factory, spec.KeyWidth, inputWidth));
-        if (ownValues) value = Add("value", Project(factory, spec.ValueWidth, inputWidth));
+        query = Add("query", Project(factory, spec.QueryProjectionWidth, inputWidth, spec.Heads));
+        key = Add("key", Project(factory, spec.KeyWidth, inputWidth, spec.KeyValueHeads));
+        if (ownValues) value = Add("value", Project(factory, spec.ValueWidth, inputWidth, spec.KeyValueHeads));
         if (spec.QkNorm)
         {
             bool together = spec.QkNormAcrossHeads;
@@ -51,8 +51,8 @@ public sealed class Attention : Mixer
                 factory.Projection(factory.Width, spec.OutputWidth, intoResidual: true), spec.OutputBias ? factory.Bias(factory.Width) : null));
     }
 
-    Linear Project(ModuleFactory factory, int outputs, int inputs) =>
-        new(factory.Projection(outputs, inputs), spec.InputBias ? factory.Bias(outputs) : null);
+    Linear Project(ModuleFactory factory, int outputs, int inputs, int heads) =>
+        new(factory.Projection(outputs, inputs), spec.InputBias ? factory.Bias(outputs) : null) { Layout = new([outputs], outputs / heads) };
 
     /// <inheritdoc/>
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state) => Project(Attend(x, context, state));

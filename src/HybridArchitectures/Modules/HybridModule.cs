@@ -66,6 +66,14 @@ public abstract class HybridModule : nn.Module
     /// </summary>
     protected internal virtual IReadOnlyList<string> ProjectionWeights => [];
 
+    /// <summary>
+    /// Returns the matrices of which one of <see cref="ProjectionWeights"/> consists: by default one (for each expert). Null if the weight is not a
+    /// matrix for an optimizer, as an embedding is not.
+    /// </summary>
+    /// <param name="weight">The name of the weight.</param>
+    protected internal virtual MatrixLayout? Matrix(string weight) =>
+        Parameter(weight) is { } value && value.size(-2) > 1 && value.size(-1) > 1 ? new([checked((int)value.size(-2))]) : null;
+
     /// <summary>Returns the result of a projection plus the output of its adapter; the result itself if there is no adapter.</summary>
     /// <param name="weight">The name of the weight, one of <see cref="ProjectionWeights"/>.</param>
     /// <param name="x">The input of the projection, (..., inputs).</param>
@@ -173,6 +181,15 @@ public abstract class HybridModule : nn.Module
             if (own is LoraWeight { IsMerged: true }) continue;
             foreach (var item in own.AllParameters($"{prefix}{name}.")) yield return item;
         }
+    }
+
+    /// <summary>Gets the layouts of all weights of this module and its children that are matrices, with their full names.</summary>
+    internal IEnumerable<(string Name, MatrixLayout Layout)> AllMatrices(string prefix = "")
+    {
+        foreach (var weight in ProjectionWeights)
+            if (Matrix(weight) is { } layout) yield return (prefix + weight, layout);
+        foreach (var (name, child) in named_children())
+            foreach (var item in ((HybridModule)child).AllMatrices($"{prefix}{name}.")) yield return item;
     }
 
     /// <summary>Gets this module and all modules below it.</summary>

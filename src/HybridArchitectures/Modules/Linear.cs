@@ -33,8 +33,14 @@ public sealed class Linear : HybridModule
     /// <summary>Gets the bias, (outputs), in the type of the weights of the model, or null.</summary>
     public Parameter? Bias => biased ? Parameter("bias") : null;
 
+    /// <summary>Gets or sets the matrices of which the weight consists. The default, null, means one.</summary>
+    public MatrixLayout? Layout { get; init; }
+
     /// <inheritdoc/>
     protected internal override IReadOnlyList<string> ProjectionWeights => ["weight"];
+
+    /// <inheritdoc/>
+    protected internal override MatrixLayout? Matrix(string weight) => Layout ?? base.Matrix(weight);
 
     /// <summary>Computes (..., outputs) from (..., inputs), in the type of <paramref name="x"/>.</summary>
     public Tensor Forward(Tensor x)

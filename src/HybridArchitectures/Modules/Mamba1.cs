@@ -30,11 +30,17 @@ public sealed class Mamba1 : StateSpaceMixer
         (this.spec, width) = (spec, factory.Width);
         selectionEpsilon = spec.SelectionNormEpsilon ?? factory.NormEpsilon;
         int inner = spec.InnerWidth;
-        input = Add("input", new Linear(factory.Projection(2 * inner, factory.Width), spec.ProjectionBias ? factory.Bias(2 * inner) : null));
+        input = Add("input", new Linear(factory.Projection(2 * inner, factory.Width), spec.ProjectionBias ? factory.Bias(2 * inner) : null)
+        {
+            Layout = new([inner, inner]),
+        });
         double bound = 1 / Math.Sqrt(spec.ConvolutionWidth);
         AddParameter("conv_weight", factory.Uniform(-bound, bound, inner, spec.ConvolutionWidth), decays: true);
         if (spec.ConvolutionBias) AddParameter("conv_bias", factory.Uniform(-bound, bound, inner), decays: false);
-        selection = Add("selection", new Linear(factory.Projection(spec.TimeStepRank + 2 * spec.StateSize, inner)));
+        selection = Add("selection", new Linear(factory.Projection(spec.TimeStepRank + 2 * spec.StateSize, inner))
+        {
+            Layout = new([spec.TimeStepRank, spec.StateSize, spec.StateSize]),
+        });
         if (spec.SelectionNorm == SelectionNorm.Weighted)
         {
             AddParameter("dt_norm", factory.Constant(1, spec.TimeStepRank), decays: false);
@@ -54,6 +60,9 @@ public sealed class Mamba1 : StateSpaceMixer
 
     /// <inheritdoc/>
     protected internal override IReadOnlyList<string> ProjectionWeights => ["dt_weight"];
+
+    /// <inheritdoc/>
+    protected internal override MatrixLayout? Matrix(string weight) => null;        // a parameter of the state space
 
     internal override (Tensor Output, Tensor Values) Scan(Tensor x, SequenceContext context, MixerState? state)
     {

@@ -31,10 +31,13 @@ public sealed class Mamba2 : StateSpaceMixer
         (this.spec, width) = (spec, factory.Width);
         normEpsilon = spec.GatedNormEpsilon ?? factory.NormEpsilon;
         int inner = spec.InnerWidth, channels = spec.ConvolutionChannels, projected = inner + channels + spec.Heads;
-        input = Add("input", new Linear(factory.Projection(projected, factory.Width), spec.ProjectionBias ? factory.Bias(projected) : null));
+        int shared = spec.Groups * spec.StateSize;
+        input = Add("input", new Linear(factory.Projection(projected, factory.Width), spec.ProjectionBias ? factory.Bias(projected) : null)
+        {
+            Layout = new([inner, inner, shared, shared, spec.Heads]),
+        });
         if (spec.ProjectionScales is { } scales)
         {
-            int shared = spec.Groups * spec.StateSize;
             float[] factors =
             [
                 .. Enumerable.Repeat((float)scales.Gate, inner), .. Enumerable.Repeat((float)scales.Values, inner),

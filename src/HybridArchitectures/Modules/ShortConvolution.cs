@@ -20,7 +20,10 @@ public sealed class ShortConvolution : Mixer
         ModuleChecks.Spec(factory, spec);
         this.spec = spec;
         width = factory.Width;
-        input = Add("input", new Linear(factory.Projection(3L * width, width), spec.Bias ? factory.Bias(3L * width) : null));
+        input = Add("input", new Linear(factory.Projection(3L * width, width), spec.Bias ? factory.Bias(3L * width) : null)
+        {
+            Layout = new([width, width, width]),
+        });
         double bound = 1 / Math.Sqrt(spec.ConvolutionWidth);
         AddParameter("conv_weight", factory.Uniform(-bound, bound, width, spec.ConvolutionWidth), decays: true);
         if (spec.Bias) AddParameter("conv_bias", factory.Uniform(-bound, bound, width), decays: false);

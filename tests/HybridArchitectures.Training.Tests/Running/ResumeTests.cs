@@ -42,11 +42,16 @@ public sealed class ResumeTests : IDisposable
             .. result.Evaluations.Select(item => (item.Step, item.Result))];
 
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void A_run_cancelled_at_any_step_goes_on_bit_equal(bool experts)
+    [InlineData(false, false)]
+    [InlineData(true, false)]
+    [InlineData(true, true)]
+    public void A_run_cancelled_at_any_step_goes_on_bit_equal(bool experts, bool muon)
     {
-        var options = Small.Options with { Duration = Duration.Steps(7), MicroBatchSize = 3, EvaluateEvery = 4, ReportEvery = 4 };
+        var options = Small.Options with
+        {
+            Duration = Duration.Steps(7), MicroBatchSize = 3, EvaluateEvery = 4, ReportEvery = 4,
+            Optimizer = muon ? new MuonOptions { PerHead = true, Momentum = 0.9 } : new AdamWOptions(),
+        };
         using var straight = Small.Model(experts: experts);
         TrainingResult expected;
         using (var trainer = new Trainer(straight, data, options, heldOut)) expected = trainer.Run();

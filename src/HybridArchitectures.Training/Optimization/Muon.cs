@@ -1,0 +1,162 @@
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Models;
+using HybridArchitectures.Modules;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Training.Optimization;
+
+/// <summary>
+/// Implements Muon: the update of a matrix is its mean gradient made orthogonal, so that all directions of the matrix change equally fast
+/// (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; arXiv 2502.16982). AdamW updates all other parameters.
+/// <para>
+/// With gradient g of a matrix of r rows and c columns: m = μm + (1-μ)g; u = (1-μ)g + μm with Nesterov, otherwise m; W -= rate·decay·W;
+/// W -= rate · s · √max(r, c) · UVᵀ, where UVᵀ is the orthogonal factor of u and s is <see cref="MuonOptions.UpdateScale"/>. The root mean square of
+/// the elements of s · √max(r, c) · UVᵀ is s, as large as an update of AdamW.
+/// </para>
+/// <para>
+/// A matrix is a parameter with a <see cref="ModelParameter.Matrix"/>: the projections of all layers and the weights of experts. Projections that are
+/// stored together (the input of Mamba-2) are separate matrices. The momentum is kept in the type of the parameter. The products are computed in
+/// bfloat16 on CUDA, and in the type of the parameter on the CPU.
+/// </para>
+/// </summary>
+/// <inheritdoc cref="Optimizer" path="/remarks"/>
+public sealed class Muon : Optimizer
+{
+    const string MomentumPrefix = "momentum.";
+
+    // elements of the matrices that are made orthogonal in one call
+    const long MaxBatchElements = 1L << 26;
+
+    readonly MuonOptions options;
+    readonly List<(OptimizedParameter Parameter, Tensor Momentum, MatrixLayout Layout, bool Decays)> matrices = [];
+    readonly List<AdamGroup> others = [];
+
+    /// <summary>
+    /// Creates the state: one tensor with the shape of each matrix, two with the shape of each other parameter, and the number of steps.
+    /// </summary>
+    /// <param name="parameters">
+    /// The parameters of a model: contiguous, on one device, all float32 or all float64. Frozen parameters are ignored.
+    /// </param>
+    /// <param name="options">The constants. The default, null, means the default values.</param>
+    public Muon(IEnumerable<ModelParameter> parameters, MuonOptions? options = null)
+        : this([.. parameters ?? throw new ArgumentNullException(nameof(parameters))], options ?? new MuonOptions())
+    {
+    }
+
+    Muon(IReadOnlyList<ModelParameter> parameters, MuonOptions options) : base(Checked(parameters, options).Select(item => (item.Name, item.Value)))
+    {
+        this.options = options;
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var facts = parameters.ToDictionary(item => item.Name, StringComparer.Ordinal);
+        foreach (var item in Items)
+            if (facts[item.Name].Matrix is { } layout)
+                matrices.Add((item, CreateState(MomentumPrefix + item.Name, item.Value), layout, facts[item.Name].Decays));
+        var rest = Items.Where(item => facts[item.Name].Matrix is null);
+        foreach (var same in rest.GroupBy(item => facts[item.Name].Decays)) others.Add(CreateAdamGroup(same, options.Others, same.Key));
+    }
+
+    static IReadOnlyList<ModelParameter> Checked(IReadOnlyList<ModelParameter> parameters, MuonOptions options)
+    {
+        options.Check();
+        foreach (var item in parameters)
+            if (item.Matrix is { } layout) Check(item, layout);
+        return parameters;
+    }
+
+    static void Check(ModelParameter item, MatrixLayout layout)
+    {
+        if (item.Value.dim() is not (2 or 3) || layout.Rows != item.Value.size(-2))
+            throw Require.Unfit("parameters", $"parameter '{item.Name}' has shape ({string.Join(", ", item.Value.shape)})",
+                $"({layout.Rows}, inputs) or (experts, {layout.Rows}, inputs), because its matrices have {layout.Rows} rows together");
+        if (layout.HeadRows > 0 && layout.Parts.FirstOrDefault(part => part % layout.HeadRows != 0) is > 0 and var odd)
+            throw Require.Unfit("parameters", $"a matrix of parameter '{item.Name}' has {odd} rows",
+                $"a multiple of the {layout.HeadRows} rows of a head");
+    }
+
+    private protected override void Update(OptimizerStep update)
+    {
+        foreach (var group in others) group.Update(update);
+        var isFailed = update.Failed.gt(Scalars.Zero);
+        var updates = new List<MatrixUpdate>();
+        foreach (var (parameter, momentum, layout, decays) in matrices)
+        {
+            if (!update.Gradients.TryGetValue(parameter.Name, out var gradient)) continue;
+            updates.AddRange(Matrices(parameter.Value, Direction(gradient, momentum, update, isFailed), layout, decays));
+        }
+        foreach (var shape in updates.GroupBy(item => (item.Direction.size(1), item.Direction.size(2))))
+            foreach (var batch in Batches(shape)) Apply(batch, update.Rate, isFailed);
+    }
+
+    /// <summary>Updates the running mean, and returns the update before it is made orthogonal.</summary>
+    Tensor Direction(Tensor gradient, Tensor momentum, OptimizerStep update, Tensor isFailed)
+    {
+        using var scope = NewDisposeScope();
+        if (update.Divisor is not null) gradient = gradient.div(update.Divisor);
+        var mean = Mix(momentum, gradient);
+        momentum.copy_(where(isFailed, momentum, mean));
+        return (options.Nesterov ? Mix(mean, gradient) : mean).MoveToOuterDisposeScope();
+    }
+
+    Tensor Mix(Tensor mean, Tensor gradient) => mean.mul(Scalars.From(options.Momentum)).add_(gradient, Scalars.From(1 - options.Momentum));
+
+    /// <summary>Cuts a parameter, (rows, columns) or (experts, rows, columns), and its update into matrices of one shape each.</summary>
+    IEnumerable<MatrixUpdate> Matrices(Tensor value, Tensor direction, MatrixLayout layout, bool decays)
+    {
+        long first = 0, columns = value.size(-1);
+        foreach (int rows in layout.Parts)
+        {
+            int each = options.PerHead && layout.HeadRows > 0 ? layout.HeadRows : rows;
+            Tensor Cut(Tensor whole)
+            {
+                var part = whole.dim() == 2 ? whole.unsqueeze(0) : whole;
+                part = part.narrow(1, first, rows);
+                return each == rows ? part : part.view(part.size(0) * rows / each, each, columns);
+            }
+            yield return new(Cut(value), Cut(direction), decays);
+            first += rows;
+        }
+    }
+
+    static IEnumerable<List<MatrixUpdate>> Batches(IEnumerable<MatrixUpdate> updates)
+    {
+        var batch = new List<MatrixUpdate>();
+        long elements = 0;
+        foreach (var one in updates)
+        {
+            if (batch.Count > 0 && elements + one.Direction.NumberOfElements > MaxBatchElements)
+            {
+                yield return batch;
+                (batch, elements) = ([], 0);
+            }
+            batch.Add(one);
+            elements += one.Direction.NumberOfElements;
+        }
+        if (batch.Count > 0) yield return batch;
+    }
+
+    void Apply(List<MatrixUpdate> batch, double rate, Tensor isFailed)
+    {
+        using var scope = NewDisposeScope();
+        var (type, device) = (batch[0].Value.dtype, batch[0].Value.device);
+        var stacked = cat(batch.ConvertAll(item => item.Direction), 0);
+        if (device.type == DeviceType.CUDA && type == ScalarType.Float32) stacked = stacked.to(ScalarType.BFloat16);
+        double scale = options.UpdateScale * Math.Sqrt(Math.Max(stacked.size(1), stacked.size(2)));
+        var rates = tensor(rate, type, device);
+        var change = PolarFactor.Compute(stacked, options.Orthogonalization, options.Iterations).to(type).mul(rates.mul(Scalars.From(scale)));
+        var decay = rates.mul(Scalars.From(options.WeightDecay));
+        long first = 0;
+        foreach (var (value, _, decays) in batch)
+        {
+            using var one = NewDisposeScope();
+            var next = value.sub(change.narrow(0, first, value.size(0)));
+            if (decays) next.sub_(value.mul(decay));
+            value.copy_(where(isFailed, value, next));
+            first += value.size(0);
+        }
+    }
+
+    /// <summary>Contains matrices of one shape: views of (matrices, rows, columns) of a parameter, and of its update.</summary>
+    sealed record MatrixUpdate(Tensor Value, Tensor Direction, bool Decays);
+}
