@@ -11,8 +11,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Training.Running;
 
 /// <summary>
-/// Trains a language model: AdamW or Muon over shuffled windows of text, with gradient accumulation, evaluation, checkpoints, and a guard against values that
-/// are not finite.
+/// Trains a language model: AdamW or Muon over shuffled windows of text, with gradient accumulation, evaluation, checkpoints, and a guard against
+/// values that are not finite.
 /// </summary>
 /// <remarks>
 /// <para>
