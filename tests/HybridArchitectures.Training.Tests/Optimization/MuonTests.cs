@@ -1,8 +1,10 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
+using HybridArchitectures.Training.Optimization;
 using TorchSharp;
 using TorchSharp.Modules;
+using AdamW = HybridArchitectures.Training.Optimization.AdamW;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Tests.Optimization;
