@@ -13,6 +13,9 @@ namespace HybridArchitectures.Modules;
 /// </param>
 public sealed record MatrixLayout(IReadOnlyList<int> Parts, int HeadRows = 0)
 {
+    /// <summary>Gets the numbers of rows of the projections that are stored one below the other.</summary>
+    public IReadOnlyList<int> Parts { get; init; } = Parts ?? throw new ArgumentNullException(nameof(Parts));
+
     /// <summary>Gets the number of rows of all parts together.</summary>
     public long Rows => Parts.Sum(part => (long)part);
 }

@@ -55,7 +55,7 @@ public class DesignJsonTests
     [InlineData("\"kind\": \"attention\",", "", "expected a key \"kind\" that is one of")]
     [InlineData("\"qkNorm\": false", "\"qkNorm\": 0", "design.blocks[0].mixer.qkNorm is 0; expected true or false")]
     [InlineData("\"fusion\": \"difference\"", "\"fusion\": \"product\"",
-        "design.blocks[4].mixer.fusion is \"product\"; expected one of \"add\", \"difference\", \"concat\", \"gate\"")]
+        "design.blocks[4].mixer.fusion is \"product\"; expected one of \"add\", \"difference\", \"gate\", \"concat\"")]
     [InlineData("\"fusion\": \"difference\"", "\"fusion\": 1", "design.blocks[4].mixer.fusion is 1; expected one of")]
     [InlineData("\"width\": 128", "\"width\": -128", "block 1: feed-forward: width is -128; expected at least 1")]
     [InlineData("\"blocks\": [", "\"blocks\": [ 7,", "design.blocks[0] is 7; expected an object")]

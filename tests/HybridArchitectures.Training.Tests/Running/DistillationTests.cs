@@ -128,7 +128,7 @@ public sealed class DistillationTests : IDisposable
         Assert.Throws<ArgumentOutOfRangeException>(() => new Distillation(teacher, share: 0));
         Assert.Throws<ArgumentOutOfRangeException>(() => new Distillation(teacher, temperature: 0));
         using var trainer = New(student, new Distillation(teacher), "unfit", 1);
-        Assert.Contains("teacher has a vocabulary of 12; expected 11", Assert.Throws<ArgumentException>(() => trainer.Run()).Message);
+        Assert.Contains("teacher has a vocabulary size of 12; expected 11", Assert.Throws<ArgumentException>(() => trainer.Run()).Message);
         Assert.Contains("at most 1 objective", Assert.Throws<ArgumentOutOfRangeException>(() => new Trainer(student, Rows,
             new TrainingOptions { LearningRate = 1, ContextLength = 6, BatchSize = 1, Duration = Duration.Steps(1) },
             callbacks: [new Distillation(teacher), new Distillation(teacher)])).Message);
