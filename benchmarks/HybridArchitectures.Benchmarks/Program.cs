@@ -66,7 +66,7 @@ static class Program
         var seconds = new Option<double>("--seconds") { Description = "About how long each median is measured.", DefaultValueFactory = _ => 0.3 };
         var device = DeviceOption();
         var command = new Command("gpu-ops",
-            "Operators on a CUDA card: medians, share of what the card could do, ratio to Python's rivals, memory.") { json, filter, device, tiny,
+            "Operators on a GPU: median times, share of the GPU's limit, ratio to the Python rivals, memory.") { json, filter, device, tiny,
             anchors, seconds };
         command.SetAction(arguments => Guarded(() =>
         {
@@ -152,7 +152,7 @@ static class Program
     {
         var json = new Option<string?>("--json") { Description = "Where to write the records." };
         var device = DeviceOption();
-        var command = new Command("gpu-calls", "What one call of each operator costs the host, at sizes where the card has nothing to do.") { json,
+        var command = new Command("gpu-calls", "What one call of each operator costs the host, at sizes where the GPU is idle.") { json,
             device };
         command.SetAction(arguments => Guarded(() => GpuCalls.Run(arguments.GetValue(json), arguments.GetValue(device)!)));
         return command;

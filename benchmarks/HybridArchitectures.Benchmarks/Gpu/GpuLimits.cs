@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
-/// The least time a Hopper card could take, forwards and for forward and backward together: the largest of bytes over memory bandwidth, products over
+/// The minimum time on a Hopper GPU for forward, and for forward and backward together: the largest of bytes over memory bandwidth, products over
 /// the matrix rate, and exponentials over their units. Bytes are those that must move (each input read once, each output written once), nothing that
 /// a kernel keeps for itself.
 /// </summary>

@@ -10,10 +10,10 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
-/// What training really holds beside what the cost model says. "State" is parameters, gradients and the optimizer's moments; "activations" what the
-/// blocks keep at the end of a forward pass (with checkpointing: the most when a block has been computed again), copies of weights among it; "with
-/// loss" the same and what the loss keeps. "All" is state and the latter, "peak" the most that was held in a whole pass, which no estimate is made
-/// of.
+/// The measured memory of training next to the estimate of the cost model. "State" is parameters, gradients and the optimizer's moments;
+/// "activations" what the blocks keep at the end of a forward pass (with checkpointing: the most when a block has been computed again), copies of
+/// weights among it; "with loss" the same and what the loss keeps. "All" is state and the latter, "peak" the most that was held in a whole pass,
+/// which no estimate is made of.
 /// </summary>
 static class TrainingMemoryTable
 {

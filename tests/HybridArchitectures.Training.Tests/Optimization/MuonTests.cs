@@ -75,7 +75,6 @@ public class MuonTests
         var bias = new ModelParameter("bias", new Parameter(randn([7], float64, generator: generator)), false);
         var all = new[] { wide, experts, bias };
         using var muon = new Muon(all, options);
-        using var adam = new AdamW([("bias", new Parameter(bias.Value.clone()), false)], options.Others);
         var values = all.Select(item => item.Value.clone()).ToArray();
         var means = values.Select(value => zeros_like(value)).ToArray();
         for (int step = 0; step < 4; step++)
