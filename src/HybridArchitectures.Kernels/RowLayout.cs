@@ -12,4 +12,8 @@ sealed record RowLayout(Tensor? Starts, Tensor? Lengths, IReadOnlyList<long>? Ro
     public static RowLayout From(SequenceLayout? layout) => new(layout?.Starts, layout?.Lengths, layout?.RowLengths);
 
     public RowLayout Map(Func<Tensor?, Tensor?> replace) => new(replace(Starts), replace(Lengths), RowLengths);
+
+    /// <summary>Returns the layout of some rows.</summary>
+    public RowLayout Rows(long first, long count) => first == 0 && (RowLengths is null || count == RowLengths.Count) ? this
+        : new(Starts?.narrow(0, first, count), Lengths?.narrow(0, first, count), RowLengths?.Skip((int)first).Take((int)count).ToArray());
 }

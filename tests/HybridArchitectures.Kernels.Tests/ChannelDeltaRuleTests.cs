@@ -16,7 +16,10 @@ public class ChannelDeltaRuleTests
     static readonly SequenceProperties properties = new(op);
 
     static (Tensor, Tensor) Reference(Tensors i, SequenceLayout? layout) =>
-        ChannelDeltaRuleReference.Forward(i["query"], i["key"], i["value"], i["decay"], i["strength"], i.GetValueOrDefault("initialState"), layout);
+        ChannelDeltaRuleReference.Forward(new(i["query"], i["key"], i["value"], i["decay"], i["strength"])
+        {
+            InitialState = i.GetValueOrDefault("initialState"), Layout = layout, DecaysChannels = true,
+        });
 
     static void Check(Tensors inputs, SequenceLayout? layout, int chunk)
     {
@@ -30,13 +33,16 @@ public class ChannelDeltaRuleTests
     }
 
     [Fact]
-    public void The_reference_decays_each_row_of_the_state_by_its_own_factor()
+    public void The_reference_decays_each_row_of_the_state_separately()
     {
         using var scope = NewDisposeScope();
         Tensor Of(params double[] numbers) => tensor(numbers, ScalarType.Float64).view(1, 1, 1, -1);
         // the state (4, 8) becomes (2, 2); the key (1, 0) reads 2 of the value 6, and writes half of the other 4; the query (1, 1) reads 4 + 2
-        var (output, final) = ChannelDeltaRuleReference.Forward(Of(1, 1), Of(1, 0), Of(6), Of(Math.Log(0.5), Math.Log(0.25)),
-            Of(0.5).squeeze(-1), tensor([4.0, 8.0], ScalarType.Float64).view(1, 1, 2, 1), null);
+        var (output, final) = ChannelDeltaRuleReference.Forward(
+            new(Of(1, 1), Of(1, 0), Of(6), Of(Math.Log(0.5), Math.Log(0.25)), Of(0.5).squeeze(-1))
+            {
+                InitialState = tensor([4.0, 8.0], ScalarType.Float64).view(1, 1, 2, 1), DecaysChannels = true,
+            });
         Assert.Equal(6, output.item<double>(), 12);
         Assert.Equal([4, 2], final.data<double>().Select(value => Math.Round(value, 12)));
     }

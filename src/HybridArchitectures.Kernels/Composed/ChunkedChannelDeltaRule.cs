@@ -12,37 +12,32 @@ namespace HybridArchitectures.Kernels.Composed;
 /// </summary>
 static class ChunkedChannelDeltaRule
 {
-    /// <summary>The tensors of all chunks: N = chunks x batch x heads rows of Q tokens.</summary>
-    /// <param name="Written">What the values alone would write, (N, Q, V).</param>
-    /// <param name="Erased">By what the state before the chunk reduces it, (N, Q, K).</param>
+    /// <summary>Contains the tensors of all chunks: N = chunks x batch x heads rows of Q tokens.</summary>
+    /// <param name="Written">The part of the values in the corrections, (N, Q, V).</param>
+    /// <param name="Erased">The factor of the state before the chunk, which is subtracted, (N, Q, K).</param>
     /// <param name="Scores">Products of queries and decayed keys, (N, Q, Q).</param>
     /// <param name="Reading">Queries that read the state before the chunk, (N, Q, K).</param>
     /// <param name="Writing">Keys that write the state after the chunk, (N, K, Q).</param>
     /// <param name="Kept">The part of the state that remains after the chunk, (N, K, 1).</param>
     readonly record struct Chunks(Tensor Written, Tensor Erased, Tensor Scores, Tensor Reading, Tensor Writing, Tensor Kept);
 
-    public static (Tensor Output, Tensor FinalState) Forward(
-        Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength, Tensor? initialState, SequenceLayout? layout, int chunkSize)
+    public static (Tensor Output, Tensor FinalState) Forward(DeltaRuleInputs inputs)
     {
         using var scope = NewDisposeScope();
+        var (value, layout) = (inputs.Value, inputs.Layout);
         var type = SequenceChecks.StateType(value);
-        long batch = value.size(0), length = value.size(1), heads = value.size(2), keySize = key.size(3), valueSize = value.size(3),
-            rows = batch * heads;
-        long size = Math.Min(chunkSize, length), chunks = (length + size - 1) / size, missing = chunks * size - length;
+        long batch = inputs.Batch, length = inputs.Length, heads = inputs.Heads, rows = batch * heads;
+        long size = Math.Min(inputs.ChunkSize, length), chunks = (length + size - 1) / size;
         // (B, L, H, ...) to (C B H, Q, ...), with zeros at padding and past the end, where nothing is forgotten or written
-        Tensor Chunked(Tensor tensor)
-        {
-            var clean = SequenceMasks.WithoutPads(tensor.to(type), layout);
-            if (missing > 0) clean = cat([clean, zeros([batch, missing, .. clean.shape[2..]], type, value.device)], 1);
-            return clean.unflatten(1, chunks, size).transpose(2, 3).transpose(0, 1).flatten(0, 2);
-        }
-        var (hidden, fresh) = Documents(layout, value, chunks, size);
-        var all = Prepare(Chunked(SequenceMasks.Spread(query, heads)), Chunked(SequenceMasks.Spread(key, heads)), Chunked(value), Chunked(decay),
-            Chunked(strength).unsqueeze(-1), hidden, fresh);
+        Tensor Chunked(Tensor tensor) =>
+            SequenceMasks.Chunked(tensor.to(type), layout, chunks, size).transpose(2, 3).transpose(0, 1).flatten(0, 2);
+        var (hidden, fresh) = ChunkDocuments.From(layout, chunks, size, heads, value.device);
+        var all = Prepare(Chunked(SequenceMasks.Spread(inputs.Query, heads)), Chunked(SequenceMasks.Spread(inputs.Key, heads)), Chunked(value),
+            Chunked(inputs.Decay), Chunked(inputs.Strength).unsqueeze(-1), hidden, fresh);
         Tensor[] PerChunk(Tensor tensor) => tensor.unflatten(0, chunks, rows).unbind(0);
         var (written, erased, scores) = (PerChunk(all.Written), PerChunk(all.Erased), PerChunk(all.Scores));
         var (reading, writing, kept) = (PerChunk(all.Reading), PerChunk(all.Writing), PerChunk(all.Kept));
-        var state = initialState is null ? zeros([rows, keySize, valueSize], type, value.device) : initialState.to(type).flatten(0, 1);
+        var state = inputs.InitialState?.to(type).flatten(0, 1) ?? zeros([rows, inputs.KeySize, inputs.ValueSize], type, value.device);
         var outputs = new Tensor[chunks];
         for (int chunk = 0; chunk < chunks; chunk++)
         {
@@ -53,21 +48,6 @@ static class ChunkedChannelDeltaRule
         var output = stack(outputs, 0).unflatten(1, batch, heads).permute(1, 0, 3, 2, 4).flatten(1, 2).narrow(1, 0, length);      // (B, L, H, V)
         output = SequenceMasks.WithoutPads(output, layout).to(value.dtype).contiguous();
         return (output.MoveToOuterDisposeScope(), state.unflatten(0, batch, heads).MoveToOuterDisposeScope());
-    }
-
-    // pairs of tokens (later, earlier) that do not see each other, (1 or N, Q, Q), and tokens that do not see the state before the chunk, (N, Q)
-    static (Tensor Hidden, Tensor? Fresh) Documents(SequenceLayout? layout, Tensor value, long chunks, long size)
-    {
-        long batch = value.size(0), length = value.size(1), heads = value.size(2), missing = chunks * size - length;
-        var order = Indices.Range(0, size, value.device);
-        var future = order.unsqueeze(1).lt(order.unsqueeze(0)).unsqueeze(0);
-        if (layout?.Starts is not { } starts) return (future, null);
-        var document = starts.to(ScalarType.Int64).cumsum(1);
-        if (missing > 0) document = cat([document, document.narrow(1, length - 1, 1).expand(batch, missing)], 1);
-        document = document.unflatten(1, chunks, size);                                                      // (B, C, Q)
-        var before = cat([zeros([batch, 1], ScalarType.Int64, value.device), document.select(2, size - 1).narrow(1, 0, chunks - 1)], 1);
-        Tensor PerHead(Tensor mask) => mask.transpose(0, 1).unsqueeze(2).expand([chunks, batch, heads, .. mask.shape[2..]]).flatten(0, 2);
-        return (future.logical_or(PerHead(document.unsqueeze(-1).ne(document.unsqueeze(-2)))), PerHead(document.ne(before.unsqueeze(-1))));
     }
 
     static Chunks Prepare(Tensor queries, Tensor keys, Tensor values, Tensor logarithms, Tensor strengths, Tensor hidden, Tensor? fresh)

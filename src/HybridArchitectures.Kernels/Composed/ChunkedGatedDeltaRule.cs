@@ -11,7 +11,7 @@ namespace HybridArchitectures.Kernels.Composed;
 /// </summary>
 static class ChunkedGatedDeltaRule
 {
-    public static (Tensor Output, Tensor FinalState) Forward(GatedDeltaRuleInputs inputs)
+    public static (Tensor Output, Tensor FinalState) Forward(DeltaRuleInputs inputs)
     {
         using var scope = NewDisposeScope();
         var (query, key, value, layout) = (inputs.Query, inputs.Key, inputs.Value, inputs.Layout);
@@ -27,7 +27,7 @@ static class ChunkedGatedDeltaRule
         // (N, Q), (N, Q, 1)
         var (logarithms, strengths) = (Chunked(inputs.Decay), Chunked(inputs.Strength).unsqueeze(-1));
 
-        var (later, decays, fromStart) = Decays(logarithms, layout, (batch, chunks, size, heads));
+        var (later, decays, fromStart) = Decays(logarithms, layout, (chunks, size, heads));
 
         // (1 + A) written = strength (value - decayed key^T state), A strictly lower triangular: solved for the part of the values and for the part
         // of the state
@@ -67,26 +67,16 @@ static class ChunkedGatedDeltaRule
     // which tokens are later than which others; the decays between the tokens of a chunk, shape (N, Q, Q), 1 on the diagonal, and those since its
     // start, shape (N, Q, 1)
     static (Tensor Later, Tensor Between, Tensor FromStart) Decays(
-        Tensor logarithms, SequenceLayout? layout, (long Batch, long Chunks, long Size, long Heads) shape)
+        Tensor logarithms, SequenceLayout? layout, (long Chunks, long Size, long Heads) shape)
     {
-        var (batch, chunks, size, heads) = shape;
+        long size = shape.Size;
         // between[i, j]: the logarithm of the remainder at token i of what token j wrote, a separate sum for each pair, without cancellation
         var order = Indices.Range(0, size, logarithms.device);
         var later = order.unsqueeze(1).gt(order.unsqueeze(0));                                               // (Q, Q): i > j
         var between = logarithms.unsqueeze(-1).expand(logarithms.size(0), size, size).masked_fill(later.logical_not(), Scalars.Zero).cumsum(-2);
-        var hidden = order.unsqueeze(1).lt(order.unsqueeze(0)).unsqueeze(0);                                 // (1, Q, Q), or (N, Q, Q) with documents
+        var (hidden, fresh) = ChunkDocuments.From(layout, shape.Chunks, shape.Size, shape.Heads, logarithms.device);
         var fromStart = logarithms.cumsum(-1);                                                               // (N, Q)
-        if (layout?.Starts is { } starts)
-        {
-            var document = starts.to(ScalarType.Int64).cumsum(1);
-            long length = document.size(1), missing = chunks * size - length;
-            if (missing > 0) document = cat([document, document.narrow(1, length - 1, 1).expand(batch, missing)], 1);
-            document = document.unflatten(1, chunks, size);                                                  // (B, C, Q)
-            var before = cat([zeros([batch, 1], ScalarType.Int64, logarithms.device), document.select(2, size - 1).narrow(1, 0, chunks - 1)], 1);
-            Tensor PerHead(Tensor mask) => mask.transpose(0, 1).unsqueeze(2).expand([chunks, batch, heads, .. mask.shape[2..]]).flatten(0, 2);
-            hidden = hidden.logical_or(PerHead(document.unsqueeze(-1).ne(document.unsqueeze(-2))));
-            fromStart = fromStart.masked_fill(PerHead(document.ne(before.unsqueeze(-1))), Scalars.MinusInfinity);
-        }
+        if (fresh is not null) fromStart = fromStart.masked_fill(fresh, Scalars.MinusInfinity);
         var decays = between.masked_fill(hidden, Scalars.MinusInfinity).exp();                               // (N, Q, Q), 1 on the diagonal
         return (later, decays, fromStart.exp().unsqueeze(-1));
     }

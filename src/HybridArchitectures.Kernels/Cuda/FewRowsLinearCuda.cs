@@ -69,7 +69,7 @@ static class FewRowsLinearCuda
         }
         long tiles = arguments.Tiles[0] + arguments.Tiles[1] + arguments.Tiles[2];
         var device = CudaRuntime.DeviceOf(x);
-        device.Launch(shape.Source, FewRowsShape.Kernel, (Math.Min(tiles * (index is null ? 1 : rows), device.Multiprocessors), 1, 1),
+        device.Launch(shape.Variant, FewRowsShape.Kernel, (Math.Min(tiles * (index is null ? 1 : rows), device.Multiprocessors), 1, 1),
             FewRowsShape.Threads, (int)shape.SharedBytes(rows, x.size(1)), arguments);
         GC.KeepAlive((x, index, gate, residual, scale, kept, (results, fusion.Cache, fusion.Convolution)));
         foreach (var (weight, _) in weights) GC.KeepAlive(weight);

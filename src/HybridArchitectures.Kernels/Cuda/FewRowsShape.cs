@@ -1,37 +1,39 @@
+using HybridArchitectures.Kernels.Runtime;
+
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>What follows a product of a few rows in the same launch.</summary>
+/// <summary>Specifies what follows a product of a few rows in the same launch.</summary>
 enum FewRowsAfter
 {
-    /// <summary>Nothing, or a sum with a residual.</summary>
+    /// <summary>Nothing, or the addition of a residual.</summary>
     Sum,
 
-    /// <summary>The turn of queries and keys, and the cache.</summary>
+    /// <summary>Queries and keys are rotated, and keys and values are written to the cache.</summary>
     Cache,
 
     /// <summary>A convolution.</summary>
     Convolution,
 }
 
-/// <summary>The choices with which <c>FewRowsLinear.cu</c> is compiled.</summary>
-/// <param name="Tiles">The groups of 8 rows.</param>
+/// <summary>Describes how <c>FewRowsLinear.cu</c> is compiled.</summary>
+/// <param name="Tiles">The number of groups of 8 rows.</param>
 /// <param name="IsGated">Whether two weights are gate and up of silu(gate) * up.</param>
-/// <param name="IsIndexed">Whether every row has one of several weights.</param>
+/// <param name="IsIndexed">Whether every row selects one of several weights.</param>
 /// <param name="Norm">The norm of the input.</param>
-/// <param name="After">What follows the product.</param>
+/// <param name="After">The computation that follows the product.</param>
 /// <param name="Taps">The width of a convolution.</param>
-/// <param name="Depth">The rounds that are copied ahead.</param>
-/// <param name="IsStored">Whether shared memory holds x.</param>
+/// <param name="Depth">The number of rounds that are copied ahead.</param>
+/// <param name="IsStored">Whether shared memory contains x.</param>
 readonly record struct FewRowsShape(int Tiles, bool IsGated, bool IsIndexed, FewRowsNorm Norm, FewRowsAfter After, int Taps, int Depth,
     bool IsStored)
 {
     /// <summary>The name of the kernel.</summary>
     public const string Kernel = "few_rows";
 
-    /// <summary>The threads of a block.</summary>
+    /// <summary>The number of threads of a block.</summary>
     public const int Threads = 32 * Warps;
 
-    /// <summary>The outputs that a block takes at a time.</summary>
+    /// <summary>The number of outputs that a block computes at a time.</summary>
     public const int Outputs = 16;
 
     // as in FewRowsLinear.cu
@@ -40,9 +42,19 @@ readonly record struct FewRowsShape(int Tiles, bool IsGated, bool IsIndexed, Few
     // with these, two blocks and one of another kernel fit on a multiprocessor of compute capability 9.0
     const int DepthPlain = 8, DepthGated = 4;
 
-    /// <summary>Gets the source of the kernel with its definitions.</summary>
-    public string Source => $"FewRowsLinear.cu FEW_TILES={Tiles} FEW_GATED={(IsGated ? 1 : 0)} FEW_NORM={(int)Norm} FEW_AFTER={(int)After} "
-        + $"FEW_TAPS={Taps} FEW_INDEX={(IsIndexed ? 1 : 0)} FEW_DEPTH={Depth} FEW_STORED={(IsStored ? 1 : 0)}";
+    /// <summary>Gets the source of the kernel with its options.</summary>
+    public KernelVariant Variant => new Options(this);
+
+    sealed record Options(FewRowsShape Shape) : KernelVariant
+    {
+        public override string File => "FewRowsLinear.cu";
+
+        public override IEnumerable<(string Name, object Value)> Definitions =>
+        [
+            ("FEW_TILES", Shape.Tiles), ("FEW_GATED", Flag(Shape.IsGated)), ("FEW_NORM", (int)Shape.Norm), ("FEW_AFTER", (int)Shape.After),
+            ("FEW_TAPS", Shape.Taps), ("FEW_INDEX", Flag(Shape.IsIndexed)), ("FEW_DEPTH", Shape.Depth), ("FEW_STORED", Flag(Shape.IsStored)),
+        ];
+    }
 
     /// <summary>Returns the bytes of shared memory of a block.</summary>
     public long SharedBytes(long rows, long inputs)

@@ -55,7 +55,7 @@ public static class GatedDeltaRule
     /// <param name="query">The queries, shape (B, L, G, K). H/G neighbouring heads share a group.</param>
     /// <param name="key">The keys, shape (B, L, G, K).</param>
     /// <param name="value">The values, shape (B, L, H, V), float32, bfloat16 or float64.</param>
-    /// <param name="decay">The logarithm of the factor by which a token decays the state before it, shape (B, L, H), at most 0.</param>
+    /// <param name="decay">The logarithm of the decay of the state before a token, shape (B, L, H), at most 0.</param>
     /// <param name="strength">The strength of the correction, shape (B, L, H), 0 to 2.</param>
     /// <param name="initialState">The initial state, shape (B, H, K, V), float32. The default, null, means zero.</param>
     /// <param name="layout">Padding and documents. The default, null, means full rows of one document.</param>
@@ -71,14 +71,14 @@ public static class GatedDeltaRule
         Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength, Tensor? initialState = null,
         SequenceLayout? layout = null, int chunkSize = 64)
     {
-        var inputs = new GatedDeltaRuleInputs(query, key, value, decay, strength)
+        var inputs = new DeltaRuleInputs(query, key, value, decay, strength)
         {
             InitialState = initialState, Layout = layout, ChunkSize = chunkSize,
         };
         inputs.CheckRows();
         return BackendFor(key, value) switch
         {
-            KernelBackend.Cuda => GatedDeltaRuleCuda.Forward(query, key, value, decay, strength, initialState, layout),
+            KernelBackend.Cuda => GatedDeltaRuleCuda.Forward(inputs),
             KernelBackend.LibTorch => ChunkedGatedDeltaRule.Forward(inputs),
             _ => GatedDeltaRuleReference.Forward(inputs),
         };
@@ -95,12 +95,12 @@ public static class GatedDeltaRule
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static Tensor Step(Tensor state, Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength)
     {
-        var inputs = new GatedDeltaRuleInputs(query, key, value, decay, strength);
+        var inputs = new DeltaRuleInputs(query, key, value, decay, strength);
         inputs.CheckToken(state);
         using var noGrad = no_grad();
         bool cuda = Backend is KernelBackend.Auto or KernelBackend.Cuda
             && (value.device_type == TorchSharp.DeviceType.CUDA || (Backend == KernelBackend.Cuda && CudaRuntime.Emulated));
-        if (cuda && GatedDeltaStepCuda.Supports(key, value)) return GatedDeltaStepCuda.Step(state, query, key, value, decay, strength);
+        if (cuda && GatedDeltaStepCuda.Supports(key, value)) return GatedDeltaStepCuda.Step(state, inputs);
         using var scope = NewDisposeScope();
         var (output, after) = GatedDeltaRuleReference.Forward(inputs.AsRows(state));
         state.copy_(after);

@@ -9,19 +9,19 @@ namespace HybridArchitectures.Kernels.Reference;
 /// </summary>
 static class ChannelDeltaRuleReference
 {
-    public static (Tensor Output, Tensor FinalState) Forward(
-        Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength, Tensor? initialState, SequenceLayout? layout)
+    public static (Tensor Output, Tensor FinalState) Forward(DeltaRuleInputs inputs)
     {
         using var scope = NewDisposeScope();
+        var (value, layout) = (inputs.Value, inputs.Layout);
         var type = SequenceChecks.StateType(value);
-        long heads = value.size(2);
+        long heads = inputs.Heads;
         Tensor[] Tokens(Tensor tensor) => SequenceMasks.WithoutPads(tensor.to(type), layout).unbind(1);
-        var queries = Tokens(SequenceMasks.Spread(query, heads).unsqueeze(-1));                      // each (B, H, K, 1)
-        var keys = Tokens(SequenceMasks.Spread(key, heads).unsqueeze(-1));
+        var queries = Tokens(SequenceMasks.Spread(inputs.Query, heads).unsqueeze(-1));                      // each (B, H, K, 1)
+        var keys = Tokens(SequenceMasks.Spread(inputs.Key, heads).unsqueeze(-1));
         var values = Tokens(value.unsqueeze(-2));                                                    // each (B, H, 1, V)
         // 0 at padding, so the state does not change; (B, H, K, 1) and (B, H, 1, 1)
-        var (decays, strengths) = (Tokens(decay.unsqueeze(-1)), Tokens(strength.unsqueeze(-1).unsqueeze(-1)));
-        var state = initialState ?? zeros([value.size(0), heads, key.size(3), value.size(3)], type, value.device);
+        var (decays, strengths) = (Tokens(inputs.Decay.unsqueeze(-1)), Tokens(inputs.Strength.unsqueeze(-1).unsqueeze(-1)));
+        var state = inputs.InitialState ?? zeros([inputs.Batch, heads, inputs.KeySize, inputs.ValueSize], type, value.device);
         var outputs = new Tensor[values.Length];
         for (int t = 0; t < values.Length; t++)
         {

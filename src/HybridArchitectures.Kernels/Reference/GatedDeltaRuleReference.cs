@@ -9,7 +9,7 @@ namespace HybridArchitectures.Kernels.Reference;
 /// </summary>
 static class GatedDeltaRuleReference
 {
-    public static (Tensor Output, Tensor FinalState) Forward(GatedDeltaRuleInputs inputs)
+    public static (Tensor Output, Tensor FinalState) Forward(DeltaRuleInputs inputs)
     {
         using var scope = NewDisposeScope();
         var (value, layout) = (inputs.Value, inputs.Layout);

@@ -1,8 +1,10 @@
 using System.Reflection;
 using System.Reflection.Emit;
 using System.Text;
+using System.Text.RegularExpressions;
 using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Cuda.Attention;
+using HybridArchitectures.Kernels.Cuda.GatedDelta;
 using HybridArchitectures.Kernels.Cuda.StateSpace;
 using HybridArchitectures.Kernels.Runtime;
 
@@ -18,7 +20,19 @@ public class ArgumentLayoutTests
         { "BranchFusion.cu", "FusionArguments", typeof(BranchFusionCuda.Arguments) },
         { "CausalConvolution.cu", "ConvolutionArguments", typeof(CausalConvolutionCuda.Arguments) },
         { "CrossEntropy.cu", "CrossEntropyArguments", typeof(CrossEntropyCuda.Arguments) },
+        { "ExpertRouting.cu", "RouteArguments", Nested(typeof(ExpertRoutingCuda), "RouteArguments") },
+        { "ExpertRouting.cu", "MixArguments", Nested(typeof(ExpertRoutingCuda), "MixArguments") },
         { "FewRowsLinear.cu", "FewRowsArguments", typeof(FewRowsArguments) },
+        { "FewRowsLinear.cu", "FewRowsCache", typeof(FewRowsArguments.CacheArguments) },
+        { "FewRowsLinear.cu", "FewRowsConvolution", typeof(FewRowsArguments.ConvolutionArguments) },
+        { "GatedDeltaWalk.cu", "DeltaArguments", typeof(GatedDeltaArguments) },
+        { "GatedDeltaWalk.cu", "HeadRows", typeof(GatedDeltaRows) },
+        { "GatedDeltaWalk.cu", "HeadNumbers", typeof(GatedDeltaNumbers) },
+        { "GatedDeltaStep.cu", "StepArguments", typeof(GatedDeltaStepCuda.Arguments) },
+        { "GatedDeltaStep.cu", "Sequences", typeof(GatedDeltaStepCuda.TokenRows) },
+        { "GreedyTokens.cu", "GreedyArguments", Nested(typeof(GreedyTokensCuda), "Arguments") },
+        { "PartialSums.cu", "PartialSums", Nested(typeof(PartialSumsCuda), "Arguments") },
+        { "PartialSums.cu", "PartialSum", Nested(typeof(PartialSumsCuda), "Sum") },
         { "RmsNorm.cu", "NormArguments", typeof(NormCuda.Arguments) },
         { "RmsNorm.cu", "NormGradientArguments", typeof(NormCuda.GradientArguments) },
         { "Rotary.cu", "RotaryArguments", Nested(typeof(RotaryCuda), "Arguments") },
@@ -46,6 +60,19 @@ public class ArgumentLayoutTests
         // a wrong offset is found
         (code, _) = Compile(CudaSource.Embedded(file), $"\nstatic_assert(sizeof({structure}) == {SizeOf(type) + 8}, \"size\");\n");
         Assert.NotEqual(0, code);
+    }
+
+    [Fact]
+    public void The_arguments_of_every_kernel_are_compared()
+    {
+        var compared = Structures.Select(row => row.Data).Select(row => (File: row.Item1, Structure: row.Item2)).ToHashSet();
+        var missing = from source in CudaSource.All
+                      from Match kernel in Regex.Matches(source.Text, @"KERNEL\w*\([^\n]*?\b(\w*(?:Arguments|Sums))\b,")
+                      let structure = kernel.Groups[1].Value
+                      let isOwn = source.Text.Contains($"struct {structure} {{", StringComparison.Ordinal)
+                      where isOwn ? !compared.Contains((source.Name, structure)) : !compared.Any(one => one.Structure == structure)
+                      select $"{source.Name}: {structure}";
+        Assert.Empty(missing);
     }
 
     static (int Code, string Log) Compile(CudaSource source, string checks)

@@ -9,6 +9,20 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 public class PtxTests
 {
+    static IEnumerable<FewRowsShape> FewRowsShapes
+    {
+        get
+        {
+            var plain = new FewRowsShape(1, false, false, FewRowsNorm.None, FewRowsAfter.Sum, Taps: 4, Depth: 3, IsStored: true);
+            var norm = plain with { Norm = FewRowsNorm.Plain };
+            return
+            [
+                plain with { IsGated = true }, plain with { IsIndexed = true }, norm with { IsGated = true }, norm with { After = FewRowsAfter.Cache },
+                norm with { After = FewRowsAfter.Convolution }, plain with { Norm = FewRowsNorm.Gated }, plain with { IsStored = false },
+            ];
+        }
+    }
+
     // what is compiled for each shape: the state-space dual (float32, documents, few and many states, products of four warps), norms of parts a few
     // lanes wide and of ones wider than a block holds, fusions of branches, the selective scan of few channels, and attention of several head sizes
     static IEnumerable<CudaSource> Shapes(int capability) =>
@@ -28,17 +42,13 @@ public class PtxTests
                     from source in sizes.Head > 128 ? [shape.Forward] : new[] { shape.Forward, shape.Backward }
                     where capability == 90 select CudaSource.Embedded(source))
             .Concat(from sizes in new[] { (Key: 64L, Value: 64L), (128, 128), (24, 72) } from many in new[] { false, true }
-                    from name in new[] { "Prepare", "Walk", "Pairs" }
-                    select CudaSource.Embedded(GatedDeltaShape.For(sizes.Key, sizes.Value, many, capability, 232_448)!.Source(name)))
-            .Concat(from tiles in new[] { 1, 2 } from form in new[] { "GATED=1", "INDEX=1", "GATED=1 FEW_NORM=1", "NORM=1 FEW_AFTER=1",
-                "NORM=1 FEW_AFTER=2", "NORM=2", "STORED=0" }
-                    let other = string.Join(' ', new[] { "GATED=0", "INDEX=0", "NORM=0", "AFTER=0", "STORED=1" }
-                        .Where(one => !form.Contains(one[..^2], StringComparison.Ordinal)).Select(one => "FEW_" + one))
-                    select CudaSource.Embedded($"FewRowsLinear.cu FEW_TILES={tiles} FEW_{form} {other} FEW_TAPS=4 FEW_DEPTH=3"))
+                    from name in Enum.GetValues<GatedDeltaSource>()
+                    select CudaSource.Embedded(GatedDeltaShape.For(sizes.Key, sizes.Value, many, capability, 232_448)!.Variant(name)))
+            .Concat(from tiles in new[] { 1, 2 } from shape in FewRowsShapes select CudaSource.Embedded((shape with { Tiles = tiles }).Variant))
             .Concat(from sizes in new[] { (Head: 64L, Value: 64L), (72, 128), (256, 256) }
-            from type in new[] { ScalarType.BFloat16, ScalarType.Float32 }
+                    from type in new[] { ScalarType.BFloat16, ScalarType.Float32 }
                     from rows in new[] { 4, 40 } from capped in new[] { false, true }
-                    select CudaSource.Embedded(AttentionDecodeShape.Create(type, sizes.Head, sizes.Value, rows, capped, 101_376).Source));
+                    select CudaSource.Embedded(AttentionDecodeShape.Create(type, sizes.Head, sizes.Value, rows, capped, 101_376).Variant));
 
     // the same source once, and the longest first
     static IEnumerable<CudaSource> Distinct(IEnumerable<CudaSource> sources) =>
@@ -71,7 +81,7 @@ public class PtxTests
         }
     }
 
-    /// <summary>What clang does not see, the text of inline PTX, NVRTC does, and it needs no card.</summary>
+    /// <summary>What clang does not see, the text of inline PTX, NVRTC does, and it needs no GPU.</summary>
     [Theory]
     [InlineData("sm_80")]
     [InlineData("sm_89")]

@@ -3,42 +3,49 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda.Attention;
 
-/// <summary>The sizes that a decoding kernel is compiled with.</summary>
-/// <param name="HeadSize">The elements of a head of queries and keys, rounded up to 16 (bfloat16) or 32 (float32).</param>
-/// <param name="ValueSize">The elements of a head of values, rounded up likewise.</param>
-/// <param name="Rows">The queries times heads that a block takes.</param>
+/// <summary>Describes how a decoding kernel is compiled.</summary>
+/// <param name="HeadSize">The number of elements of a head of queries and keys, rounded up to 16 (bfloat16) or 32 (float32).</param>
+/// <param name="ValueSize">The number of elements of a head of values, rounded up likewise.</param>
+/// <param name="Rows">The number of queries times heads that a block processes.</param>
 /// <param name="Capped">Whether scores are capped.</param>
-/// <param name="WarpKeys">The keys of a warp's tile; 0 for float32.</param>
-/// <param name="Stages">The tiles of a warp in shared memory; 0 for float32.</param>
+/// <param name="WarpKeys">The number of keys of the tile of a warp; 0 for float32.</param>
+/// <param name="Stages">The number of tiles of a warp in shared memory; 0 for float32.</param>
 readonly record struct AttentionDecodeShape(long HeadSize, long ValueSize, int Rows, bool Capped, int WarpKeys, int Stages)
 {
-    /// <summary>The largest head size and value size that the kernels take.</summary>
+    /// <summary>The maximum head size and value size of the kernels.</summary>
     public const long MaxSize = 256;
 
-    /// <summary>The threads of a block.</summary>
+    /// <summary>The number of threads of a block.</summary>
     public const int Threads = 32 * Warps;
 
     // as in attention_decode.cuh
     const int Warps = 4;
 
     /// <summary>
-    /// The keys of the smallest part of a row. A part has a few tiles for each warp: with one, blocks for many rows wait more than they compute.
+    /// Gets the number of keys of the smallest part of a row. A part has a few tiles for each warp. With one tile, blocks for many rows would wait
+    /// more than they compute.
     /// </summary>
     public int Unit => WarpKeys == 0 ? 64 : 256;
 
-    /// <summary>The kernel's source with its definitions.</summary>
-    public string Source
+    /// <summary>Gets the source of the kernel with its options.</summary>
+    public KernelVariant Variant => new Options(this);
+
+    sealed record Options(AttentionDecodeShape Shape) : KernelVariant
     {
-        get
+        public override string File => Shape.WarpKeys == 0 ? "AttentionDecodeFloat32.cu" : "AttentionDecode.cu";
+
+        public override IEnumerable<(string Name, object Value)> Definitions
         {
-            string common = $"DECODE_D={HeadSize} DECODE_E={ValueSize} DECODE_ROWS={Rows} DECODE_UNIT={Unit} DECODE_CAP={(Capped ? 1 : 0)}";
-            return WarpKeys == 0
-                ? $"AttentionDecodeFloat32.cu {common}"
-                : $"AttentionDecode.cu {common} DECODE_KEYS={WarpKeys} DECODE_STAGES={Stages}";
+            get
+            {
+                (string, object)[] common = [("DECODE_D", Shape.HeadSize), ("DECODE_E", Shape.ValueSize), ("DECODE_ROWS", Shape.Rows),
+                    ("DECODE_UNIT", Shape.Unit), ("DECODE_CAP", Flag(Shape.Capped))];
+                return Shape.WarpKeys == 0 ? common : [.. common, ("DECODE_KEYS", Shape.WarpKeys), ("DECODE_STAGES", Shape.Stages)];
+            }
         }
     }
 
-    /// <summary>The kernel's name.</summary>
+    /// <summary>Gets the name of the kernel.</summary>
     public string Kernel => WarpKeys == 0 ? "attention_decode_float32" : "attention_decode";
 
     /// <summary>Returns the bytes of shared memory of a block whose row has up to <paramref name="maxParts"/> parts.</summary>
@@ -48,7 +55,7 @@ readonly record struct AttentionDecodeShape(long HeadSize, long ValueSize, int R
         return Math.Max(sizeof(float) * end, TileBytes);
     }
 
-    // a key's elements take 16 bytes more, and so do a value's
+    // each key and each value has 16 bytes of padding
     int TileBytes => sizeof(ushort) * Warps * Stages * WarpKeys * (int)(HeadSize + ValueSize + 16);
 
     /// <summary>Returns the shape for <paramref name="rows"/> queries times heads of a key head.</summary>
@@ -58,9 +65,9 @@ readonly record struct AttentionDecodeShape(long HeadSize, long ValueSize, int R
         if (type == ScalarType.Float32)
         {
             (headSize, valueSize) = (Rounded(headSize, 32), Rounded(valueSize, 32));
-            int most = (int)Math.Clamp(1024 / (headSize + valueSize), 1, 8), taken = 1;
-            while (taken < most && taken < rows) taken *= 2;
-            return new(headSize, valueSize, Math.Min(taken, most), capped, 0, 0);
+            int max = (int)Math.Clamp(1024 / (headSize + valueSize), 1, 8), blockRows = 1;
+            while (blockRows < max && blockRows < rows) blockRows *= 2;
+            return new(headSize, valueSize, Math.Min(blockRows, max), capped, 0, 0);
         }
         (headSize, valueSize) = (Rounded(headSize, 16), Rounded(valueSize, 16));
         var shape = new AttentionDecodeShape(headSize, valueSize, rows > 16 && headSize + valueSize <= 256 ? 32 : 16, capped, 16, 2);

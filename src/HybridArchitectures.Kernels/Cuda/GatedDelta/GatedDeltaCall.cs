@@ -9,8 +9,8 @@ namespace HybridArchitectures.Kernels.Cuda.GatedDelta;
 /// </summary>
 sealed class GatedDeltaCall
 {
-    // the blocks that may be at work at once before a block of a walk takes whole heads
-    const int BlocksOfGpu = 132;
+    // with at least this number of heads in all rows, a block of a walk processes a whole head
+    const int MinWholeHeads = 132;
 
     readonly CudaDevice device;
     readonly GatedDeltaShape shape;
@@ -20,13 +20,13 @@ sealed class GatedDeltaCall
     readonly object?[] alive;
 
     /// <summary>Prepares a call and computes what both directions need.</summary>
-    public GatedDeltaCall(in GatedDeltaInputs inputs)
+    public GatedDeltaCall(DeltaRuleInputs inputs, RowLayout layout)
     {
         like = inputs.Value;
-        rows = like.size(0);
+        rows = inputs.Batch;
         device = CudaRuntime.DeviceOf(like);
         shape = ShapeFor(inputs.Key, inputs.Value)!;
-        long heads = like.size(2), chunks = Chunks(like.size(1));
+        long heads = inputs.Heads, chunks = Chunks(inputs.Length);
         var (query, key, value) = (Aligned(inputs.Query), Aligned(inputs.Key), Aligned(inputs.Value));
         var initial = inputs.InitialState?.contiguous();
         Tensor Scratch(ScalarType type, params long[] sizes) => CudaMemory.New(like, type, [rows, heads, chunks, .. sizes]);
@@ -37,12 +37,12 @@ sealed class GatedDeltaCall
         {
             Query = GatedDeltaRows.From(query), Key = GatedDeltaRows.From(key), Value = GatedDeltaRows.From(value),
             Decay = GatedDeltaNumbers.From(inputs.Decay), Strength = GatedDeltaNumbers.From(inputs.Strength),
-            Starts = CudaMemory.Address(inputs.Starts), Lengths = CudaMemory.Address(inputs.Lengths), Initial = CudaMemory.Address(initial),
+            Starts = CudaMemory.Address(layout.Starts), Lengths = CudaMemory.Address(layout.Lengths), Initial = CudaMemory.Address(initial),
             Solved = CudaMemory.Address(solved), Scores = CudaMemory.Address(scores), Numbers = CudaMemory.Address(numbers),
-            Length = like.size(1), Heads = heads, Groups = key.size(2), Chunks = chunks,
+            Length = inputs.Length, Heads = heads, Groups = key.size(2), Chunks = chunks,
         };
-        alive = [query, key, value, inputs.Decay, inputs.Strength, inputs.Starts, inputs.Lengths, initial, solved, scores, numbers];
-        Launch("Prepare", "prepare", (chunks, start.Groups, rows), 128, shape.PrepareShared, start);
+        alive = [query, key, value, inputs.Decay, inputs.Strength, layout, initial, solved, scores, numbers];
+        Launch(GatedDeltaSource.Prepare, "prepare", (chunks, start.Groups, rows), 128, shape.PrepareShared, start);
     }
 
     /// <summary>Returns the bytes of scratch memory that a row needs in the backward pass.</summary>
@@ -53,7 +53,8 @@ sealed class GatedDeltaCall
     public static GatedDeltaShape? ShapeFor(Tensor key, Tensor value)
     {
         var device = CudaRuntime.DeviceOf(value);
-        return GatedDeltaShape.For(key.size(3), value.size(3), value.size(0) * value.size(2) >= BlocksOfGpu, device.Capability, device.SharedMemory);
+        bool manyHeads = value.size(0) * value.size(2) >= MinWholeHeads;
+        return GatedDeltaShape.For(key.size(3), value.size(3), manyHeads, device.Capability, device.SharedMemory);
     }
 
     /// <summary>Writes the output and the final state.</summary>
@@ -65,8 +66,8 @@ sealed class GatedDeltaCall
         GC.KeepAlive((output, final));
     }
 
-    /// <summary>Writes all gradients, given those of the output and of the final state (null: zero).</summary>
-    public void Backward(Tensor gradient, Tensor? finalGradient, in GatedDeltaGradients to)
+    /// <summary>Writes all gradients to <paramref name="results"/>, given those of the output and of the final state (null: zero).</summary>
+    public void Backward(Tensor gradient, Tensor? finalGradient, DeltaRuleInputs results)
     {
         Tensor States() => CudaMemory.New(like, ScalarType.BFloat16, rows, start.Heads, start.Chunks, shape.KeySize * shape.ValueSize);
         var (errors, states, stateGradients) = (CudaMemory.NewLike(like), States(), States());
@@ -75,28 +76,29 @@ sealed class GatedDeltaCall
         var arguments = start;
         (arguments.Error, arguments.Gradient) = (GatedDeltaRows.From(errors), GatedDeltaRows.From(gradient));
         (arguments.States, arguments.StateGradients) = (CudaMemory.Address(states), CudaMemory.Address(stateGradients));
-        (arguments.FinalGradient, arguments.InitialGradient) = (CudaMemory.Address(finalGradient), CudaMemory.Address(to.InitialState));
+        (arguments.FinalGradient, arguments.InitialGradient) = (CudaMemory.Address(finalGradient), CudaMemory.Address(results.InitialState));
         (arguments.DQuery, arguments.DKey, arguments.DValue) =
-            (GatedDeltaRows.From(to.Query), GatedDeltaRows.From(to.Key), GatedDeltaRows.From(to.Value));
-        (arguments.DDecay, arguments.DStrength) = (CudaMemory.Address(to.Decay), CudaMemory.Address(to.Strength));
+            (GatedDeltaRows.From(results.Query), GatedDeltaRows.From(results.Key), GatedDeltaRows.From(results.Value));
+        (arguments.DDecay, arguments.DStrength) = (CudaMemory.Address(results.Decay), CudaMemory.Address(results.Strength));
         Walk("walk_states", arguments);
         Walk("walk_back", arguments);
-        Launch("Pairs", "pairs", (start.Chunks, start.Groups, rows), shape.PairThreads, shape.PairShared, arguments);
-        GC.KeepAlive((errors, states, stateGradients, gradient, finalGradient, to));
+        Launch(GatedDeltaSource.Pairs, "pairs", (start.Chunks, start.Groups, rows), shape.PairThreads, shape.PairShared, arguments);
+        GC.KeepAlive((errors, states, stateGradients, gradient, finalGradient, results));
     }
 
     static long Chunks(long length) => (length + GatedDeltaShape.Chunk - 1) / GatedDeltaShape.Chunk;
 
     void Walk(string kernel, in GatedDeltaArguments arguments) =>
-        Launch("Walk", kernel, (shape.ValueBlocks, start.Heads, rows), shape.WalkThreads, shape.WalkShared, arguments);
+        Launch(GatedDeltaSource.Walk, kernel, (shape.ValueBlocks, start.Heads, rows), shape.WalkThreads, shape.WalkShared, arguments);
 
-    void Launch(string source, string kernel, (long X, long Y, long Z) grid, int threads, int shared, in GatedDeltaArguments arguments)
+    void Launch(
+        GatedDeltaSource source, string kernel, (long X, long Y, long Z) grid, int threads, int shared, in GatedDeltaArguments arguments)
     {
-        device.Launch(shape.Source(source), "delta_" + kernel, grid, threads, shared, arguments);
+        device.Launch(shape.Variant(source), "delta_" + kernel, grid, threads, shared, arguments);
         GC.KeepAlive(alive);
     }
 
-    // a tensor as the kernels read it: pieces of 16 bytes, a head's elements without gaps
+    // returns a tensor that the kernels can read: aligned to 16 bytes, with a dense last dimension
     static Tensor Aligned(Tensor x)
     {
         bool Step(int dimension) => x.size(dimension) == 1 || x.stride(dimension) % 8 == 0;

@@ -70,7 +70,7 @@ struct Pairs {
             copy_async<16>(numbers.high + 4 * threadIdx.x, a.numbers + place * ChunkNumbers::Size + 4 * threadIdx.x, true);
         ask_value(gradients, a.gradient, head);
         ask_value(errors, a.error, head);
-        ask_value(values, a.dvalue, head);
+        ask_value(values, a.dValue, head);
         copy_commit();
     }
 
@@ -81,7 +81,7 @@ struct Pairs {
                 const int width = KeySize - 64 * kt < 64 ? KeySize - 64 * kt : 64, tile = (vt * KeyTiles + kt) * Tile;
                 const i64 at = place + 64 * vt * KeySize + 64 * kt;
                 load_tile<Threads>(states + tile, a.states + at, KeySize, ValueSize - 64 * vt, width, threadIdx.x);
-                load_tile<Threads>(state_gradients + tile, a.state_gradients + at, KeySize, ValueSize - 64 * vt, width, threadIdx.x);
+                load_tile<Threads>(state_gradients + tile, a.stateGradients + at, KeySize, ValueSize - 64 * vt, width, threadIdx.x);
             }
         copy_commit();
     }
@@ -248,8 +248,8 @@ __device__ __forceinline__ void finish_head(const Pairs& p, i64 head) {
         decay += p.inner[8] + p.inner[9] + n.gamma[Chunk - 1] * inner;
         const i64 at = (p.row * p.a.length + p.begin + t) * p.a.heads + head;
         const bool token = p.begin + t < p.end;
-        p.a.ddecay[at] = token ? decay : 0.f;
-        p.a.dstrength[at] = token ? strength : 0.f;
+        p.a.dDecay[at] = token ? decay : 0.f;
+        p.a.dStrength[at] = token ? strength : 0.f;
     }
 }
 
@@ -290,8 +290,8 @@ __device__ __forceinline__ void pairs(const DeltaArguments& a) {
         finish_head(p, head);
         __syncthreads();
     }
-    store_gradient(a.dquery, dquery, p);
-    store_gradient(a.dkey, dkey, p);
+    store_gradient(a.dQuery, dquery, p);
+    store_gradient(a.dKey, dkey, p);
 }
 
 KERNEL_OF(delta_pairs, 128 * ((DELTA_K + 63) / 64), 1, DeltaArguments, pairs)

@@ -10,10 +10,10 @@ namespace HybridArchitectures.Kernels.Cuda.GatedDelta;
 /// </summary>
 static class GatedDeltaRuleCuda
 {
-    // bytes of scratch memory at a time; more rows are processed in turn
+    // the maximum number of bytes of scratch memory; more rows are processed in parts
     const long BytesAtATime = 4L << 30;
 
-    // of a dimension of a grid
+    // the maximum of a dimension of a grid
     const long MaxGrid = 65_535;
 
     /// <summary>Returns what the kernels do not support in these tensors and what they expect, or null if they support them.</summary>
@@ -27,58 +27,64 @@ static class GatedDeltaRuleCuda
             $"multiples of 8 up to {GatedDeltaShape.MaxSize} that fit the shared memory of the GPU");
     }
 
-    /// <summary>Computes the operator. The arguments are those of <see cref="Operators.GatedDeltaRule.Forward"/>.</summary>
-    public static (Tensor Output, Tensor FinalState) Forward(
-        Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength, Tensor? initialState, SequenceLayout? layout)
+    sealed record Saved(DeltaRuleInputs Inputs, RowLayout Layout) : ISavedTensors<Saved>
+    {
+        public Saved Map(Func<Tensor?, Tensor?> replace) => new(Inputs.Map(replace), Layout.Map(replace));
+    }
+
+    /// <summary>Computes the operator for inputs that <see cref="Refusal"/> does not refuse.</summary>
+    public static (Tensor Output, Tensor FinalState) Forward(DeltaRuleInputs inputs)
     {
         using var scope = NewDisposeScope();
-        var inputs = new GatedDeltaInputs(query.to(value.dtype), key.to(value.dtype), value, decay, strength, initialState, layout?.Starts,
-            layout?.Lengths);
-        var results = Autograd.Apply(inputs.Tensors[..6],
-            context =>
-            {
-                context.Save(inputs.Tensors);
-                return Forward(inputs);
-            },
-            context => Backward(GatedDeltaInputs.From(context.Saved), context.Gradients[0], context.Gradients[1]));
+        var type = inputs.Value.dtype;
+        var saved = new Saved(inputs with { Query = inputs.Query.to(type), Key = inputs.Key.to(type) }, RowLayout.From(inputs.Layout));
+        var results = Autograd.Apply<Saved>(saved.Inputs.Differentiable, _ => (Compute(saved), saved), Backward);
         return (results[0].MoveToOuterDisposeScope(), results[1].MoveToOuterDisposeScope());
     }
 
-    static Tensor[] Forward(in GatedDeltaInputs inputs)
+    static Tensor[] Compute(Saved saved)
     {
-        long batch = inputs.Value.size(0);
+        var inputs = saved.Inputs;
         var output = CudaMemory.NewLike(inputs.Value);
-        var final = CudaMemory.New(output, ScalarType.Float32, batch, inputs.Value.size(2), inputs.Key.size(3), inputs.Value.size(3));
+        var final = CudaMemory.New(output, ScalarType.Float32, inputs.Batch, inputs.Heads, inputs.KeySize, inputs.ValueSize);
         foreach (var (first, count) in Parts(inputs))
         {
             using var scope = NewDisposeScope();
-            new GatedDeltaCall(inputs.Rows(first, count)).Forward(output.narrow(0, first, count), final.narrow(0, first, count));
+            new GatedDeltaCall(inputs.Rows(first, count), saved.Layout.Rows(first, count))
+                .Forward(output.narrow(0, first, count), final.narrow(0, first, count));
         }
         return [output, final];
     }
 
-    static Tensor?[] Backward(in GatedDeltaInputs inputs, Tensor? gradient, Tensor? finalGradient)
+    static Tensor?[] Backward(BackwardContext context, Saved saved)
     {
-        var (key, value, decay) = (inputs.Key, inputs.Value, inputs.Decay);
-        Tensor Sums() => CudaMemory.New(value, ScalarType.Float32, decay.size(0), decay.size(1), decay.size(2));
-        Tensor Keys() => CudaMemory.New(value, ScalarType.BFloat16, key.size(0), key.size(1), key.size(2), key.size(3));
-        var gradients = new GatedDeltaGradients(Keys(), Keys(), CudaMemory.NewLike(value), Sums(), Sums(),
-            inputs.InitialState is null ? null : CudaMemory.New(value, ScalarType.Float32, value.size(0), value.size(2), key.size(3), value.size(3)));
-        gradient = gradient?.to(value.dtype) ?? zeros_like(value);
+        var inputs = saved.Inputs;
+        var results = NewGradients(inputs);
+        var (gradient, finalGradient) = (context.Gradients[0]?.to(inputs.Value.dtype) ?? zeros_like(inputs.Value), context.Gradients[1]);
         foreach (var (first, count) in Parts(inputs))
         {
             using var scope = NewDisposeScope();
-            new GatedDeltaCall(inputs.Rows(first, count)).Backward(gradient.narrow(0, first, count), finalGradient?.narrow(0, first, count),
-                gradients.Rows(first, count));
+            new GatedDeltaCall(inputs.Rows(first, count), saved.Layout.Rows(first, count)).Backward(
+                gradient.narrow(0, first, count), finalGradient?.narrow(0, first, count), results.Rows(first, count));
         }
-        return [gradients.Query, gradients.Key, gradients.Value, gradients.Decay.to(decay.dtype), gradients.Strength.to(inputs.Strength.dtype),
-            gradients.InitialState];
+        return (results with { Decay = results.Decay.to(inputs.Decay.dtype), Strength = results.Strength.to(inputs.Strength.dtype) }).Differentiable;
+    }
+
+    static DeltaRuleInputs NewGradients(DeltaRuleInputs inputs)
+    {
+        var value = inputs.Value;
+        Tensor Float32(params long[] sizes) => CudaMemory.New(value, ScalarType.Float32, sizes);
+        Tensor PerHead() => Float32(inputs.Batch, inputs.Length, inputs.Heads);
+        return new(CudaMemory.NewLike(inputs.Query), CudaMemory.NewLike(inputs.Key), CudaMemory.NewLike(value), PerHead(), PerHead())
+        {
+            InitialState = inputs.InitialState is null ? null : Float32(inputs.Batch, inputs.Heads, inputs.KeySize, inputs.ValueSize),
+        };
     }
 
     // the rows that are processed together
-    static IEnumerable<(long First, long Count)> Parts(GatedDeltaInputs inputs)
+    static IEnumerable<(long First, long Count)> Parts(DeltaRuleInputs inputs)
     {
-        long batch = inputs.Value.size(0), rows = Math.Clamp(BytesAtATime / GatedDeltaCall.RowBytes(inputs.Key, inputs.Value), 1, MaxGrid);
+        long batch = inputs.Batch, rows = Math.Clamp(BytesAtATime / GatedDeltaCall.RowBytes(inputs.Key, inputs.Value), 1, MaxGrid);
         for (long first = 0; first < batch; first += rows) yield return (first, Math.Min(rows, batch - first));
     }
 }

@@ -1,3 +1,5 @@
+using HybridArchitectures.Kernels.Runtime;
+
 namespace HybridArchitectures.Kernels.Cuda.GatedDelta;
 
 /// <summary>Describes how the kernels of the gated delta rule are compiled for one shape.</summary>
@@ -36,9 +38,18 @@ sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Sl
     public int PairShared => Alignment + (2 * KeyTiles + 3 * ValueTiles + 2 * KeyTiles * ValueTiles + 2) * Tile
         + ((10 + 3 * KeyTiles) * Chunk + 12) * sizeof(float) + NumbersBytes;
 
-    /// <summary>Returns a source with its definitions.</summary>
-    public string Source(string name) =>
-        $"GatedDelta{name}.cu DELTA_K={KeySize} DELTA_V={ValueSize} DELTA_GROUPED={(Grouped ? 1 : 0)} DELTA_SLICES={Slices}";
+    /// <summary>Returns a source with its options.</summary>
+    public KernelVariant Variant(GatedDeltaSource source) => new Options(this, source);
+
+    sealed record Options(GatedDeltaShape Shape, GatedDeltaSource Source) : KernelVariant
+    {
+        public override string File => $"GatedDelta{Source}.cu";
+
+        public override IEnumerable<(string Name, object Value)> Definitions =>
+        [
+            ("DELTA_K", Shape.KeySize), ("DELTA_V", Shape.ValueSize), ("DELTA_GROUPED", Flag(Shape.Grouped)), ("DELTA_SLICES", Shape.Slices),
+        ];
+    }
 
     /// <summary>Returns the shape for heads of these sizes, or null if the kernels do not support them on such a GPU.</summary>
     /// <param name="keySize">The elements of a key.</param>

@@ -9,23 +9,33 @@ static class GatedDeltaStepCuda
 {
     const int Warps = 8, Columns = 32;
 
-    // rows of a state that a block holds in registers
+    // the maximum number of rows of a state that a block holds in registers
     const long MaxKeySize = 256, MaxGrid = 65_535;
 
-    struct Sequences
+    /// <summary>Describes a tensor (rows, heads, elements) of either type with a dense last dimension.</summary>
+    internal struct TokenRows
     {
         public CudaTyped Numbers;
         public long Row, Head;
 
-        public static Sequences From(Tensor x) => new() { Numbers = CudaTyped.From(x), Row = x.stride(0), Head = x.stride(1) };
+        public static TokenRows From(Tensor x) => new() { Numbers = CudaTyped.From(x), Row = x.stride(0), Head = x.stride(1) };
     }
 
-    struct Arguments
+    internal struct Arguments
     {
-        public Sequences Query, Key, Value, Decay, Strength;
+        public TokenRows Query, Key, Value, Decay, Strength;
         public nint State;
         public CudaTyped Output;
         public long Heads, Groups, Keys, Values;
+    }
+
+    /// <summary>Contains the options of the kernel.</summary>
+    /// <param name="Rows">The number of rows of the state that a thread holds in registers.</param>
+    sealed record Variant(long Rows) : KernelVariant
+    {
+        public override string File => "GatedDeltaStep.cu";
+
+        public override IEnumerable<(string Name, object Value)> Definitions => [("DELTA_ROWS", Rows)];
     }
 
     /// <summary>Returns whether the kernel supports these tensors.</summary>
@@ -33,22 +43,22 @@ static class GatedDeltaStepCuda
         value.dtype is ScalarType.Float32 or ScalarType.BFloat16 && key.size(2) <= MaxKeySize && value.size(0) <= MaxGrid && value.size(1) <= MaxGrid;
 
     /// <summary>Updates the state in place and returns the output. The arguments are those of <see cref="Operators.GatedDeltaRule.Step"/>.</summary>
-    public static Tensor Step(Tensor state, Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength)
+    public static Tensor Step(Tensor state, DeltaRuleInputs inputs)
     {
         using var scope = NewDisposeScope();
-        var output = CudaMemory.NewLike(value);
-        (query, key, value) = (Dense(query), Dense(key), Dense(value));
+        var output = CudaMemory.NewLike(inputs.Value);
+        var (query, key, value) = (Dense(inputs.Query), Dense(inputs.Key), Dense(inputs.Value));
         var arguments = new Arguments
         {
-            Query = Sequences.From(query), Key = Sequences.From(key), Value = Sequences.From(value), Decay = Sequences.From(decay),
-            Strength = Sequences.From(strength), State = CudaMemory.Address(state), Output = CudaTyped.From(output), Heads = value.size(1),
-            Groups = key.size(1), Keys = key.size(2), Values = value.size(2),
+            Query = TokenRows.From(query), Key = TokenRows.From(key), Value = TokenRows.From(value), Decay = TokenRows.From(inputs.Decay),
+            Strength = TokenRows.From(inputs.Strength), State = CudaMemory.Address(state), Output = CudaTyped.From(output), Heads = inputs.Heads,
+            Groups = key.size(1), Keys = inputs.KeySize, Values = inputs.ValueSize,
         };
         long rows = (arguments.Keys + Warps - 1) / Warps;
         int shared = sizeof(float) * (2 * Warps * (int)rows + 2 * Warps * Columns);
-        CudaRuntime.DeviceOf(value).Launch($"GatedDeltaStep.cu DELTA_ROWS={rows}", "delta_step",
-            ((arguments.Values + Columns - 1) / Columns, arguments.Heads, value.size(0)), Warps * 32, shared, arguments);
-        GC.KeepAlive((state, query, key, value, decay, strength));
+        CudaRuntime.DeviceOf(value).Launch(new Variant(rows), "delta_step",
+            ((arguments.Values + Columns - 1) / Columns, arguments.Heads, inputs.Batch), Warps * 32, shared, arguments);
+        GC.KeepAlive((state, query, key, value, inputs));
         return output.MoveToOuterDisposeScope();
     }
 

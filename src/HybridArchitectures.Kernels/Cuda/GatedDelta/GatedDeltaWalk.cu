@@ -299,7 +299,7 @@ template <bool Output> __device__ __forceinline__ void walk(const DeltaArguments
         for (int kt = 0; kt < KeyTiles; kt++) settled(state[kt]);
     }
     if constexpr (Helped) w.arrived();
-    w.write_state(a.final_state, state);
+    w.write_state(a.finalState, state);
 }
 
 // scales left operands whose columns are tokens
@@ -317,7 +317,7 @@ __device__ __forceinline__ void scale_left(unsigned (&operands)[4][4], const flo
 // for.
 __device__ __forceinline__ void walk_back(const DeltaArguments& a, const Walk& w) {
     float state[KeyTiles][32];
-    w.read_state(state, a.final_gradient);
+    w.read_state(state, a.finalGradient);
     if constexpr (!Helped) w.ask<true>(a.chunks - 1, 0, a.gradient);
     for (i64 step = 0; step < a.chunks; step++) {
         const i64 chunk = a.chunks - 1 - step, begin = chunk * Chunk;
@@ -332,7 +332,7 @@ __device__ __forceinline__ void walk_back(const DeltaArguments& a, const Walk& w
         for (int k = 0; k < 4 * KeyTiles; k++) accumulate<false>(errors, after[k], stage.keys + k / 4 * Tile, k % 4 * 16);
         close();
         if (!Helped && chunk > 0) w.ask<true>(chunk - 1, (step + 1) % 2, a.gradient);
-        w.keep_state(a.state_gradients, chunk, step % 2, after);
+        w.keep_state(a.stateGradients, chunk, step % 2, after);
         unsigned gradient[4][4];
 #pragma unroll
         for (int k = 0; k < 4; k++) load_left_transposed(gradient[k], stage.own, 16 * w.warp, 16 * k);
@@ -371,13 +371,13 @@ __device__ __forceinline__ void walk_back(const DeltaArguments& a, const Walk& w
             for (int k = 0; k < 4; k++) accumulate<true>(state[kt], left[k], stage.keys + kt * Tile, 16 * k);
         }
         close();
-        w.store_own(a.dvalue, begin, step % 2, found);
+        w.store_own(a.dValue, begin, step % 2, found);
         wait_products<0>();
 #pragma unroll
         for (int kt = 0; kt < KeyTiles; kt++) settled(state[kt]);
     }
     if constexpr (Helped) w.arrived();
-    w.write_state(a.initial_gradient, state);
+    w.write_state(a.initialGradient, state);
 }
 
 #define WALK_ROLES(helping, working) \
@@ -394,7 +394,7 @@ __device__ __forceinline__ void walk_states(const DeltaArguments& a) {
 }
 
 __device__ __forceinline__ void walk_gradients(const DeltaArguments& a) {
-    WALK_ROLES((w.help<true, true, true>(a.gradient, a.dvalue, a.state_gradients)), (walk_back(a, w)))
+    WALK_ROLES((w.help<true, true, true>(a.gradient, a.dValue, a.stateGradients)), (walk_back(a, w)))
 }
 
 KERNEL_OF(delta_walk, Threads, 1, DeltaArguments, walk_forward)

@@ -51,16 +51,16 @@ struct HeadNumbers {
 };
 
 struct DeltaArguments {
-    HeadRows query, key, value, output, error, gradient, dquery, dkey, dvalue;
+    HeadRows query, key, value, output, error, gradient, dQuery, dKey, dValue;
     HeadNumbers decay, strength;
     const unsigned char* starts;    // (rows, length), or null
     const i64* lengths;             // (rows), or null
-    const float *initial, *final_gradient;
-    float *final_state, *initial_gradient;
+    const float *initial, *finalGradient;
+    float *finalState, *initialGradient;
     u16 *solved, *scores;           // T and P: (rows, heads, chunks, 64, 64)
     float* numbers;                 // as ChunkNumbers has them: (rows, heads, chunks, 6 * 64)
-    u16 *states, *state_gradients;  // S and dS', transposed: (rows, heads, chunks, V, K)
-    float *ddecay, *dstrength;      // (rows, length, heads)
+    u16 *states, *stateGradients;   // S and dS', transposed: (rows, heads, chunks, V, K)
+    float *dDecay, *dStrength;      // (rows, length, heads)
     i64 length, heads, groups, chunks;
 };
 static_assert(sizeof(DeltaArguments) == 504, "as GatedDeltaArguments.cs has it");
