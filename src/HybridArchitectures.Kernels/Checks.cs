@@ -56,6 +56,30 @@ static class Checks
             throw Require.Unfit(name, $"{name} is on {tensor.device}", $"{other.device}, the device of {otherName}");
     }
 
+    /// <summary>Checks sizes, heads, dtypes and devices of keys and values, shapes (batch, tokens, heads, size), against those of queries.</summary>
+    public static void Heads(Tensor query, (Tensor Tensor, string Name) keys, (Tensor Tensor, string Name) values)
+    {
+        if (query.size(3) == 0) throw Require.Unfit("query", $"query has shape {Describe(query)}", "a head size of at least 1");
+        if (values.Tensor.size(3) == 0)
+            throw Require.Unfit(values.Name, $"{values.Name} has shape {Describe(values.Tensor)}", "a value size of at least 1");
+        long heads = query.size(2), keyHeads = keys.Tensor.size(2);
+        if (keyHeads == 0 || heads == 0 || heads % keyHeads != 0)
+            throw Require.Unfit(keys.Name, $"{keys.Name} has {keyHeads} heads", $"a divisor of the {heads} heads of query");
+        foreach (var (tensor, name) in new[] { keys, values })
+        {
+            Type(tensor, query.dtype, name);
+            SameDevice(tensor, query, "query", name);
+        }
+    }
+
+    /// <summary>Checks the sink logits of attention heads.</summary>
+    public static void SinkLogits(Tensor sinkLogits, Tensor query)
+    {
+        Floating(sinkLogits, "sinkLogits");
+        Shape(sinkLogits, [query.size(2)], "one logit per head of query", "sinkLogits");
+        SameDevice(sinkLogits, query, "query", "sinkLogits");
+    }
+
     public static void Groups(Tensor x, int groups, [CallerArgumentExpression(nameof(x))] string name = "")
     {
         ArgumentNullException.ThrowIfNull(x, name);

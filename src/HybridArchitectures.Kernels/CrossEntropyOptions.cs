@@ -5,5 +5,8 @@ namespace HybridArchitectures.Kernels;
 /// <param name="LabelSmoothing">The share of the target's probability that is spread over all classes.</param>
 /// <param name="ZLoss">The weight of the squared log-normalizer.</param>
 /// <param name="LogitScale">The multiplier of the logits.</param>
-/// <param name="Backend">The back end for the rows of logits.</param>
-sealed record CrossEntropyOptions(long IgnoreIndex, double LabelSmoothing, double ZLoss, double LogitScale, KernelBackend Backend);
+sealed record CrossEntropyOptions(long IgnoreIndex, double LabelSmoothing, double ZLoss, double LogitScale)
+{
+    /// <summary>Gets the back end for the rows of logits.</summary>
+    public KernelBackend Backend { get; init; }
+}

@@ -13,4 +13,25 @@ namespace HybridArchitectures.Kernels;
 sealed record NormInputs(Tensor X, Tensor? Gate, Tensor? Weight, double Epsilon, int Groups, bool NormFirst) : ISavedTensors<NormInputs>
 {
     public NormInputs Map(Func<Tensor?, Tensor?> replace) => this with { X = replace(X)!, Gate = replace(Gate), Weight = replace(Weight) };
+
+    /// <summary>Checks the inputs. Exceptions name the argument.</summary>
+    public void Check()
+    {
+        Checks.Floating(X, "x");
+        Checks.Groups(X, Groups, "x");
+        Require.Positive(Epsilon, "epsilon");
+        if (Gate is not null) CheckLikeX(Gate, "gate");
+        if (Weight is null) return;
+        Checks.Shape(Weight, [X.size(-1)], "one number per channel of x", "weight");
+        Checks.ParameterType(Weight, X, "x", "weight");
+        Checks.SameDevice(Weight, X, "x", "weight");
+    }
+
+    /// <summary>Checks the shape, dtype and device of a tensor that is combined with x, element by element.</summary>
+    public void CheckLikeX(Tensor tensor, string name)
+    {
+        Checks.SameShape(tensor, X, "x", name);
+        Checks.Type(tensor, X.dtype, name);
+        Checks.SameDevice(tensor, X, "x", name);
+    }
 }

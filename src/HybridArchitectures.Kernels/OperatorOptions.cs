@@ -107,6 +107,12 @@ public sealed record OperatorOptions
     /// </summary>
     internal Func<long[], ScalarType, Device, Tensor>? Allocator { get; init; }
 
+    /// <summary>
+    /// Gets or sets the number with which the CPU back ends fill working memory and results before they write to them. The default, null, leaves new
+    /// memory as it is.
+    /// </summary>
+    internal float? NewMemoryFill { get; init; }
+
     /// <summary>Sets the options of the current thread until the returned scope is disposed, which restores the previous options.</summary>
     /// <param name="options">The options. To change some of the current options, use <c>OperatorOptions.Current with { ... }</c>.</param>
     /// <returns>The scope. Dispose nested scopes in reverse order.</returns>

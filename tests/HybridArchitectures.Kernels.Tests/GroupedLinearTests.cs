@@ -77,6 +77,6 @@ public class GroupedLinearTests
         Refusal.Expect("ends", "(3)", () => GroupedLinear.Forward(x, weight, tensor([1, 2, 5], ScalarType.Int32)));
         Refusal.Expect("ends", "Int64", () => GroupedLinear.Forward(x, weight, tensor([2L, 5L])));
         Refusal.Expect("ends", "ends[1] is 1", () => GroupedLinear.Forward(x, weight, tensor([2, 1], ScalarType.Int32)));
-        Refusal.Expect("ends", "finishes at 4", () => GroupedLinear.Forward(x, weight, tensor([2, 4], ScalarType.Int32)));
+        Refusal.Expect("ends", "the last of ends is 4", () => GroupedLinear.Forward(x, weight, tensor([2, 4], ScalarType.Int32)));
     }
 }

@@ -33,6 +33,6 @@ static unsafe class CpuRows
     public static Tensor New(ScalarType type, params ReadOnlySpan<long> sizes)
     {
         var tensor = empty(sizes, type);
-        return CpuTasks.Poison ? tensor.fill_(Scalars.From(double.NaN)) : tensor;
+        return OperatorOptions.Current.NewMemoryFill is { } fill ? tensor.fill_(Scalars.From(fill)) : tensor;
     }
 }

@@ -23,12 +23,21 @@ static unsafe class CpuTasks
             for (long i = 0; i < count; i++) task(i);
             return;
         }
+        // libtorch's threads do not get the options of this one
+        var options = OperatorOptions.Current;
+        if (options.NewMemoryFill is not null) task = WithOptions(task, options);
         var shared = new Shared(count, task);
         using var handle = new GCHandle<Shared>(shared);
         if (LibTorch.torch_parallel_for(0, degree, 1, &Enter, GCHandle<Shared>.ToIntPtr(handle)) != 0)
             throw new InvalidOperationException("libtorch could not start its threads");
         shared.Error?.Throw();
     }
+
+    static Action<long> WithOptions(Action<long> task, OperatorOptions options) => index =>
+    {
+        using var scope = OperatorOptions.Use(options);
+        task(index);
+    };
 
     [UnmanagedCallersOnly]
     static void Enter(long begin, long end, nint shared) => GCHandle<Shared>.FromIntPtr(shared).Target.Work();
@@ -76,12 +85,6 @@ static unsafe class CpuTasks
     /// <summary>Returns the number of blocks for rows whose sum is computed.</summary>
     public static long Blocks(long rows) => Math.Clamp(rows / 64, 1, 16);
 
-    /// <summary>
-    /// Gets or sets whether working memory and results are first filled with NaN, so that a test detects values that are read before they are
-    /// written, or not written.
-    /// </summary>
-    internal static bool Poison { get; set; }
-
     /// <summary>Provides the working memory of one task, aligned to a cache line and not cleared.</summary>
     public readonly struct Scratch : IDisposable
     {
@@ -90,7 +93,7 @@ static unsafe class CpuTasks
         public Scratch(long floats)
         {
             memory = (float*)NativeMemory.AlignedAlloc((nuint)floats * sizeof(float), 64);
-            if (Poison) new Span<float>(memory, checked((int)floats)).Fill(float.NaN);
+            if (OperatorOptions.Current.NewMemoryFill is { } fill) new Span<float>(memory, checked((int)floats)).Fill(fill);
         }
 
         public float* Memory => memory;

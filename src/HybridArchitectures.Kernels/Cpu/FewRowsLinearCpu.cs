@@ -18,26 +18,27 @@ static unsafe class FewRowsLinearCpu
     const int BytesAhead = 2048;
     const int ElementsPerTask = 8;          // reading an element is less work than an element in CpuTasks, by this factor
 
-    public static Tensor Forward(Tensor x, Tensor weight, Tensor? bias)
+    public static Tensor Forward(FewRowsLinearInputs inputs)
     {
         using var scope = NewDisposeScope();
-        var inputs = CpuRows.Whole(x)!;
-        var (matrix, biases) = (weight.is_contiguous() ? weight : weight.contiguous(), CpuRows.Whole(bias));
+        var x = inputs.X;
+        var (wholeX, weight, bias) = (CpuRows.Whole(x)!, inputs.Weight, CpuRows.Whole(inputs.Bias));
+        if (!weight.is_contiguous()) weight = weight.contiguous();
         long outputs = weight.size(0), width = weight.size(1), rows = x.NumberOfElements / width;
         Span<long> sizes = stackalloc long[(int)x.dim()];
         for (int i = 0; i < sizes.Length; i++) sizes[i] = i == sizes.Length - 1 ? outputs : x.size(i);
         var result = CpuRows.New(ScalarType.Float32, sizes);
-        float* px = CpuRows.Pointer(inputs), pb = CpuRows.Pointer(biases), py = CpuRows.Pointer(result);
-        byte* pw = (byte*)TensorMemory.Pointer(matrix);
-        bool half = weight.dtype == ScalarType.BFloat16;
+        float* xMemory = CpuRows.Pointer(wholeX), biasMemory = CpuRows.Pointer(bias), resultMemory = CpuRows.Pointer(result);
+        byte* weightMemory = (byte*)TensorMemory.Pointer(weight);
+        bool bfloat16 = weight.dtype == ScalarType.BFloat16;
         long block = Math.Max(1, BlockElements / Math.Max(1, width));
         CpuTasks.Run((outputs + block - 1) / block, outputs * width / ElementsPerTask, task =>
         {
             long from = task * block, to = Math.Min(outputs, from + block);
-            if (half) Block<BFloat16Element>(px, pw, pb, py, rows, outputs, width, from, to);
-            else Block<Float32Element>(px, pw, pb, py, rows, outputs, width, from, to);
+            if (bfloat16) Block<BFloat16Element>(xMemory, weightMemory, biasMemory, resultMemory, rows, outputs, width, from, to);
+            else Block<Float32Element>(xMemory, weightMemory, biasMemory, resultMemory, rows, outputs, width, from, to);
         });
-        GC.KeepAlive((inputs, matrix, biases));
+        GC.KeepAlive((wholeX, weight, bias));
         return CpuRows.As(result, x).MoveToOuterDisposeScope();
     }
 

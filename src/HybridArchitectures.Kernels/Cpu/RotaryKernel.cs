@@ -7,40 +7,42 @@ namespace HybridArchitectures.Kernels.Cpu;
 /// <summary>Rotates the pairs of every head in one pass, forward or in reverse (which is the gradient of a rotation).</summary>
 static unsafe class RotaryKernel
 {
-    public static Tensor Turn(Tensor x, Tensor cosine, Tensor sine, bool back)
+    public static Tensor Rotate(RotaryInputs inputs, bool reverse)
     {
         using var scope = NewDisposeScope();
+        var x = inputs.X;
         if (x.size(3) > 1 && x.stride(3) != 1) x = x.contiguous();
         var output = Rows.NewLike(x);
-        var (cosines, sines) = (cosine.contiguous(), sine.contiguous());
-        if (x.dtype == ScalarType.BFloat16) Turn<BFloat16Element>(x, cosines, sines, output, back);
-        else Turn<Float32Element>(x, cosines, sines, output, back);
+        var (cosines, sines) = (inputs.Cosine.contiguous(), inputs.Sine.contiguous());
+        if (x.dtype == ScalarType.BFloat16) Rotate<BFloat16Element>(x, cosines, sines, output, reverse);
+        else Rotate<Float32Element>(x, cosines, sines, output, reverse);
         return output.MoveToOuterDisposeScope();
     }
 
-    static void Turn<TElement>(Tensor x, Tensor cosine, Tensor sine, Tensor output, bool back) where TElement : struct, IElement
+    static void Rotate<TElement>(Tensor x, Tensor cosine, Tensor sine, Tensor output, bool reverse) where TElement : struct, IElement
     {
         var (length, heads, size, half) = (x.size(1), x.size(2), x.size(3), cosine.size(2));
-        var (ofRow, ofToken, ofHead) = (x.stride(0) * TElement.Size, x.stride(1) * TElement.Size, x.stride(2) * TElement.Size);
+        var (rowStride, tokenStride, headStride) = (x.stride(0) * TElement.Size, x.stride(1) * TElement.Size, x.stride(2) * TElement.Size);
         long tableRow = cosine.size(0) == 1 ? 0 : length * half, bytes = size * TElement.Size;
         byte* from = (byte*)TensorMemory.Pointer(x), to = (byte*)TensorMemory.Pointer(output);
         float* cosines = (float*)TensorMemory.Pointer(cosine), sines = (float*)TensorMemory.Pointer(sine);
-        var sign = Vector256.Create(back ? -1f : 1f);
-        CpuTasks.Share(x.size(0) * length, heads * size, (first, end) =>
+        var sign = Vector256.Create(reverse ? -1f : 1f);
+        CpuTasks.Share(x.size(0) * length, heads * size, (fromToken, toToken) =>
         {
-            for (long token = first; token < end; token++)
+            for (long token = fromToken; token < toToken; token++)
             {
                 var (row, column) = (token / length, token % length);
                 byte* c = (byte*)(cosines + row * tableRow + column * half), s = (byte*)(sines + row * tableRow + column * half);
                 for (long head = 0; head < heads; head++)
                 {
-                    byte* source = from + row * ofRow + column * ofToken + head * ofHead, target = to + (token * heads + head) * bytes;
+                    byte* source = from + row * rowStride + column * tokenStride + head * headStride, target = to + (token * heads + head) * bytes;
                     for (long j = 0; j < half; j += RowMath.Lanes)
                     {
                         var (cos, sin) = (RowMath.Load<Float32Element>(c, j, half), RowMath.Load<Float32Element>(s, j, half) * sign);
-                        var (a, b) = (RowMath.Load<TElement>(source, j, half), RowMath.Load<TElement>(source + half * TElement.Size, j, half));
-                        RowMath.Store<TElement>(target, j, half, a * cos - b * sin);
-                        RowMath.Store<TElement>(target + half * TElement.Size, j, half, b * cos + a * sin);
+                        var first = RowMath.Load<TElement>(source, j, half);
+                        var second = RowMath.Load<TElement>(source + half * TElement.Size, j, half);
+                        RowMath.Store<TElement>(target, j, half, first * cos - second * sin);
+                        RowMath.Store<TElement>(target + half * TElement.Size, j, half, second * cos + first * sin);
                     }
                     long rest = bytes - 2 * half * TElement.Size;
                     if (rest > 0) Buffer.MemoryCopy(source + bytes - rest, target + bytes - rest, rest, rest);

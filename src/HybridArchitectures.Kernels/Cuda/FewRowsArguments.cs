@@ -49,11 +49,11 @@ struct FewRowsArguments
         public long KeysRow, KeysSlot, KeysHead, ValuesRow, ValuesSlot, ValuesHead, PositionsRow;
 
         /// <summary>Returns the arguments for a cache and <paramref name="rows"/> new tokens of all its rows.</summary>
-        public static CacheArguments From(FewRowsCacheTarget cache, long rows) => new()
+        public static CacheArguments From(CacheTarget cache, long rows) => new()
         {
-            Cosine = CudaMemory.Address(cache.Table.Cosine), Sine = CudaMemory.Address(cache.Table.Sine),
+            Cosine = CudaMemory.Address(cache.Table?.Cosine), Sine = CudaMemory.Address(cache.Table?.Sine),
             Lengths = CudaMemory.Address(cache.Lengths), Keys = CudaMemory.Address(cache.Keys), Values = CudaMemory.Address(cache.Values),
-            Positions = CudaMemory.Address(cache.Positions), Length = rows / cache.Keys.size(0), TableLength = cache.Table.Cosine.size(0),
+            Positions = CudaMemory.Address(cache.Positions), Length = rows / cache.Keys.size(0), TableLength = cache.Table?.Cosine.size(0) ?? 1,
             Slots = cache.Keys.size(1), Sinks = cache.Sinks, Window = cache.Window, Size = cache.Keys.size(3), ValueSize = cache.Values.size(3),
             KeysRow = cache.Keys.stride(0), KeysSlot = cache.Keys.stride(1), KeysHead = cache.Keys.stride(2), ValuesRow = cache.Values.stride(0),
             ValuesSlot = cache.Values.stride(1), ValuesHead = cache.Values.stride(2), PositionsRow = cache.Positions?.stride(0) ?? 0,

@@ -25,4 +25,4 @@ enum FewRowsNorm
 /// <param name="Convolution">A convolution that follows, or null.</param>
 /// <param name="IsWide">Whether the result, rounded to bfloat16, is written as float32.</param>
 readonly record struct FewRowsFusion(FewRowsNorm Norm = FewRowsNorm.None, Tensor? Scale = null, double Epsilon = 0, Tensor? Gate = null,
-    Tensor? Residual = null, FewRowsCacheTarget? Cache = null, FewRowsConvolutionStep? Convolution = null, bool IsWide = false);
+    Tensor? Residual = null, CacheTarget? Cache = null, FewRowsConvolutionStep? Convolution = null, bool IsWide = false);

@@ -6,19 +6,19 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Operators;
 
 /// <summary>
-/// Softmax attention of one query or a few queries per row over a key/value cache, with the rows' lengths on the device. No call reads a length on
-/// the host, and no launch depends on one, so that a CUDA graph captured once serves all lengths up to the capacity. A row's result does not depend
-/// on the other rows.
+/// Implements softmax attention of one or a few queries per row over a key/value cache, with the lengths of the rows on the device. No call reads a
+/// length on the host, and no launch depends on one. A CUDA graph that is captured once therefore serves all lengths up to the capacity. The result
+/// of a row does not depend on the other rows.
 /// </summary>
 /// <remarks>
-/// Decoding has no gradient: call it under <c>no_grad</c>. The queries are the last tokens of their rows: query q of Q stands at position
-/// length - Q + q, and its own key and value are in the cache already.
+/// Decoding has no gradient: call it under <c>no_grad</c>. The queries are the last tokens of their rows: query q of Q has position
+/// length - Q + q, and the cache already contains its key and value.
 /// </remarks>
 public static class AttentionDecode
 {
     static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.AttentionDecodeBackend);
 
-    /// <summary>The largest number of queries per row. The value is 8.</summary>
+    /// <summary>The maximum number of queries per row. The value is 8.</summary>
     public const int MaxQueries = AttentionDecodeWorkspace.MaxQueries;
 
     /// <summary>Returns softmax(scale * query key^T) value over the cached keys that each query sees.</summary>
@@ -55,7 +55,12 @@ public static class AttentionDecode
     public static Tensor Forward(Tensor query, Tensor keys, Tensor values, Tensor lengths, double? scale = null, int? window = null, int sinks = 0,
         bool ring = false, double? softcap = null, Tensor? sinkLogits = null, AttentionDecodeWorkspace? workspace = null)
     {
-        Check(query, keys, values, lengths, scale, window, sinks, ring, softcap, sinkLogits);
+        var inputs = new AttentionDecodeInputs(query, keys, values, lengths)
+        {
+            Scale = scale ?? AttentionInputs.DefaultScale(query), Window = window, Sinks = sinks, Ring = ring, Softcap = softcap,
+            SinkLogits = sinkLogits, Workspace = workspace,
+        };
+        inputs.Check();
         if (query.size(0) == 0 || keys.size(1) == 0)
             return zeros([query.size(0), query.size(1), query.size(2), values.size(3)], query.dtype, query.device);
         var backend = BackendFor(query);
@@ -63,19 +68,21 @@ public static class AttentionDecode
         {
             if (Backend == KernelBackend.Cuda)
                 throw Require.Unfit(null, $"the back end of AttentionDecode is Cuda, but {refusal}",
-                "arguments that the CUDA back end supports, or Auto");
+                    "arguments that the CUDA back end supports, or Auto");
             backend = KernelBackend.LibTorch;
         }
         KernelEvents.Log.Chosen(nameof(AttentionDecode), backend.ToString, query);
         return backend switch
         {
-            KernelBackend.Reference =>
-                AttentionDecodeReference.Forward(query, keys, values, lengths, scale, window, sinks, ring, softcap, sinkLogits),
-            KernelBackend.Cuda =>
-                AttentionDecodeCuda.Forward(query, keys, values, lengths, scale, window, sinks, ring, softcap, sinkLogits, workspace),
-            _ => Composed(query, keys, values, lengths, scale, window, sinks, ring, softcap, sinkLogits),
+            KernelBackend.Reference => Unfused(inputs),
+            KernelBackend.Cuda => AttentionDecodeCuda.Forward(inputs),
+            _ => Composed(inputs),
         };
     }
+
+    static Tensor Unfused(AttentionDecodeInputs inputs) => AttentionDecodeReference.Forward(
+        inputs.Query, inputs.Keys, inputs.Values, inputs.Lengths, inputs.Scale, inputs.Window, inputs.Sinks, inputs.Ring, inputs.Softcap,
+        inputs.SinkLogits);
 
     /// <summary>
     /// Returns the back end that serves queries like <paramref name="query"/>. Under <see cref="KernelBackend.Auto"/> this is
@@ -95,13 +102,11 @@ public static class AttentionDecode
         };
     }
 
-    // In main memory the lengths are at hand, and the slots past the longest row are left out. On a GPU all slots are read, so that the host need not
-    // wait.
-    static Tensor Composed(Tensor query, Tensor keys, Tensor values, Tensor lengths, double? scale, int? window, int sinks, bool ring,
-        double? softcap, Tensor? sinkLogits)
+    // In main memory, the slots after the longest row are skipped. On a GPU, all slots are read, because reading the lengths would stall the device.
+    static Tensor Composed(AttentionDecodeInputs inputs)
     {
-        if (softcap is not null || sinkLogits is not null)
-            return AttentionDecodeReference.Forward(query, keys, values, lengths, scale, window, sinks, ring, softcap, sinkLogits);
+        if (inputs.Softcap is not null || inputs.SinkLogits is not null) return Unfused(inputs);
+        var (query, keys, values, lengths, sinks, ring) = (inputs.Query, inputs.Keys, inputs.Values, inputs.Lengths, inputs.Sinks, inputs.Ring);
         using var scope = NewDisposeScope();
         if (!ring && lengths.device_type == TorchSharp.DeviceType.CPU)
         {
@@ -109,60 +114,6 @@ public static class AttentionDecode
             (keys, values) = (keys.narrow(1, 0, slots), values.narrow(1, 0, slots));
         }
         var positions = AttentionDecodeReference.Positions(query.size(1), keys.size(1), lengths, sinks, ring);
-        return FusedAttention.Forward(query, keys, values, scale, window, sinks, positions).contiguous().MoveToOuterDisposeScope();
-    }
-
-    static void Check(Tensor query, Tensor keys, Tensor values, Tensor lengths, double? scale, int? window, int sinks, bool ring, double? softcap,
-        Tensor? sinkLogits)
-    {
-        Checks.Floating(query);
-        Checks.Shape(query, [-1, -1, -1, -1], "(batch, queries, heads, head size)");
-        Checks.Shape(keys, [query.size(0), -1, -1, query.size(3)], "(batch, capacity, key heads, head size), batch and head size as in query");
-        Checks.Shape(values, [keys.size(0), keys.size(1), keys.size(2), -1], "(batch, capacity, key heads, value size), all but the last as in keys");
-        Checks.Shape(lengths, [query.size(0)], "one length per row of query");
-        if (query.size(1) is < 1 or > MaxQueries)
-            throw Require.Unfit(nameof(query), $"query has {query.size(1)} queries per row", $"1 to {MaxQueries}");
-        if (query.size(3) == 0)
-            throw Require.Unfit(nameof(query), $"query has shape {Checks.Describe(query)}", "a head size of at least 1");
-        if (values.size(3) == 0)
-            throw Require.Unfit(nameof(values), $"values has shape {Checks.Describe(values)}", "a value size of at least 1");
-        if (keys.size(2) == 0 || query.size(2) == 0 || query.size(2) % keys.size(2) != 0)
-            throw Require.Unfit(nameof(keys), $"keys has {keys.size(2)} heads", $"a divisor of the {query.size(2)} heads of query");
-        Checks.Type(keys, query.dtype);
-        Checks.Type(values, query.dtype);
-        Checks.Type(lengths, ScalarType.Int32);
-        Checks.SameDevice(keys, query, nameof(query));
-        Checks.SameDevice(values, query, nameof(query));
-        Checks.SameDevice(lengths, query, nameof(query));
-        CheckNumbers(query, keys, scale, window, sinks, ring, softcap);
-        if (sinkLogits is not null)
-        {
-            Checks.Floating(sinkLogits);
-            Checks.Shape(sinkLogits, [query.size(2)], "one logit per head of query");
-            Checks.SameDevice(sinkLogits, query, nameof(query));
-        }
-        if (is_grad_enabled()) CheckGradients(query, keys, values, sinkLogits);
-    }
-
-    static void CheckNumbers(Tensor query, Tensor keys, double? scale, int? window, int sinks, bool ring, double? softcap)
-    {
-        if (scale is { } factor) Require.Positive(factor, nameof(scale));
-        if (softcap is { } cap) Require.Positive(cap, nameof(softcap));
-        if (window < 1) throw Require.OutOfRange(nameof(window), window, "at least 1 token, or null");
-        if (sinks < 0) throw Require.OutOfRange(nameof(sinks), sinks, "at least 0 tokens");
-        if (!ring) return;
-        long room = keys.size(1) - sinks, needed = (window ?? int.MaxValue) + query.size(1) - 1;
-        if (window is null) throw Require.Refusal(nameof(window), null, "a window, because ring is true");
-        if (room < needed)
-            throw Require.Unfit(nameof(keys), $"keys has {keys.size(1)} slots",
-                $"at least sinks + window + queries - 1 = {sinks + needed}, because ring is true");
-    }
-
-    static void CheckGradients(Tensor query, Tensor keys, Tensor values, Tensor? sinkLogits)
-    {
-        (Tensor?, string)[] all = [(query, nameof(query)), (keys, nameof(keys)), (values, nameof(values)), (sinkLogits, nameof(sinkLogits))];
-        foreach (var (tensor, name) in all)
-            if (tensor is { requires_grad: true })
-                throw Require.Unfit(name, $"{name} requires a gradient", "none, because decoding has none: call it under no_grad");
+        return FusedAttention.Forward(query, keys, values, inputs.Scale, inputs.Window, sinks, positions).contiguous().MoveToOuterDisposeScope();
     }
 }

@@ -14,49 +14,47 @@ static class CacheAppend
     /// <param name="query">Shape: (batch, length, heads, headSize), float32, bfloat16 or float64.</param>
     /// <param name="key">Shape: (batch, length, keyHeads, headSize), in the type of <paramref name="query"/>.</param>
     /// <param name="value">Shape: (batch, length, keyHeads, valueSize), in that type.</param>
-    /// <param name="table">Cosines and sines, (positions, half) each, float32, with position p in row p; null without rotary positions.</param>
-    /// <param name="lengths">Shape: (batch), int32: the tokens of each row, including the new ones.</param>
-    /// <param name="keys">
-    /// Shape: (batch, slots, keyHeads, headSize): the cache, which is updated in place. A position beyond its slots is not stored.
-    /// </param>
-    /// <param name="values">Shape: (batch, slots, keyHeads, valueSize): the cache, which is updated in place.</param>
-    /// <param name="positions">Shape: (batch, slots), int64: the position in each slot, updated in place; null if it is not needed.</param>
-    /// <param name="window">The number of slots that are reused in turn, after those of the sinks; 0 if slot p contains position p.</param>
-    /// <param name="sinks">The number of first positions that keep their slots.</param>
+    /// <param name="target">The cache.</param>
     /// <returns>The rotated queries, in the current dispose scope.</returns>
-    public static Tensor Forward(Tensor query, Tensor key, Tensor value, (Tensor Cosine, Tensor Sine)? table, Tensor lengths, Tensor keys,
-        Tensor values,
-        Tensor? positions = null, int window = 0, int sinks = 0)
+    public static Tensor Forward(Tensor query, Tensor key, Tensor value, CacheTarget target)
     {
         using var noGrad = no_grad();
         bool served = query.dtype is ScalarType.Float32 or ScalarType.BFloat16 && Rotary.BackendFor(query) == KernelBackend.Cuda;
-        if (served) return RotaryCuda.Append(query, key, value, table, lengths, keys, values, positions, window, sinks);
+        if (served) return RotaryCuda.Append(query, key, value, target);
         using var scope = NewDisposeScope();
-        long batch = query.size(0), length = query.size(1), slots = keys.size(1);
+        long batch = query.size(0), length = query.size(1);
         // (B, L)
-        var at = lengths.to(ScalarType.Int64).sub(Scalars.From(length)).unsqueeze(1).add(Indices.Range(0, length, query.device), Scalars.One);
-        if (table is { } angles)
+        var at = target.Lengths.to(ScalarType.Int64).sub(Scalars.From(length)).unsqueeze(1)
+            .add(Indices.Range(0, length, query.device), Scalars.One);
+        if (target.Table is { } table)
         {
-            Tensor Lines(Tensor of) => of.index_select(0, at.clamp(Scalars.Zero, Scalars.From(of.size(0) - 1)).flatten()).view(batch, length, -1);
-            var (cosine, sine) = (Lines(angles.Cosine), Lines(angles.Sine));
+            Tensor Rows(Tensor all) => all.index_select(0, at.clamp(Scalars.Zero, Scalars.From(all.size(0) - 1)).flatten()).view(batch, length, -1);
+            var (cosine, sine) = (Rows(table.Cosine), Rows(table.Sine));
             (query, key) = (Rotary.Forward(query, cosine, sine), Rotary.Forward(key, cosine, sine));
         }
-        var slot = window == 0 ? at : where(
-            at.lt(Scalars.From(sinks)), at, at.sub(Scalars.From(sinks)).remainder(Scalars.From(window)).add(Scalars.From(sinks), Scalars.One));
-        var kept = at.ge(Scalars.Zero).logical_and(slot.lt(Scalars.From(slots)));
+        Store(key, value, at, target);
+        return query.alias().MoveToOuterDisposeScope();
+    }
+
+    // positions: (batch, length) int64
+    static void Store(Tensor key, Tensor value, Tensor positions, CacheTarget target)
+    {
+        var (sinks, window, slots) = (Scalars.From((long)target.Sinks), Scalars.From((long)target.Window), target.Keys.size(1));
+        var slot = target.Window == 0 ? positions
+            : where(positions.lt(sinks), positions, positions.sub(sinks).remainder(window).add(sinks, Scalars.One));
+        var isStored = positions.ge(Scalars.Zero).logical_and(slot.lt(Scalars.From(slots)));
         // a token that is not stored writes the value that the slot already has
         slot = slot.clamp(Scalars.Zero, Scalars.From(slots - 1));
-        var rows = Indices.Range(0, batch, query.device).unsqueeze(1).expand(batch, length);
+        var rows = Indices.Range(0, positions.size(0), key.device).unsqueeze(1).expand(positions.size(0), positions.size(1));
         void Write(Tensor cache, Tensor added)
         {
             var index = new[] { TensorIndex.Tensor(rows), TensorIndex.Tensor(slot) };
-            var mask = kept;
+            var mask = isStored;
             while (mask.dim() < added.dim()) mask = mask.unsqueeze(-1);
             cache.index_put_(where(mask, added, cache.index(index)), index);
         }
-        Write(keys, key);
-        Write(values, value);
-        if (positions is not null) Write(positions, at);
-        return query.alias().MoveToOuterDisposeScope();
+        Write(target.Keys, key);
+        Write(target.Values, value);
+        if (target.Positions is not null) Write(target.Positions, positions);
     }
 }

@@ -59,24 +59,12 @@ public static class FewRowsLinear
     /// <exception cref="ArgumentException">A shape, type or device is invalid.</exception>
     public static Tensor Forward(Tensor x, Tensor weight, Tensor? bias = null)
     {
-        Checks.Floating(x);
-        if (x.dim() == 0 || x.size(-1) == 0)
-            throw Require.Refusal(nameof(x), x.shape, "(..., inputs), at least one");
-        ArgumentNullException.ThrowIfNull(weight);
-        if (weight.dim() != 2 || weight.size(1) != x.size(-1))
-            throw Require.Refusal(nameof(weight), weight.shape, $"(outputs, {x.size(-1)})");
-        CheckType(weight, x, nameof(weight));
-        Checks.SameDevice(weight, x, nameof(x));
-        if (bias is not null)
-        {
-            Checks.Shape(bias, [weight.size(0)], "(outputs)");
-            CheckType(bias, x, nameof(bias));
-            Checks.SameDevice(bias, x, nameof(x));
-        }
+        var inputs = new FewRowsLinearInputs(x, weight, bias);
+        inputs.Check();
         using var noGrad = no_grad();
         switch (BackendFor(x, weight))
         {
-            case KernelBackend.Cpu: return FewRowsLinearCpu.Forward(x, weight, bias);
+            case KernelBackend.Cpu: return FewRowsLinearCpu.Forward(inputs);
             case KernelBackend.Cuda when x.NumberOfElements > 0: return OnCuda(x, [(weight, bias)])[0];
         }
         using var scope = NewDisposeScope();
@@ -116,8 +104,8 @@ public static class FewRowsLinear
         && x.NumberOfElements <= MaxCudaRows * x.size(-1) && (x.device_type == TorchSharp.DeviceType.CUDA || CudaRuntime.Emulated);
 
     /// <summary>
-    /// Computes projections of x as <see cref="ForwardMany"/>, or silu(gate) * up of two, together with what else <paramref name="fusion"/> names, in
-    /// one launch. Returns null, without an effect, if that is not possible. A row's results do not depend on the other rows.
+    /// Computes projections of x as <see cref="ForwardMany"/>, or silu(gate) * up of two, and the operations of <paramref name="fusion"/>, in one
+    /// launch. Returns null, without an effect, if that is not possible. The results of a row do not depend on the other rows.
     /// </summary>
     internal static Tensor[]? ForwardFused(Tensor x, ReadOnlySpan<(Tensor Weight, Tensor? Bias)> projections, bool gated, in FewRowsFusion fusion)
     {
@@ -129,7 +117,7 @@ public static class FewRowsLinear
         if (FewRowsLinearCuda.ShapeFor(x, x.NumberOfElements / x.size(-1), gated, false, fusion) is null) return null;
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
-        static Tensor? Rows(Tensor? of) => of?.reshape(-1, of.size(-1));
+        static Tensor? Rows(Tensor? tensor) => tensor?.reshape(-1, tensor.size(-1));
         var rows = fusion with { Gate = Rows(fusion.Gate), Residual = Rows(fusion.Residual) };
         return Shaped(FewRowsLinearCuda.Forward(Rows(x)!, projections, gated, fusion: rows), x);
     }
@@ -150,11 +138,5 @@ public static class FewRowsLinear
             results[i] = (x.dim() == 2 ? results[i] : results[i].view(sizes)).MoveToOuterDisposeScope();
         }
         return results;
-    }
-
-    static void CheckType(Tensor parameter, Tensor x, string name)
-    {
-        if (parameter.dtype != x.dtype && parameter.dtype is not (ScalarType.Float32 or ScalarType.BFloat16))
-            throw Require.Refusal(name, parameter.dtype, $"Float32, BFloat16 or {x.dtype}, the type of x");
     }
 }

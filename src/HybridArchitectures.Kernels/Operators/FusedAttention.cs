@@ -62,34 +62,49 @@ public static class FusedAttention
     public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0,
         AttentionPositions? positions = null, double? softcap = null, Tensor? sinkLogits = null)
     {
-        Check(query, key, value, scale, window, sinks, positions, softcap, sinkLogits);
+        var inputs = Checked(query, key, value, scale, window, sinks, positions, softcap, sinkLogits);
         var (batch, queries, heads, keys, valueSize) = (query.size(0), query.size(1), query.size(2), key.size(1), value.size(3));
         if (batch == 0 || queries == 0 || keys == 0) return zeros([batch, queries, heads, valueSize], query.dtype, query.device);
-        var inputs = new AttentionInputs(query, key, value)
-        {
-            Scale = scale ?? 1 / Math.Sqrt(query.size(3)), Window = window, Sinks = sinks, Positions = positions, Softcap = softcap,
-            SinkLogits = sinkLogits,
-        };
         switch (BackendFor(query))
         {
             case KernelBackend.Reference:
-                return AttentionReference.Forward(query, key, value, scale, window, sinks, positions, softcap, sinkLogits);
-            case KernelBackend.Cuda when OwnKernelTakes(query, key, value, scale, positions, sinkLogits):
+                return Unfused(inputs);
+            case KernelBackend.Cuda when OwnKernelSupports(inputs):
                 KernelEvents.Log.Chosen(nameof(FusedAttention), KernelBackend.Cuda.ToString, query);
                 return AttentionCuda.Forward(inputs with { Window = window >= keys ? null : window });
         }
         if (softcap is not null || sinkLogits is not null)
         {
-            // libtorch's fused kernels know neither
+            // libtorch's fused kernels support neither
             KernelEvents.Log.Chosen(nameof(FusedAttention), () => AttentionKernel.Math.ToString(), query);
-            return AttentionReference.Forward(query, key, value, scale, window, sinks, positions, softcap, sinkLogits);
+            return Unfused(inputs);
         }
-        if (Pieces(query, key, window, sinks, positions) is { } pieces) return InPieces(pieces, inputs);
+        return Pieces(inputs) is { } pieces ? InPieces(pieces, inputs) : InOneCall(inputs);
+    }
+
+    static AttentionInputs Checked(Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks, AttentionPositions? positions,
+        double? softcap, Tensor? sinkLogits)
+    {
+        var inputs = new AttentionInputs(query, key, value)
+        {
+            Scale = scale ?? AttentionInputs.DefaultScale(query), Window = window, Sinks = sinks, Positions = positions, Softcap = softcap,
+            SinkLogits = sinkLogits,
+        };
+        inputs.Check();
+        return inputs;
+    }
+
+    static Tensor Unfused(AttentionInputs inputs) => AttentionReference.Forward(
+        inputs.Query, inputs.Key, inputs.Value, inputs.Scale, inputs.Window, inputs.Sinks, inputs.Positions, inputs.Softcap, inputs.SinkLogits);
+
+    static Tensor InOneCall(AttentionInputs inputs)
+    {
         using var scope = NewDisposeScope();
-        var call = Plan(query, key, value, scale, window, sinks, positions);
-        KernelEvents.Log.Chosen(nameof(FusedAttention), () => Choice(call).ToString(), query);
+        var call = Plan(inputs);
+        KernelEvents.Log.Chosen(nameof(FusedAttention), () => Choice(call).ToString(), inputs.Query);
         var output = TorchOperator.Call("aten::scaled_dot_product_attention", "", call.Query, call.Key, call.Value,
             OperatorArgument.Optional(call.Mask), 0.0, call.Causal, OperatorArgument.Optional((double?)call.Scale), call.Grouped).transpose(1, 2);
+        long valueSize = inputs.Value.size(3);
         if (valueSize < output.size(3)) output = output.narrow(-1, 0, valueSize);
         if (call.Blind is not null) output = output.masked_fill(call.Blind.unsqueeze(-1), Scalars.Zero);
         return output.MoveToOuterDisposeScope();
@@ -104,19 +119,21 @@ public static class FusedAttention
     public static AttentionKernel KernelFor(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0,
         AttentionPositions? positions = null, double? softcap = null, Tensor? sinkLogits = null)
     {
-        Check(query, key, value, scale, window, sinks, positions, softcap, sinkLogits);
-        if (BackendFor(query) == KernelBackend.Cuda && OwnKernelTakes(query, key, value, scale, positions, sinkLogits)) return AttentionKernel.Cuda;
+        var inputs = Checked(query, key, value, scale, window, sinks, positions, softcap, sinkLogits);
+        if (BackendFor(query) == KernelBackend.Cuda && OwnKernelSupports(inputs)) return AttentionKernel.Cuda;
         if (softcap is not null || sinkLogits is not null) return AttentionKernel.Math;
-        if (Pieces(query, key, window, sinks, positions) is not null) return AttentionKernel.Flash;
+        if (Pieces(inputs) is not null) return AttentionKernel.Flash;
         using var scope = NewDisposeScope();
-        return Choice(Plan(query, key, value, scale, window, sinks, positions));
+        return Choice(Plan(inputs));
     }
 
     // on the CPU, a mask over all queries and keys may need more memory and time than several calls
-    static IReadOnlyList<AttentionPiece>? Pieces(Tensor query, Tensor key, int? window, int sinks, AttentionPositions? positions) =>
-        query.device_type == TorchSharp.DeviceType.CPU && query.NumberOfElements > 0 && key.NumberOfElements > 0
-            ? AttentionPlan.Create(query, key, window, sinks, positions)
-            : null;
+    static IReadOnlyList<AttentionPiece>? Pieces(AttentionInputs inputs)
+    {
+        var (query, key) = (inputs.Query, inputs.Key);
+        return query.device_type == TorchSharp.DeviceType.CPU && query.NumberOfElements > 0 && key.NumberOfElements > 0
+            ? AttentionPlan.Create(query, key, inputs.Window, inputs.Sinks, inputs.Positions) : null;
+    }
 
     static Tensor InPieces(IReadOnlyList<AttentionPiece> pieces, AttentionInputs inputs)
     {
@@ -134,9 +151,9 @@ public static class FusedAttention
     static Tensor Padded(Tensor x, long size) => x.size(-1) == size ? x : Pad(x, size);
 
     // an explicit choice of the CUDA back end is an error if it is not available; a default choice is not
-    static bool OwnKernelTakes(Tensor query, Tensor key, Tensor value, double? scale, AttentionPositions? positions, Tensor? sinkLogits)
+    static bool OwnKernelSupports(AttentionInputs inputs)
     {
-        var refusal = AttentionCuda.Refusal(query, key, value, scale, positions, sinkLogits);
+        var refusal = AttentionCuda.Refusal(inputs);
         if (refusal is not null && Backend == KernelBackend.Cuda)
             throw Require.Unfit(null, $"the back end of FusedAttention is Cuda, but {refusal}", "arguments that the CUDA back end supports, or Auto");
         return refusal is null;
@@ -145,13 +162,14 @@ public static class FusedAttention
     // the arguments of libtorch's operator, heads before tokens; Blind: the queries (B, L) that see nothing, if there may be any
     readonly record struct FusedCall(Tensor Query, Tensor Key, Tensor Value, Tensor? Mask, bool Causal, double Scale, bool Grouped, Tensor? Blind);
 
-    static FusedCall Plan(Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks, AttentionPositions? positions)
+    static FusedCall Plan(AttentionInputs inputs)
     {
+        var (query, key, value, window, sinks) = (inputs.Query, inputs.Key, inputs.Value, inputs.Window, inputs.Sinks);
         var (queries, keys) = (query.size(1), key.size(1));
         if (window >= keys) window = null;
         Tensor? mask = null, blind = null;
         bool causal = false;
-        if (positions is not null)
+        if (inputs.Positions is { } positions)
         {
             var visible = AttentionReference.Visible(queries, keys, window, sinks, positions, query.device);        // (B, L, S)
             blind = visible.any(-1, true).logical_not();
@@ -164,7 +182,14 @@ public static class FusedAttention
         }
         else if (window is null && queries == keys) causal = true;
         else mask = AttentionReference.Visible(queries, keys, window, sinks, null, query.device).unsqueeze(1);
-        var factor = scale ?? 1 / Math.Sqrt(query.size(3));
+        (query, key, value) = Fit(query, key, value, mask);
+        return new(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), mask, causal, inputs.Scale, query.size(2) != key.size(2),
+            blind);
+    }
+
+    // returns heads that libtorch's fused kernels support
+    static (Tensor Query, Tensor Key, Tensor Value) Fit(Tensor query, Tensor key, Tensor value, Tensor? mask)
+    {
         // on a GPU, only plain operators support grouped heads with a mask or in float32, and they store all scores
         if (query.device_type == TorchSharp.DeviceType.CUDA && query.size(2) != key.size(2)
             && (mask is not null || query.dtype == ScalarType.Float32)) (key, value) = (ForEachQuery(key, query), ForEachQuery(value, query));
@@ -172,7 +197,7 @@ public static class FusedAttention
         long size = query.size(3), valueSize = value.size(3);
         if (valueSize > size) (query, key) = (Pad(query, valueSize), Pad(key, valueSize));
         if (valueSize < size) value = Pad(value, size);
-        return new(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), mask, causal, factor, query.size(2) != key.size(2), blind);
+        return (query, key, value);
     }
 
     static AttentionKernel Choice(FusedCall call) =>
@@ -191,38 +216,4 @@ public static class FusedAttention
     }
 
     static Tensor Pad(Tensor x, long size) => nn.functional.pad(x, [0, size - x.size(-1)]);
-
-    static void Check(Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks, AttentionPositions? positions, double? softcap,
-        Tensor? sinkLogits)
-    {
-        Checks.Floating(query);
-        Checks.Shape(query, [-1, -1, -1, -1], "(batch, queries, heads, head size)");
-        Checks.Shape(key, [query.size(0), -1, -1, query.size(3)], "(batch, keys, key heads, head size), batch and head size as in query");
-        Checks.Shape(value, [key.size(0), key.size(1), key.size(2), -1], "(batch, keys, key heads, value head size), all but the last as in key");
-        if (query.size(3) == 0)
-            throw Require.Unfit(nameof(query), $"query has shape {Checks.Describe(query)}", "a head size of at least 1");
-        if (value.size(3) == 0)
-            throw Require.Unfit(nameof(value), $"value has shape {Checks.Describe(value)}", "a head size of at least 1");
-        if (key.size(2) == 0 || query.size(2) == 0 || query.size(2) % key.size(2) != 0)
-            throw Require.Unfit(nameof(key), $"key has {key.size(2)} heads", $"a divisor of the {query.size(2)} heads of query");
-        Checks.Type(key, query.dtype);
-        Checks.Type(value, query.dtype);
-        Checks.SameDevice(key, query, nameof(query));
-        Checks.SameDevice(value, query, nameof(query));
-        if (scale is { } factor && !double.IsFinite(factor))
-            throw Require.OutOfRange(nameof(scale), scale, "a finite number");
-        if (window < 1) throw Require.OutOfRange(nameof(window), window, "at least 1 token, or null");
-        if (sinks < 0) throw Require.OutOfRange(nameof(sinks), sinks, "at least 0 tokens");
-        if (softcap is { } cap) Require.Positive(cap, nameof(softcap));
-        if (sinkLogits is not null)
-        {
-            Checks.Floating(sinkLogits);
-            Checks.Shape(sinkLogits, [query.size(2)], "one logit per head of query");
-            Checks.SameDevice(sinkLogits, query, nameof(query));
-        }
-        if (positions is not null) positions.Check(query, key, nameof(positions));
-        else if (key.size(1) < query.size(1))
-            throw Require.Unfit(nameof(key), $"key has {key.size(1)} tokens",
-                $"at least the {query.size(1)} of query, or positions that say where both stand");
-    }
 }

@@ -25,17 +25,13 @@ public static class GatedRmsNorm
     /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
     public static Tensor Forward(Tensor x, Tensor gate, Tensor? weight, double epsilon = 1e-5, int groups = 1, bool normBeforeGate = false)
     {
-        Checks.Floating(x);
-        Checks.Groups(x, groups);
-        Require.Positive(epsilon);
-        Checks.SameShape(gate, x, nameof(x));
-        Checks.Type(gate, x.dtype);
-        Checks.SameDevice(gate, x, nameof(x));
-        if (weight is not null) RmsNorm.CheckWeight(weight, x);
+        ArgumentNullException.ThrowIfNull(gate);
+        var inputs = new NormInputs(x, gate, weight, epsilon, groups, normBeforeGate);
+        inputs.Check();
         return BackendFor(x) switch
         {
-            KernelBackend.Cpu => RmsNorm.Vectorized(new(x, gate, weight, epsilon, groups, normBeforeGate)),
-            KernelBackend.Cuda when x.NumberOfElements > 0 => NormCuda.Apply(new(x, gate, weight, epsilon, groups, normBeforeGate)),
+            KernelBackend.Cpu => RmsNorm.Vectorized(inputs),
+            KernelBackend.Cuda when x.NumberOfElements > 0 => NormCuda.Apply(inputs),
             _ => GatedRmsNormReference.Forward(x, gate, weight, epsilon, groups, normBeforeGate),
         };
     }

@@ -51,29 +51,15 @@ public static class GroupedLinear
     /// </exception>
     public static Tensor Forward(Tensor x, Tensor weight, Tensor ends)
     {
-        Checks.Floating(x);
-        if (x.dim() != 2) throw Require.Refusal(nameof(x), x.shape, "(rows, inputs)");
-        ArgumentNullException.ThrowIfNull(weight);
-        if (weight.dim() != 3 || weight.size(0) == 0 || weight.size(2) != x.size(1))
-            throw Require.Refusal(nameof(weight), weight.shape, $"(groups, outputs, {x.size(1)})");
-        Checks.Type(weight, x.dtype);
-        Checks.SameDevice(weight, x, nameof(x));
-        Checks.Shape(ends, [weight.size(0)], "(groups)");
-        Checks.Type(ends, ScalarType.Int32);
-        Checks.SameDevice(ends, x, nameof(x));
-        CheckEnds(ends, x.size(0));
+        var inputs = new GroupedLinearInputs(x, weight, ends);
+        inputs.Check();
         var backend = BackendFor(x, weight);
         if (backend == KernelBackend.Reference || x.size(0) == 0) return GroupedLinearReference.Forward(x, weight, ends);
-        return Autograd.Apply<Saved>(
-            [x, weight], _ => ([Product(x.contiguous(), weight.contiguous().transpose(1, 2), ends)], new Saved(x, weight, ends)), Backward)[0];
+        return Autograd.Apply<GroupedLinearInputs>(
+            [x, weight], _ => ([Product(x.contiguous(), weight.contiguous().transpose(1, 2), ends)], inputs), Backward)[0];
     }
 
-    sealed record Saved(Tensor X, Tensor Weight, Tensor Ends) : ISavedTensors<Saved>
-    {
-        public Saved Map(Func<Tensor?, Tensor?> replace) => new(replace(X)!, replace(Weight)!, replace(Ends)!);
-    }
-
-    static Tensor?[] Backward(BackwardContext context, Saved saved)
+    static Tensor?[] Backward(BackwardContext context, GroupedLinearInputs saved)
     {
         var gradient = context.Gradients[0]!.contiguous();
         var dX = context.Needs(0) ? Product(gradient, saved.Weight.contiguous(), saved.Ends) : null;
@@ -87,14 +73,4 @@ public static class GroupedLinear
         TorchOperator.Call("aten::_grouped_mm", "", left, right, OperatorArgument.Optional(ends), OperatorArgument.None, OperatorArgument.None);
 
     static Tensor Empty(Tensor ends) => cat([ends.narrow(0, 0, 1), ends.diff()], 0).eq(Scalars.Zero);
-
-    static void CheckEnds(Tensor ends, long rows)
-    {
-        if (ends.device_type != TorchSharp.DeviceType.CPU) return;
-        var values = TensorMemory.Span<int>(ends.is_contiguous() ? ends : ends.contiguous());
-        for (int i = 0; i < values.Length; i++)
-            if (values[i] < (i == 0 ? 0 : values[i - 1]) || values[i] > rows)
-                throw Require.Unfit(nameof(ends), $"ends[{i}] is {values[i]}", $"a place from {(i == 0 ? 0 : values[i - 1])} to {rows}");
-        if (values[^1] != rows) throw Require.Unfit(nameof(ends), $"ends finishes at {values[^1]}", $"the number of rows, {rows}");
-    }
 }

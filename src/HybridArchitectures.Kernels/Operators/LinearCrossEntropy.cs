@@ -56,11 +56,8 @@ public static class LinearCrossEntropy
     public static Tensor Forward(Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, double labelSmoothing = 0, double zLoss = 0,
         Tensor? bias = null, double logitScale = 1, Tensor? tokenWeights = null)
     {
-        Check(hidden, weight, targets, ignoreIndex, bias, logitScale);
-        if (tokenWeights is not null) CheckTokenWeights(tokenWeights, hidden);
-        if (!(labelSmoothing is >= 0 and < 1))
-            throw Require.OutOfRange(nameof(labelSmoothing), labelSmoothing, "a number in [0, 1)");
-        Require.NotNegative(zLoss);
+        var inputs = new CrossEntropyInputs(hidden, weight, bias, targets, tokenWeights, new(ignoreIndex, labelSmoothing, zLoss, logitScale));
+        inputs.Check();
         var backend = BackendFor(hidden);
         if (backend == KernelBackend.Cuda && tokenWeights is not null)
         {
@@ -71,9 +68,7 @@ public static class LinearCrossEntropy
         }
         if (backend == KernelBackend.Reference)
             return LinearCrossEntropyReference.Forward(hidden, weight, targets, ignoreIndex, labelSmoothing, zLoss, bias, logitScale, tokenWeights);
-        var inputs = new CrossEntropyInputs(
-            hidden, weight, bias, targets, tokenWeights, new(ignoreIndex, labelSmoothing, zLoss, logitScale, backend));
-        return backend == KernelBackend.Cuda ? CrossEntropyCuda.Apply(inputs) : InChunks(inputs);
+        return backend == KernelBackend.Cuda ? CrossEntropyCuda.Apply(inputs.On(backend)) : InChunks(inputs.On(backend));
     }
 
     static Tensor InChunks(CrossEntropyInputs inputs)
@@ -108,61 +103,15 @@ public static class LinearCrossEntropy
     public static Tensor TokenLosses(
         Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, Tensor? bias = null, double logitScale = 1)
     {
-        Check(hidden, weight, targets, ignoreIndex, bias, logitScale);
+        var inputs = new CrossEntropyInputs(hidden, weight, bias, targets, null, new(ignoreIndex, LabelSmoothing: 0, ZLoss: 0, logitScale));
+        inputs.Check();
         var backend = BackendFor(hidden);
         if (backend == KernelBackend.Reference)
             return LinearCrossEntropyReference.TokenLosses(hidden, weight, targets, ignoreIndex, bias, logitScale);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        var inputs = new CrossEntropyInputs(hidden, weight, bias, targets, null, new(ignoreIndex, 0, 0, logitScale, backend));
+        inputs = inputs.On(backend);
         var losses = backend == KernelBackend.Cuda ? CrossEntropyCuda.Forward(inputs).Losses : ChunkedCrossEntropy.TokenLosses(inputs);
         return losses.to(ScalarType.Float32).MoveToOuterDisposeScope();
-    }
-
-    static void CheckTokenWeights(Tensor tokenWeights, Tensor hidden)
-    {
-        Checks.Shape(tokenWeights, [hidden.size(0)], "one weight per token of hidden");
-        Checks.Type(tokenWeights, ScalarType.Float32);
-        Checks.SameDevice(tokenWeights, hidden, nameof(hidden));
-        if (tokenWeights.device_type != TorchSharp.DeviceType.CPU) return;
-        using var scope = NewDisposeScope();
-        var values = tokenWeights.contiguous();
-        foreach (float value in TensorMemory.Span<float>(values))
-            if (!(value >= 0) || !float.IsFinite(value))
-                throw Require.Holding(nameof(tokenWeights), value, "finite numbers of at least 0");
-        GC.KeepAlive(values);
-    }
-
-    static void Check(Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex, Tensor? bias, double logitScale)
-    {
-        Checks.Floating(hidden);
-        Checks.Shape(hidden, [-1, -1], "(tokens, width)");
-        Checks.Shape(weight, [-1, hidden.size(1)], "(vocabulary, width), width as in hidden");
-        Checks.Shape(targets, [hidden.size(0)], "one target per token of hidden");
-        Checks.Type(targets, ScalarType.Int64);
-        Checks.ParameterType(weight, hidden, nameof(hidden));
-        Checks.SameDevice(weight, hidden, nameof(hidden));
-        Checks.SameDevice(targets, hidden, nameof(hidden));
-        if (weight.size(0) < 1)
-            throw Require.Unfit(nameof(weight), $"weight has shape {Checks.Describe(weight)}", "a vocabulary of at least 1");
-        if (bias is not null)
-        {
-            Checks.Shape(bias, [weight.size(0)], "one number per class of weight");
-            Checks.ParameterType(bias, hidden, nameof(hidden));
-            Checks.SameDevice(bias, hidden, nameof(hidden));
-        }
-        if (!double.IsFinite(logitScale))
-            throw Require.OutOfRange(nameof(logitScale), logitScale, "a finite number");
-        // on CUDA, reading the targets would stall the device; a target out of range makes the loss NaN there
-        if (targets.device_type != TorchSharp.DeviceType.CPU) return;
-        using var scope = NewDisposeScope();
-        var (values, index) = (targets.contiguous(), 0L);
-        foreach (long target in TensorMemory.Span<long>(values))
-        {
-            if (target != ignoreIndex && (target < 0 || target >= weight.size(0)))
-                throw Require.OutOfRange($"targets[{index}]", target, $"a class in [0, {weight.size(0)}) or ignoreIndex, {ignoreIndex}");
-            index++;
-        }
-        GC.KeepAlive(values);
     }
 }

@@ -29,14 +29,12 @@ public static class RmsNorm
     /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
     public static Tensor Forward(Tensor x, Tensor? weight, double epsilon = 1e-5, int groups = 1)
     {
-        Checks.Floating(x);
-        Checks.Groups(x, groups);
-        Require.Positive(epsilon);
-        if (weight is not null) CheckWeight(weight, x);
+        var inputs = new NormInputs(x, null, weight, epsilon, groups, NormFirst: false);
+        inputs.Check();
         return BackendFor(x) switch
         {
-            KernelBackend.Cpu => Vectorized(new(x, null, weight, epsilon, groups, false)),
-            KernelBackend.Cuda when x.NumberOfElements > 0 => NormCuda.Apply(new(x, null, weight, epsilon, groups, false)),
+            KernelBackend.Cpu => Vectorized(inputs),
+            KernelBackend.Cuda when x.NumberOfElements > 0 => NormCuda.Apply(inputs),
             _ => RmsNormReference.Forward(x, weight, epsilon, groups),
         };
     }
@@ -51,15 +49,10 @@ public static class RmsNorm
     /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
     public static (Tensor Output, Tensor Sum) ForwardSum(Tensor x, Tensor residual, Tensor? weight, double epsilon = 1e-5, int groups = 1)
     {
-        Checks.Floating(x);
-        Checks.Groups(x, groups);
-        Require.Positive(epsilon);
-        Checks.SameShape(residual, x, nameof(x));
-        Checks.Type(residual, x.dtype);
-        Checks.SameDevice(residual, x, nameof(x));
-        if (weight is not null) CheckWeight(weight, x);
-        if (BackendFor(x) == KernelBackend.Cuda && x.NumberOfElements > 0)
-            return NormCuda.ApplyToSum(new(x, null, weight, epsilon, groups, false), residual);
+        var inputs = new NormInputs(x, null, weight, epsilon, groups, NormFirst: false);
+        inputs.Check();
+        inputs.CheckLikeX(residual, nameof(residual));
+        if (BackendFor(x) == KernelBackend.Cuda && x.NumberOfElements > 0) return NormCuda.ApplyToSum(inputs, residual);
         var sum = x.add(residual, Scalars.One);
         return (Forward(sum, weight, epsilon, groups), sum);
     }
@@ -78,12 +71,5 @@ public static class RmsNorm
     sealed record Saved(NormInputs Inputs, Tensor Inverse) : ISavedTensors<Saved>
     {
         public Saved Map(Func<Tensor?, Tensor?> replace) => new(Inputs.Map(replace), replace(Inverse)!);
-    }
-
-    internal static void CheckWeight(Tensor weight, Tensor x)
-    {
-        Checks.Shape(weight, [x.size(-1)], "one number per channel of x");
-        Checks.ParameterType(weight, x, nameof(x));
-        Checks.SameDevice(weight, x, nameof(x));
     }
 }

@@ -74,28 +74,19 @@ public static class Rotary
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static Tensor Forward(Tensor x, Tensor cosine, Tensor sine)
     {
-        Checks.Floating(x);
-        Checks.Shape(x, [-1, -1, -1, -1], "(batch, length, heads, head size)");
-        Checks.Type(cosine, ScalarType.Float32);
-        Checks.Shape(cosine, [-1, x.size(1), -1], "(1 or batch, length, rotated pairs)");
-        if (cosine.size(0) != 1 && cosine.size(0) != x.size(0))
-            throw Require.Unfit(nameof(cosine), $"cosine has shape {Checks.Describe(cosine)}", $"1 or {x.size(0)} rows, as many as x");
-        if (cosine.size(2) < 1 || cosine.size(2) * 2 > x.size(3))
-            throw Require.Unfit(nameof(cosine), $"cosine has {cosine.size(2)} pairs", $"1 to {x.size(3) / 2}, half the head size of x");
-        Checks.SameShape(sine, cosine, nameof(cosine));
-        Checks.Type(sine, ScalarType.Float32);
-        Checks.SameDevice(cosine, x, nameof(x));
-        Checks.SameDevice(sine, x, nameof(x));
-        if (BackendFor(x) == KernelBackend.Reference) return RotaryReference.Forward(x, cosine, sine);
-        var table = new Saved(cosine, sine, BackendFor(x) == KernelBackend.Cuda);
-        return Autograd.Apply<Saved>([x], _ => ([table.Rotate(x, back: false)], table),
-            static (context, saved) => [saved.Rotate(context.Gradients[0]!, back: true)])[0];
+        var inputs = new RotaryInputs(x, cosine, sine);
+        inputs.Check();
+        var backend = BackendFor(x);
+        if (backend == KernelBackend.Reference) return RotaryReference.Forward(x, cosine, sine);
+        return Autograd.Apply<Saved>([x], _ => ([Rotate(inputs, backend, reverse: false)], new Saved(cosine, sine, backend)),
+            static (context, saved) => [Rotate(new(context.Gradients[0]!, saved.Cosine, saved.Sine), saved.Backend, reverse: true)])[0];
     }
 
-    sealed record Saved(Tensor Cosine, Tensor Sine, bool Cuda) : ISavedTensors<Saved>
-    {
-        public Saved Map(Func<Tensor?, Tensor?> replace) => new(replace(Cosine)!, replace(Sine)!, Cuda);
+    static Tensor Rotate(RotaryInputs inputs, KernelBackend backend, bool reverse) =>
+        backend == KernelBackend.Cuda ? RotaryCuda.Rotate(inputs, reverse) : RotaryKernel.Rotate(inputs, reverse);
 
-        public Tensor Rotate(Tensor x, bool back) => Cuda ? RotaryCuda.Turn(x, Cosine, Sine, back) : RotaryKernel.Turn(x, Cosine, Sine, back);
+    sealed record Saved(Tensor Cosine, Tensor Sine, KernelBackend Backend) : ISavedTensors<Saved>
+    {
+        public Saved Map(Func<Tensor?, Tensor?> replace) => new(replace(Cosine)!, replace(Sine)!, Backend);
     }
 }

@@ -13,8 +13,9 @@ public static class SelectedLinear
 {
     static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.SelectedLinearBackend);
 
-    /// <summary>The largest number of results for which a mixture of experts prefers this operator to <see cref="GroupedLinear"/>. The value
-    /// is 128.</summary>
+    /// <summary>
+    /// The maximum number of results for which a mixture of experts prefers this operator to <see cref="GroupedLinear"/>. The value is 128.
+    /// </summary>
     public const int MaxSelections = 128;
 
     /// <summary>Returns the back end for rows like <paramref name="x"/>.</summary>
@@ -58,15 +59,16 @@ public static class SelectedLinear
     /// </exception>
     public static Tensor Forward(Tensor x, Tensor weight, Tensor index)
     {
-        int share = Check(x, weight, index, nameof(weight));
+        var inputs = new SelectedLinearInputs(x, weight, index);
+        inputs.Check(nameof(weight));
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
-        if (index.NumberOfElements == 0) return zeros([0, weight.size(1)], x.dtype, x.device).MoveToOuterDisposeScope();
+        if (inputs.Results == 0) return zeros([0, weight.size(1)], x.dtype, x.device).MoveToOuterDisposeScope();
         var result = BackendFor(x, weight) switch
         {
-            KernelBackend.Cuda => FewRowsLinearCuda.Forward(x, [(weight, null)], index: index, rowsPerInput: share)[0],
-            KernelBackend.Cpu => OnCpu(x, weight, index, share),
-            _ => Gathered(x, weight, index, share),
+            KernelBackend.Cuda => FewRowsLinearCuda.Forward(x, [(weight, null)], index: index, rowsPerInput: inputs.ResultsPerRow)[0],
+            KernelBackend.Cpu => OnCpu(inputs),
+            _ => Gathered(inputs),
         };
         return result.MoveToOuterDisposeScope();
     }
@@ -80,54 +82,31 @@ public static class SelectedLinear
     /// <exception cref="ArgumentException">An argument is invalid, as in <see cref="Forward"/>.</exception>
     public static Tensor ForwardGated(Tensor x, Tensor gate, Tensor up, Tensor index)
     {
-        int share = Check(x, gate, index, nameof(gate));
-        Check(x, up, index, nameof(up));
+        var gateInputs = new SelectedLinearInputs(x, gate, index);
+        gateInputs.Check(nameof(gate));
+        new SelectedLinearInputs(x, up, index).Check(nameof(up));
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
-        if (index.NumberOfElements > 0 && BackendFor(x, gate) == KernelBackend.Cuda && BackendFor(x, up) == KernelBackend.Cuda)
-            return FewRowsLinearCuda.Forward(x, [(gate, null), (up, null)], gated: true, index, share)[0].MoveToOuterDisposeScope();
+        if (gateInputs.Results > 0 && BackendFor(x, gate) == KernelBackend.Cuda && BackendFor(x, up) == KernelBackend.Cuda)
+            return FewRowsLinearCuda.Forward(x, [(gate, null), (up, null)], gated: true, index, gateInputs.ResultsPerRow)[0]
+                .MoveToOuterDisposeScope();
         return SwiGlu.Forward(Forward(x, gate, index), Forward(x, up, index)).MoveToOuterDisposeScope();
     }
 
-    static Tensor OnCpu(Tensor x, Tensor weight, Tensor index, int share)
+    static Tensor OnCpu(SelectedLinearInputs inputs)
     {
-        var chosen = TensorMemory.ToArray<long>(index);
+        var chosen = TensorMemory.ToArray<long>(inputs.Index);
         var results = new Tensor[chosen.Length];
         // one weight after another; rows that select the same weight find it in the cache
-        for (int row = 0; row < chosen.Length; row++)
-            results[row] = FewRowsLinearCpu.Forward(x.narrow(0, row / share, 1), weight.select(0, chosen[row]), null);
+        for (int result = 0; result < chosen.Length; result++)
+            results[result] = FewRowsLinearCpu.Forward(
+                new(inputs.X.narrow(0, result / inputs.ResultsPerRow, 1), inputs.Weight.select(0, chosen[result]), null));
         return cat(results, 0);
     }
 
-    static Tensor Gathered(Tensor x, Tensor weight, Tensor index, int share)
+    static Tensor Gathered(SelectedLinearInputs inputs)
     {
-        var rows = share == 1 ? x : x.repeat_interleave(share, 0);
-        return weight.index_select(0, index).to(x.dtype).bmm(rows.unsqueeze(-1)).squeeze(-1);
-    }
-
-    static int Check(Tensor x, Tensor weight, Tensor index, string name)
-    {
-        Checks.Floating(x);
-        if (x.dim() != 2 || x.size(1) == 0)
-            throw Require.Refusal(nameof(x), x.shape, "(rows, inputs), inputs at least 1");
-        ArgumentNullException.ThrowIfNull(weight, name);
-        Checks.Shape(weight, [-1, -1, x.size(1)], "(groups, outputs, inputs), inputs as in x", name);
-        if (weight.dtype != x.dtype && weight.dtype is not (ScalarType.Float32 or ScalarType.BFloat16))
-            throw Require.Refusal(name, weight.dtype, $"Float32, BFloat16 or {x.dtype}, the type of x");
-        Checks.SameDevice(weight, x, nameof(x), name);
-        Checks.Shape(index, [-1], "one group per result");
-        Checks.Type(index, ScalarType.Int64);
-        Checks.SameDevice(index, x, nameof(x));
-        long results = index.size(0), rows = x.size(0);
-        if (rows == 0 ? results > 0 : results % rows != 0)
-            throw Require.Unfit(nameof(index), $"index has {results} numbers", $"a multiple of the {rows} rows of x");
-        if (index.device_type == TorchSharp.DeviceType.CPU && results > 0)
-        {
-            using var scope = NewDisposeScope();
-            long low = index.min().item<long>(), high = index.max().item<long>();
-            if (low < 0 || high >= weight.size(0))
-                throw Require.Unfit(nameof(index), $"index holds {(low < 0 ? low : high)}", $"0 to {weight.size(0) - 1}, the groups of {name}");
-        }
-        return rows == 0 ? 1 : (int)(results / rows);
+        var rows = inputs.ResultsPerRow == 1 ? inputs.X : inputs.X.repeat_interleave(inputs.ResultsPerRow, 0);
+        return inputs.Weight.index_select(0, inputs.Index).to(inputs.X.dtype).bmm(rows.unsqueeze(-1)).squeeze(-1);
     }
 }

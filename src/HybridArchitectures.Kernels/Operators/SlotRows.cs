@@ -18,7 +18,7 @@ static class SlotRows
         if (state.dim() == 0) throw Require.Unfit(nameof(state), "state has no dimension", "(slots, ...)");
         // on CUDA, reading them would stall the device; a slot that does not exist counts as padding there
         if (slots.device_type != TorchSharp.DeviceType.CPU) return state.size(0);
-        var (values, seen) = (Read(slots), new HashSet<long>());
+        var (values, seen) = (TensorMemory.ToArray<long>(slots), new HashSet<long>());
         for (int i = 0; i < values.Length; i++)
         {
             if (values[i] < -1 || values[i] >= state.size(0))
@@ -36,23 +36,14 @@ static class SlotRows
     public static Tensor Step(Tensor state, Tensor slots, Tensor x, Func<Tensor, Tensor, Tensor> step)
     {
         using var scope = NewDisposeScope();
-        var values = Read(slots);
+        var values = TensorMemory.ToArray<long>(slots);
         var rows = Enumerable.Range(0, values.Length).Where(i => values[i] >= 0).Select(i => (long)i).ToArray();
         var output = zeros_like(x);
         if (rows.Length == 0) return output.MoveToOuterDisposeScope();
-        Tensor numbers = tensor(rows, device: x.device), places = tensor(rows.Select(i => values[i]).ToArray(), device: x.device),
-            states = state.index_select(0, places);
+        Tensor numbers = tensor(rows, device: x.device), ownSlots = tensor(rows.Select(i => values[i]).ToArray(), device: x.device),
+            states = state.index_select(0, ownSlots);
         output.index_copy_(0, numbers, step(states, numbers));
-        state.index_copy_(0, places, states);
+        state.index_copy_(0, ownSlots, states);
         return output.MoveToOuterDisposeScope();
-    }
-
-    static long[] Read(Tensor slots)
-    {
-        using var scope = NewDisposeScope();
-        var values = slots.cpu().contiguous();
-        var result = TensorMemory.Span<long>(values).ToArray();
-        GC.KeepAlive(values);
-        return result;
     }
 }

@@ -21,17 +21,20 @@ public static class SwiGlu
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static Tensor Forward(Tensor gate, Tensor up)
     {
-        Checks.Floating(gate);
-        Checks.SameShape(up, gate, nameof(gate));
-        Checks.Type(up, gate.dtype);
-        Checks.SameDevice(up, gate, nameof(gate));
-        if (BackendFor(gate) == KernelBackend.Reference) return SwiGluReference.Forward(gate, up);
-        if (BackendFor(gate) == KernelBackend.Cuda) return SwiGluCuda.Apply(gate, up);
-        return Autograd.Apply<SwiGluInputs>([gate, up], _ => ([SwiGluKernel.Forward(gate, up)], new SwiGluInputs(gate, up)),
-            static (context, saved) =>
+        var inputs = new SwiGluInputs(gate, up);
+        inputs.Check();
+        return BackendFor(gate) switch
+        {
+            KernelBackend.Cpu => Vectorized(inputs),
+            KernelBackend.Cuda => SwiGluCuda.Apply(gate, up),
+            _ => SwiGluReference.Forward(gate, up),
+        };
+    }
+
+    static Tensor Vectorized(SwiGluInputs inputs) => Autograd.Apply<SwiGluInputs>([inputs.Gate, inputs.Up],
+        _ => ([SwiGluKernel.Forward(inputs.Gate, inputs.Up)], inputs), static (context, saved) =>
         {
             var (dGate, dUp) = SwiGluKernel.Backward(context.Gradients[0]!, saved.Gate, saved.Up);
             return [dGate, dUp];
         })[0];
-    }
 }

@@ -134,7 +134,7 @@ public sealed class Attention : Mixer
     };
 
     // where a projection writes keys and values; null if only separate operators can
-    FewRowsCacheTarget? Target(SequenceContext context, MixerState state) => state switch
+    CacheTarget? Target(SequenceContext context, MixerState state) => state switch
     {
         KeyValueState all => all.Target(spec, context),
         WindowState window => window.Target(spec, context),

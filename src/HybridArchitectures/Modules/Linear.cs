@@ -104,7 +104,7 @@ public sealed class Linear : HybridModule
     /// Computes the queries of a step and writes its keys and values to a cache, both turned to their positions, with the norm of the input, in one
     /// launch. Returns null, without an effect, if this is not possible.
     /// </summary>
-    internal static Tensor? ForwardCached(StepInput input, FewRowsCacheTarget cache, Linear query, Linear key, Linear value)
+    internal static Tensor? ForwardCached(StepInput input, CacheTarget cache, Linear query, Linear key, Linear value)
     {
         var (x, fusion) = input.Fused;
         return AllPlain([query, key, value]) is { } plain && FewRowsLinear.ForwardFused(x, plain, false, fusion with { Cache = cache }) is { } results

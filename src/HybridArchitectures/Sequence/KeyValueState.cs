@@ -146,7 +146,7 @@ public sealed class KeyValueState : MixerState
     {
         ReserveStep(context);
         var table = spec.Rotary is { } rotary ? context.StepTable(rotary, spec.HeadSize) : ((Tensor, Tensor)?)null;
-        var turned = CacheAppend.Forward(query, key, value, table, context.StepLengths!, keys, values);
+        var turned = CacheAppend.Forward(query, key, value, new(table, context.StepLengths!, keys, values));
         return Attend(turned, spec, context);
     }
 
@@ -156,7 +156,7 @@ public sealed class KeyValueState : MixerState
     }
 
     /// <summary>Returns where a projection writes the new tokens of a step; null without rotary positions.</summary>
-    internal FewRowsCacheTarget? Target(AttentionSpec spec, SequenceContext context)
+    internal CacheTarget? Target(AttentionSpec spec, SequenceContext context)
     {
         if (spec.Rotary is not { } rotary) return null;
         ReserveStep(context);

@@ -80,7 +80,8 @@ public sealed class WindowState : MixerState
             int after = attended.Length - 1 - token;
             var lengths = after == 0 ? context.StepLengths! : context.StepLengths!.sub(Scalars.From((long)after));
             Tensor One(Tensor all) => attended.Length == 1 ? all : all.narrow(1, token, 1);
-            var turned = CacheAppend.Forward(One(query), One(key), One(value), table, lengths, ownKeys, ownValues, own, window, sinks);
+            var turned = CacheAppend.Forward(One(query), One(key), One(value),
+                new(table, lengths, ownKeys, ownValues, own, window, sinks));
             attended[token] = AttentionDecode.Forward(turned, ownKeys, ownValues, lengths, spec.Scale, window, sinks, ring: true,
                 workspace: context.StepWorkspace(spec.Heads));
             for (int index = 0; index < 3; index++) Remember(token, index, context);
@@ -89,7 +90,7 @@ public sealed class WindowState : MixerState
     }
 
     /// <summary>Returns where a projection writes the new token of a step; null without rotary positions or with several tokens.</summary>
-    internal FewRowsCacheTarget? Target(AttentionSpec spec, SequenceContext context)
+    internal CacheTarget? Target(AttentionSpec spec, SequenceContext context)
     {
         if (spec.Rotary is not { } rotary || context.Length != 1) return null;
         int slots = window + sinks;

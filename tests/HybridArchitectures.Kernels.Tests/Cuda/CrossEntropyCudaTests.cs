@@ -68,8 +68,8 @@ public class CrossEntropyCudaTests : IDisposable
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation();
         // only a GPU's tensors get so far: in main memory the operator refuses such a target by name
-        var (losses, _) = CrossEntropyCuda.Forward(
-            new(randn(2, 4), randn(11, 4), null, tensor(new long[] { 3, 11 }), null, new(-100, 0, 0, 1, KernelBackend.Cuda)));
+        var inputs = new CrossEntropyInputs(randn(2, 4), randn(11, 4), null, tensor(new long[] { 3, 11 }), null, new(-100, 0, 0, 1));
+        var (losses, _) = CrossEntropyCuda.Forward(inputs.On(KernelBackend.Cuda));
         Assert.False(float.IsNaN(losses[0].item<float>()));
         Assert.True(float.IsNaN(losses[1].item<float>()));
     }

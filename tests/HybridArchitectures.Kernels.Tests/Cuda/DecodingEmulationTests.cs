@@ -99,14 +99,11 @@ public sealed class DecodingEmulationTests : IDisposable
             var (k, v, p) = (ownKeys.narrow(1, 0, slots), ownValues.narrow(1, 0, slots), window == 0 ? null : own.narrow(1, 0, slots));
             (Tensor, Tensor?)[] weights = [(query, null), (key, bias), (value, null)];
             var norm = new FewRowsFusion(FewRowsNorm.Plain, scale, 1e-5);
-            if (fused)
-            {
-                var target = new FewRowsCacheTarget((cosine, sine), lengths, k, v, p, window, window == 0 ? 0 : Sinks);
-                return (FewRowsLinear.ForwardFused(x, weights, false, norm with { Cache = target })![0], ownKeys, ownValues, own);
-            }
+            var target = new CacheTarget((cosine, sine), lengths, k, v, p, window, window == 0 ? 0 : Sinks);
+            if (fused) return (FewRowsLinear.ForwardFused(x, weights, false, norm with { Cache = target })![0], ownKeys, ownValues, own);
             var projected = FewRowsLinear.ForwardFused(x, weights, false, norm)!;
             var turned = CacheAppend.Forward(projected[0].view(batch, length, 4, size), projected[1].view(batch, length, 2, size),
-                projected[2].view(batch, length, 2, valueSize), (cosine, sine), lengths, k, v, p, window, window == 0 ? 0 : Sinks);
+                projected[2].view(batch, length, 2, valueSize), target);
             return (turned.flatten(2), ownKeys, ownValues, own);
         }
         CudaEmulation.BothOrders(() =>
@@ -289,10 +286,10 @@ public sealed class DecodingEmulationTests : IDisposable
             using var chosen = OperatorOptions.Use(OperatorOptions.Current with { RotaryBackend = backend });
             // the last slot is not the cache's
             Tensor ownKeys = keys.clone(), ownValues = values.clone(), own = positions.clone();
-            int kept = window == 0 ? slots : slots - 1;
-            var turned = CacheAppend.Forward(query, key, value, table, lengths, ownKeys.narrow(1, 0, kept), ownValues.narrow(1, 0, kept),
-                own.narrow(1, 0, kept), window, window == 0 ? 0 : Sinks);
-            return (turned, ownKeys, ownValues, own);
+            int targetSlots = window == 0 ? slots : slots - 1;
+            var target = new CacheTarget(table, lengths, ownKeys.narrow(1, 0, targetSlots), ownValues.narrow(1, 0, targetSlots),
+                own.narrow(1, 0, targetSlots), window, window == 0 ? 0 : Sinks);
+            return (CacheAppend.Forward(query, key, value, target), ownKeys, ownValues, own);
         }
         var expected = Run(KernelBackend.Reference);
         CudaEmulation.BothOrders(() =>

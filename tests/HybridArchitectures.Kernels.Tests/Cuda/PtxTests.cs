@@ -17,8 +17,9 @@ public class PtxTests
             var norm = plain with { Norm = FewRowsNorm.Plain };
             return
             [
-                plain with { IsGated = true }, plain with { IsIndexed = true }, norm with { IsGated = true }, norm with { After = FewRowsAfter.Cache },
-                norm with { After = FewRowsAfter.Convolution }, plain with { Norm = FewRowsNorm.Gated }, plain with { IsStored = false },
+                plain with { IsGated = true }, plain with { IsIndexed = true }, norm with { IsGated = true },
+                norm with { After = FewRowsAfter.Cache }, norm with { After = FewRowsAfter.Convolution },
+                plain with { Norm = FewRowsNorm.Gated }, plain with { IsStored = false },
             ];
         }
     }

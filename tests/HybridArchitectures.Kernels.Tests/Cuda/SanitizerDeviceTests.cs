@@ -100,7 +100,7 @@ public class SanitizerDeviceTests
         var convolution = new FewRowsConvolutionStep(New(rows, 3, 3), randn([3, 4], ScalarType.Float32, Gpu.Device), null, 1, true);
         IsFinite(FewRowsLinear.ForwardFused(x, [(weight, null)], false, new(FewRowsNorm.Plain, scale, 1e-5, Convolution: convolution))![0]);
         Tensor Table() => randn([7, 8], ScalarType.Float32, Gpu.Device);
-        var cache = new FewRowsCacheTarget((Table(), Table()), full([rows], Scalars.From(3L), ScalarType.Int32, Gpu.Device), New(rows, 5, 1, 16),
+        var cache = new CacheTarget((Table(), Table()), full([rows], Scalars.From(3L), ScalarType.Int32, Gpu.Device), New(rows, 5, 1, 16),
             New(rows, 5, 1, 24));
         IsFinite(FewRowsLinear.ForwardFused(x, [(New(32, inputs), null), (New(16, inputs), null), (New(24, inputs), null)], false,
             new(FewRowsNorm.Plain, scale, 1e-5, Cache: cache))![0]);

@@ -25,20 +25,20 @@ static class AttentionCuda
     /// <summary>
     /// Returns why the kernels do not support arguments that <see cref="Operators.FusedAttention.Forward"/> supports, or null if they do.
     /// </summary>
-    public static string? Refusal(Tensor query, Tensor key, Tensor value, double? scale, AttentionPositions? positions, Tensor? sinkLogits)
+    public static string? Refusal(AttentionInputs inputs)
     {
+        var (query, key, value, positions) = (inputs.Query, inputs.Key, inputs.Value, inputs.Positions);
         if (query.dtype != ScalarType.BFloat16) return $"query is {query.dtype}; expected BFloat16";
         int capability = CudaRuntime.DeviceOf(query).Capability;
         if (capability != Capability) return $"query is on a GPU of compute capability {capability / 10}.{capability % 10}; expected 9.0";
-        bool gradient = is_grad_enabled()
-            && (query.requires_grad || key.requires_grad || value.requires_grad || sinkLogits is { requires_grad: true });
-        long most = gradient ? AttentionShape.MaxBackwardSize : AttentionShape.MaxForwardSize;
+        bool gradient = inputs.RecordsGradient;
+        long max = gradient ? AttentionShape.MaxBackwardSize : AttentionShape.MaxForwardSize;
         string where = gradient ? " where gradients are recorded" : "";
-        if (query.size(3) > most) return $"query has a head size of {query.size(3)}; expected at most {most}{where}";
-        if (value.size(3) > most) return $"value has a head size of {value.size(3)}; expected at most {most}{where}";
-        if (scale <= 0) return $"scale is {scale}; expected a number above 0";
+        if (query.size(3) > max) return $"query has a head size of {query.size(3)}; expected at most {max}{where}";
+        if (value.size(3) > max) return $"value has a head size of {value.size(3)}; expected at most {max}{where}";
+        if (inputs.Scale <= 0) return $"scale is {inputs.Scale}; expected a number above 0";
         if (positions is not null && positions.Bounds is null)
-            return "positions were given token by token; expected positions made by AttentionPositions.FromLayout, whose keys stand in order";
+            return "positions were given token by token; expected positions from AttentionPositions.FromLayout, whose keys are in order";
         if (Math.Max(query.size(1), key.size(1)) >= Unbounded) return $"key has {key.size(1)} tokens; expected fewer than {Unbounded}";
         return query.size(0) > ushort.MaxValue || query.size(2) > ushort.MaxValue
             ? $"query has {query.size(0)} rows of {query.size(2)} heads; expected at most {ushort.MaxValue} of each" : null;

@@ -40,15 +40,15 @@ static class AttentionDecodeCuda
     }
 
     /// <summary>
-    /// Takes arguments as <see cref="Operators.AttentionDecode.Forward"/> that <see cref="Refusal"/> does not refuse, with at least one row and slot.
+    /// Computes the operator for inputs that <see cref="Refusal"/> does not refuse, with at least one row and slot.
     /// </summary>
-    public static Tensor Forward(Tensor query, Tensor keys, Tensor values, Tensor lengths, double? scale, int? window, int sinks, bool ring,
-        double? softcap, Tensor? sinkLogits, AttentionDecodeWorkspace? workspace)
+    public static Tensor Forward(AttentionDecodeInputs inputs)
     {
         using var scope = NewDisposeScope();
+        var (query, keys, values, lengths) = (inputs.Query, inputs.Keys, inputs.Values, inputs.Lengths.contiguous());
+        var (window, sinks, ring, softcap, workspace) = (inputs.Window, inputs.Sinks, inputs.Ring, inputs.Softcap, inputs.Workspace);
         if (!Aligned(query, 16 / query.ElementSize)) query = query.contiguous().clone();
-        lengths = lengths.contiguous();
-        var logits = CudaMemory.Float32(sinkLogits);
+        var logits = CudaMemory.Float32(inputs.SinkLogits);
         long batch = query.size(0), queries = query.size(1), heads = query.size(2), keyHeads = keys.size(2), rows = queries * heads / keyHeads;
         var device = CudaRuntime.DeviceOf(query);
         var shape = AttentionDecodeShape.Create(query.dtype, query.size(3), values.size(3), rows, softcap is not null, device.SharedMemory);
@@ -64,7 +64,7 @@ static class AttentionDecodeCuda
             states = CudaMemory.New(query, ScalarType.Float32, batch * groups * parts * rowsThere * 2);
             arrivals = workspace?.Arrivals(query, batch * groups) ?? zeros([batch * groups], ScalarType.Int32, query.device);
         }
-        double factor = scale ?? 1 / Math.Sqrt(query.size(3)), log2E = 1 / Math.Log(2);
+        double log2E = 1 / Math.Log(2);
         var arguments = new AttentionDecodeArguments
         {
             Query = CudaMemory.Address(query), Keys = CudaMemory.Address(keys), Values = CudaMemory.Address(values),
@@ -76,7 +76,7 @@ static class AttentionDecodeCuda
             Queries = queries, Heads = heads, KeyHeads = keyHeads, Capacity = capacity, HeadSize = query.size(3), ValueSize = values.size(3),
             Window = window ?? Unbounded, Sinks = Math.Min(sinks, Unbounded), Ring = ring ? 1 : 0, MaxParts = maxParts, Parts = parts,
             Rows = rowsThere,
-            Scale = (float)(softcap is { } cap ? factor / cap : factor * log2E), Cap = (float)((softcap ?? 0) * log2E),
+            Scale = (float)(softcap is { } cap ? inputs.Scale / cap : inputs.Scale * log2E), Cap = (float)((softcap ?? 0) * log2E),
         };
         device.Launch(shape.Variant, shape.Kernel, (groups, parts, batch), AttentionDecodeShape.Threads, shape.SharedBytes(maxParts), arguments);
         GC.KeepAlive((query, keys, values, lengths, logits, sums, states));
