@@ -26,6 +26,8 @@ static unsafe class CudaGraphDriver
             "cuEventRecord");
         public readonly delegate* unmanaged<nint, int> EventSynchronize = (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library,
             "cuEventSynchronize");
+        public readonly delegate* unmanaged<nint, int> EventQuery = (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library,
+            "cuEventQuery");
         public readonly delegate* unmanaged<nint, int> EventDestroy = (delegate* unmanaged<nint, int>)NativeLibrary.GetExport(library,
             "cuEventDestroy_v2");
         public readonly delegate* unmanaged<nint*, nint, ulong, int> Instantiate = (delegate* unmanaged<nint*, nint, ulong,
@@ -65,6 +67,15 @@ static unsafe class CudaGraphDriver
     public static void Wait(nint stream, nint handle) => Check(Driver.Value.StreamWaitEvent(stream, handle, 0), "cuStreamWaitEvent");
 
     public static void Synchronize(nint handle) => Check(Driver.Value.EventSynchronize(handle), "cuEventSynchronize");
+
+    /// <summary>Returns whether the work before an event is complete, without waiting.</summary>
+    public static bool IsComplete(nint handle)
+    {
+        const int notReady = 600;
+        int code = Driver.Value.EventQuery(handle);
+        if (code != notReady) Check(code, "cuEventQuery");
+        return code == 0;
+    }
 
     public static void BeginCapture(nint stream) => Check(Driver.Value.BeginCapture(stream, RelaxedCapture), "cuStreamBeginCapture");
 

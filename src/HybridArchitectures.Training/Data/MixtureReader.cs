@@ -24,6 +24,8 @@ sealed class MixtureReader : TrainingReader
     internal static long SeedOf(long seed, int source) =>
         source == 0 ? seed : (long)SeededPermutation.Mix((ulong)seed + 0x9e3779b97f4a7c15 * (ulong)source);
 
+    internal override bool FillsRows => Array.TrueForAll(readers, reader => reader.FillsRows);
+
     public override DataPosition Position
     {
         get => new(0, rows);

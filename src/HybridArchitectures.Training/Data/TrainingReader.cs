@@ -23,6 +23,9 @@ public abstract class TrainingReader
     /// <summary>Gets the number of positions per row.</summary>
     public int ContextLength { get; }
 
+    /// <summary>Gets whether every position of every row is a target with a weight of 1. False if it is unknown, as by default.</summary>
+    internal virtual bool FillsRows => false;
+
     /// <summary>Gets or sets the position of the next row. A reader that is set to a position returns the rows that followed it before.</summary>
     /// <exception cref="ArgumentException">No row has this position.</exception>
     public abstract DataPosition Position { get; set; }

@@ -5,6 +5,8 @@ sealed class WindowReader(TokenDataset data, WindowSampler sampler, bool separat
 {
     readonly long[] tokens = new long[sampler.ContextLength + 1], owners = separateDocuments ? new long[sampler.ContextLength + 1] : [];
 
+    internal override bool FillsRows => !separateDocuments;
+
     public override DataPosition Position
     {
         get => sampler.Position;

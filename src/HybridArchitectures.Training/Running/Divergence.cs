@@ -9,8 +9,13 @@ namespace HybridArchitectures.Training.Running;
 /// <summary>Finds the first module at which a batch gives a value that is not finite.</summary>
 static class Divergence
 {
-    /// <summary>Runs the batches again, forward and, if necessary, backward, with the present parameters.</summary>
-    public static string Find(HybridLanguageModel model, IEnumerable<TokenBatch> batches)
+    /// <summary>The place if every value is finite but the norm of all gradients is not.</summary>
+    public const string OnlyTheNorm = "the norm of all gradients together (each alone is finite)";
+
+    /// <summary>
+    /// Runs the batches again, forward and, if necessary, backward, with the present parameters. Returns null if everything is finite.
+    /// </summary>
+    public static string? Find(HybridLanguageModel model, IEnumerable<TokenBatch> batches)
     {
         var list = batches.ToList();
         foreach (var batch in list)
@@ -43,7 +48,7 @@ static class Divergence
     }
 
     // gradients flow from the last layer to the first, so the last bad parameter is the first that became bad
-    static string InBackward(HybridLanguageModel model, List<TokenBatch> batches)
+    static string? InBackward(HybridLanguageModel model, List<TokenBatch> batches)
     {
         using var scope = NewDisposeScope();
         var parameters = model.Parameters;
@@ -58,7 +63,7 @@ static class Divergence
             using var noGrad = no_grad();
             foreach (var parameter in parameters.Reverse())
                 if (parameter.Value.grad is { } gradient && !IsFinite(gradient)) return $"the gradient of '{parameter.Name}'";
-            return "the norm of all gradients together (each alone is finite)";
+            return null;
         }
         finally
         {

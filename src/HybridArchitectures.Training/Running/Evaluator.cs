@@ -2,6 +2,7 @@ using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Distributed;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Running;
@@ -41,7 +42,12 @@ public static class Evaluator
     /// <returns>The sum of the losses and, with at least two blocks of tokens, the standard error of their mean.</returns>
     public static Evaluation Evaluate(
         HybridLanguageModel model, TokenDataset data, int contextLength, int rows = 8, long tokens = 0, bool separateDocuments = false,
-        CancellationToken cancellation = default)
+        CancellationToken cancellation = default) =>
+        Evaluate(model, data, contextLength, rows, tokens, separateDocuments, new RankGroup(null), cancellation);
+
+    /// <summary>Measures on all ranks together: each predicts the tokens of a part of the windows.</summary>
+    internal static Evaluation Evaluate(HybridLanguageModel model, TokenDataset data, int contextLength, int rows, long tokens,
+        bool separateDocuments, RankGroup ranks, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(data);
@@ -51,17 +57,18 @@ public static class Evaluator
         if (data.Count < 2) throw Require.Unfit(nameof(data), $"the data has {data.Count} token", "at least 2");
         if (data.VocabularySize > model.VocabularySize)
             throw Require.Unfit(nameof(data), $"data has a vocabulary size of {data.VocabularySize}", $"{model.VocabularySize}, that of the model");
-        var sum = new Sum(model, data, new EvaluationStretches(data.Count, tokens), separateDocuments, cancellation);
+        var sum = new Sum(model, data, new EvaluationStretches(data.Count, tokens), separateDocuments, ranks, cancellation);
         sum.AddAll(contextLength, rows);
+        sum.AddOtherRanks();
         return sum.Result;
     }
 
     sealed class Sum(HybridLanguageModel model, TokenDataset data, EvaluationStretches stretches, bool separateDocuments,
-        CancellationToken cancellation)
+        RankGroup ranks, CancellationToken cancellation)
     {
         readonly double[] blockNats = new double[stretches.Blocks];
         readonly int[] blockTokens = new int[stretches.Blocks];
-        long bytes;
+        long bytes, passes;
 
         public Evaluation Result
         {
@@ -105,8 +112,18 @@ public static class Evaluator
                 if (starts.Count > 0) Add(starts, length);
         }
 
+        public void AddOtherRanks()
+        {
+            if (ranks.IsAlone) return;
+            double[] sums = [.. blockNats, .. blockTokens.Select(count => (double)count), bytes];
+            ranks.Sum(sums);
+            for (int i = 0; i < blockNats.Length; i++) (blockNats[i], blockTokens[i]) = (sums[i], (int)sums[blockNats.Length + i]);
+            bytes = (long)sums[^1];
+        }
+
         void Add(List<long> starts, int length)
         {
+            if (passes++ % ranks.Size != ranks.Rank) return;
             cancellation.ThrowIfCancellationRequested();
             using var scope = NewDisposeScope();
             using var noGrad = no_grad();

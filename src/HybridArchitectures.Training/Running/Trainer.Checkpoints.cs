@@ -4,6 +4,7 @@ using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Storage;
 using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Distributed;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Running;
@@ -32,20 +33,48 @@ public sealed partial class Trainer
     /// <param name="skipDamaged">
     /// Whether the latest sound checkpoint before a damaged one is used. The default, false, throws an exception that names it.
     /// </param>
+    /// <param name="parallel">
+    /// The ranks that train the model together, whatever their number was before. The default, null, means this process alone.
+    /// </param>
     /// <returns>A trainer with a new model. The caller disposes the model.</returns>
     /// <exception cref="InvalidDataException">
     /// A file is damaged (its size and checksum are compared with those in <c>training.json</c>), the folder of the checkpoint was renamed, or the
     /// data is not that of the run.
     /// </exception>
     /// <exception cref="IOException">Another trainer uses the folder, or it is not writable.</exception>
+    /// <exception cref="CollectiveException">Another rank failed, or the ranks do not agree.</exception>
     public static Trainer Resume(string folder, ITrainingData training, TokenDataset? heldOut = null, IEnumerable<TrainingCallback>? callbacks = null,
-        Device? device = null, Func<TrainingOptions, TrainingOptions>? change = null, bool skipDamaged = false)
+        Device? device = null, Func<TrainingOptions, TrainingOptions>? change = null, bool skipDamaged = false,
+        DataParallel? parallel = null)
     {
         ArgumentNullException.ThrowIfNull(training);
-        string run = RunFolder.Find(folder).Run;
-        // a running trainer might delete the checkpoint while it is read
-        using var held = new RunFolder(run).Hold();
-        var (checkpoint, state) = new RunFolder(run).ReadSound(RunFolder.Find(folder).Checkpoint, skipDamaged);
+        parallel?.Check();
+        var ranks = new RankGroup(parallel);
+        string checkpoint = "";
+        IDisposable? held = null;
+        try
+        {
+            ranks.OnFirst(() =>
+            {
+                string run = RunFolder.Find(folder).Run;
+                // a running trainer might delete the checkpoint while it is read
+                held = new RunFolder(run).Hold();
+                checkpoint = new RunFolder(run).ReadSound(RunFolder.Find(folder).Checkpoint, skipDamaged).Checkpoint;
+            });
+            checkpoint = ranks.TextFrom(0, checkpoint);
+            return ResumeFrom(checkpoint, training, heldOut, callbacks, device, change, parallel);
+        }
+        finally
+        {
+            held?.Dispose();
+        }
+    }
+
+    static Trainer ResumeFrom(string checkpoint, ITrainingData training, TokenDataset? heldOut, IEnumerable<TrainingCallback>? callbacks,
+        Device? device, Func<TrainingOptions, TrainingOptions>? change, DataParallel? parallel)
+    {
+        var state = TrainingState.Read(checkpoint);
+        string run = Path.GetDirectoryName(checkpoint)!;
         if (state.Data != training.Description)
             throw new InvalidDataException($"{checkpoint}: the run was trained on {state.Data}; found {training.Description}");
         var given = callbacks?.ToArray() ?? [];
@@ -62,8 +91,9 @@ public sealed partial class Trainer
         Trainer? trainer = null;
         try
         {
-            trainer = new Trainer(model, training, options, heldOut, given, resumed: true);
+            trainer = new Trainer(model, training, options, heldOut, given, parallel, resumed: true);
             trainer.Restore(checkpoint, state);
+            trainer.ranks.Settle(null);         // rank 0 keeps the checkpoint until all have read it
             return trainer;
         }
         catch
@@ -114,6 +144,15 @@ public sealed partial class Trainer
         var began = Elapsed;
         var target = folder!.FolderOf(Step);
         double? heldOutLoss = evaluations.Count > 0 && evaluations[^1].Step == Step ? evaluations[^1].Result.Loss : null;
+        ranks.OnFirst(() => Write(target, heldOutLoss));
+        checkpointStep = Step;
+        knownSteps.Add(Step);
+        ranks.OnFirst(() => folder.Retain(Options, Step, evaluations));
+        paused += Elapsed - began;
+        foreach (var callback in callbacks) callback.OnCheckpoint(this, target);
+    }
+
+    void Write(string target, double? heldOutLoss) =>
         AtomicWrite.Folder(target, fresh =>
         {
             using var scope = NewDisposeScope();
@@ -131,12 +170,6 @@ public sealed partial class Trainer
                 HeldOutLoss = heldOutLoss, History = history, Evaluations = evaluations, Files = Marks(fresh),
             }.Write(fresh);
         }, [Checkpoint.DesignFile, Checkpoint.ModelFile, OptimizerFile, TrainingState.FileName]);
-        checkpointStep = Step;
-        knownSteps.Add(Step);
-        folder.Retain(Options, Step, evaluations);
-        paused += Elapsed - began;
-        foreach (var callback in callbacks) callback.OnCheckpoint(this, target);
-    }
 
     static Dictionary<string, FileMark> Marks(string folder) =>
         new[] { Checkpoint.DesignFile, Checkpoint.ModelFile, OptimizerFile }

@@ -36,8 +36,34 @@ public sealed partial class Trainer
     string? SaveBatch(long step, string reason, DataPosition position, List<TokenBatch> batches)
     {
         if (folder is null) return null;
-        using var scope = NewDisposeScope();
         var path = Path.Combine(folder.Path, string.Create(CultureInfo.InvariantCulture, $"spike-{step:d8}.safetensors"));
+        ranks.OnFirst(() =>
+        {
+            if (ranks.IsAlone) WriteBatch(path, step, reason, position, batches);
+            else WriteRows(path, step, reason, position);
+        });
+        return path;
+    }
+
+    // rank 0 has read only its rows of the step
+    void WriteRows(string path, long step, string reason, DataPosition position)
+    {
+        var next = sampler.Position;
+        try
+        {
+            sampler.Position = position;
+            using var batch = sampler.ReadBatch(Options.BatchSize);
+            WriteBatch(path, step, reason, position, [batch]);
+        }
+        finally
+        {
+            sampler.Position = next;
+        }
+    }
+
+    static void WriteBatch(string path, long step, string reason, DataPosition position, List<TokenBatch> batches)
+    {
+        using var scope = NewDisposeScope();
         var tensors = new Dictionary<string, Tensor> { ["ids"] = cat([.. batches.Select(batch => batch.Ids)]),
             ["targets"] = cat([.. batches.Select(batch => batch.Targets)]) };
         if (batches.All(batch => batch.Layout?.DocumentIds is not null))
@@ -48,6 +74,5 @@ public sealed partial class Trainer
             ["step"] = step.ToString(CultureInfo.InvariantCulture), ["reason"] = reason,
             ["epoch"] = position.Epoch.ToString(CultureInfo.InvariantCulture), ["row"] = position.Index.ToString(CultureInfo.InvariantCulture),
         });
-        return path;
     }
 }

@@ -4,6 +4,7 @@ using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Distributed;
 using HybridArchitectures.Training.Optimization;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -18,6 +19,10 @@ namespace HybridArchitectures.Training.Running;
 /// <para>
 /// Runs with the same seed and initial model are bit-identical on the CPU. A run that was cancelled, or killed after a checkpoint, continues
 /// bit-identically, except for what depends on the clock if the duration is a time.
+/// </para>
+/// <para>
+/// With <see cref="DataParallel"/>, several processes train one model. Reports, evaluations and files are those of rank 0. Callbacks run on all
+/// ranks, and a callback that changes the model must do the same on each.
 /// </para>
 /// <para>
 /// During a run, torch's default CPU generator belongs to the run: it starts with <see cref="TrainingOptions.Seed"/> and is restored afterwards.
@@ -72,24 +77,28 @@ public sealed partial class Trainer : IDisposable
     /// <param name="options">The options.</param>
     /// <param name="heldOut">The held-out data. The default, null, measures nothing.</param>
     /// <param name="callbacks">Further actions during the run. The default, null, means none.</param>
+    /// <param name="parallel">The ranks that train the model together. The default, null, means this process alone.</param>
     /// <exception cref="ArgumentException">
     /// An option is out of range, the data does not fit the model, the folder contains another run, or the design cannot be saved.
     /// </exception>
+    /// <exception cref="CollectiveException">The ranks do not train the same model with the same options and data, or one has failed.</exception>
     /// <exception cref="ObjectDisposedException">The model is disposed.</exception>
     /// <exception cref="IOException">The folder is in use, is not writable, or has not enough space for a checkpoint.</exception>
     public Trainer(HybridLanguageModel model, ITrainingData training, TrainingOptions options, TokenDataset? heldOut = null,
-        IEnumerable<TrainingCallback>? callbacks = null)
-        : this(model, training, options, heldOut, callbacks, resumed: false)
+        IEnumerable<TrainingCallback>? callbacks = null, DataParallel? parallel = null)
+        : this(model, training, options, heldOut, callbacks, parallel, resumed: false)
     {
     }
 
     Trainer(HybridLanguageModel model, ITrainingData training, TrainingOptions options, TokenDataset? heldOut,
-        IEnumerable<TrainingCallback>? callbacks, bool resumed)
+        IEnumerable<TrainingCallback>? callbacks, DataParallel? parallel, bool resumed)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(training);
         ArgumentNullException.ThrowIfNull(options);
         options.Check();
+        parallel?.Check();
+        ranks = new RankGroup(parallel);
         model.RequireAlive();
         CheckVocabulary(training.VocabularySize, model, nameof(training));
         if (heldOut is not null) CheckVocabulary(heldOut.VocabularySize, model, nameof(heldOut));
@@ -98,20 +107,15 @@ public sealed partial class Trainer : IDisposable
         objective = FindObjective(this.callbacks);
         sampler = training.OpenReader(new TrainingReaderOptions(options.ContextLength, options.Seed, options.SeparateDocuments));
         folder = options.Folder is null ? null : new RunFolder(Path.GetFullPath(options.Folder));
-        if (!resumed && folder?.Checkpoints() is [.., var last])
-            throw Require.Unfit(nameof(options),
-                $"Folder is '{options.Folder}', which already contains a run ({Path.GetFileName(last.Folder)})",
-                $"another folder; {nameof(Trainer)}.{nameof(Resume)} continues the run");
-        foreach (var (step, _) in folder?.Checkpoints() ?? []) knownSteps.Add(step);
         randomState = TorchRandom.StateOfSeed(options.Seed);
         begun = resumed;
-        optimizer = options.Optimizer.Create(model.Parameters);
+        var parameters = model.Parameters;
+        optimizer = options.Optimizer.Create(parameters);
+        exchange = new GradientExchange(ranks, model, parameters);
         pendingLoss = zeros([], ScalarType.Float32, model.Device).DetachFromDisposeScope();
         try
         {
-            if (folder is not null) TrainingState.RequireSavable(options);
-            if (folder is not null && !resumed) RequireSavable(folder);
-            RequireTargets();
+            Begin(resumed);
         }
         catch
         {
@@ -119,6 +123,29 @@ public sealed partial class Trainer : IDisposable
             throw;
         }
         LooksEveryStep = model.Device.type == DeviceType.CPU || options.SpikeGuard is not null;
+    }
+
+    void Begin(bool resumed)
+    {
+        RequireRows();
+        RequireSameRun(resumed);
+        ranks.OnFirst(() =>
+        {
+            if (folder is not null) RequireFolder(folder, resumed);
+            RequireTargets();
+        });
+        exchange.CopyModel();
+    }
+
+    void RequireFolder(RunFolder run, bool resumed)
+    {
+        if (!resumed && run.Checkpoints() is [.., var last])
+            throw Require.Unfit("options",
+                $"Folder is '{Options.Folder}', which already contains a run ({Path.GetFileName(last.Folder)})",
+                $"another folder; {nameof(Trainer)}.{nameof(Resume)} continues the run");
+        foreach (var (step, _) in run.Checkpoints()) knownSteps.Add(step);
+        TrainingState.RequireSavable(Options);
+        if (!resumed) RequireSavable(run);
     }
 
     // otherwise, the final measurement would fail after all the work
@@ -175,38 +202,67 @@ public sealed partial class Trainer : IDisposable
     /// <returns>The result of the run.</returns>
     /// <exception cref="TrainingDivergedException">A loss or gradient was not finite.</exception>
     /// <exception cref="IOException">Another trainer uses, or has saved in, the same folder, or a checkpoint cannot be written.</exception>
+    /// <exception cref="CollectiveException">Another rank failed, or did not answer in time.</exception>
     /// <exception cref="ObjectDisposedException">The trainer or the model is disposed.</exception>
     public TrainingResult Run(IProgress<TrainingProgress>? progress = null, CancellationToken cancellation = default)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
         Model.RequireAlive();
-        using var held = folder?.Hold();
-        folder?.RequireUnchanged(knownSteps);
+        IDisposable? held = null;
+        ranks.OnFirst(() => held = HoldFolder());
         if (!begun) Model.Adapters()?.SeedDropout(Options.Seed);
         begun = true;
         var outside = TorchRandom.ReadBytes();
         TorchRandom.Write(randomState);
         try
         {
-            return RunOn(progress, cancellation);
+            using var agreed = ranks.IsAlone ? null : new CancellationTokenSource();
+            return RunOn(ranks.IsFirst ? progress : null, agreed, cancellation);
+        }
+        catch (Exception e) when (e is not TrainingDivergedException)
+        {
+            ranks.Collectives.Abandon();
+            throw;
         }
         finally
         {
             randomState = TorchRandom.ReadBytes();
             TorchRandom.Write(outside);
+            held?.Dispose();
         }
     }
 
-    TrainingResult RunOn(IProgress<TrainingProgress>? progress, CancellationToken cancellation)
+    IDisposable? HoldFolder()
     {
-        if (checkpointStep >= 0) folder?.Retain(Options, checkpointStep, evaluations);      // an earlier process may have died before this
+        var held = folder?.Hold();
+        try
+        {
+            folder?.RequireUnchanged(knownSteps);
+            return held;
+        }
+        catch
+        {
+            held?.Dispose();
+            throw;
+        }
+    }
+
+    TrainingResult RunOn(IProgress<TrainingProgress>? progress, CancellationTokenSource? agreed, CancellationToken mine)
+    {
+        var cancellation = agreed?.Token ?? mine;
+        if (checkpointStep >= 0) ranks.OnFirst(() => folder?.Retain(Options, checkpointStep, evaluations));      // an earlier process may have died
         clock.Start();
         (reportedAt, reportedTokens, paused) = (Elapsed, Tokens, TimeSpan.Zero);
         try
         {
             foreach (var callback in callbacks) callback.OnStart(this);
             if (IsEvaluationDue) Evaluate(cancellation);     // a cancelled run may have omitted it
-            while (!IsDone && !cancellation.IsCancellationRequested) StepAndReport(progress, cancellation);
+            while (!IsDone)
+            {
+                if (agreed is not null) AgreeOnCancellation(agreed, mine);
+                if (cancellation.IsCancellationRequested) break;
+                StepAndReport(progress, cancellation);
+            }
             CheckHealth();
             bool completed = IsDone;
             if (completed) Evaluate(cancellation);
@@ -250,7 +306,9 @@ public sealed partial class Trainer : IDisposable
 
     bool IsEvaluationDue => Options.EvaluateEvery > 0 && Step > 0 && Step % Options.EvaluateEvery == 0;
 
-    bool IsDone => Options.TotalSteps is { } total ? Step >= total : Step > 0 && Elapsed + stepTime > TrainingTime;
+    // the clock of rank 0 decides
+    bool IsDone => Options.TotalSteps is { } total ? Step >= total
+        : ranks.FromFirst(Step > 0 && Elapsed + stepTime > TrainingTime ? 1 : 0)[0] != 0;
 
     // time for the final evaluation is reserved from a duration in time; until the first one, a pass without gradients counts as one third of a step
     TimeSpan TrainingTime
@@ -269,9 +327,15 @@ public sealed partial class Trainer : IDisposable
 
     double StepLength => Options.TotalSteps is { } total ? 1.0 / total : Math.Min(1, stepTime / TrainingTime);
 
+    double CurrentRate()
+    {
+        double[] progress = Options.TotalSteps is null ? ranks.FromFirst(Done, StepLength) : [Done, StepLength];
+        return Options.LearningRate * Options.Schedule.Factor(progress[0], progress[1]);
+    }
+
     (double Rate, Tensor Norm) OneStep()
     {
-        double rate = Options.LearningRate * Options.Schedule.Factor(Done, StepLength);
+        double rate = CurrentRate();
         var position = sampler.Position;
         using var scope = NewDisposeScope();
         var batches = new List<TokenBatch>();
@@ -279,14 +343,14 @@ public sealed partial class Trainer : IDisposable
         try
         {
             ReadBatches(batches);
-            var loss = AccumulateAll(batches, position);
+            var loss = Combine(AccumulateAll(batches, position), batches);
             bool skipped = Options.SpikeGuard is { } guard && IsSpike(guard, loss, position, batches);
             var norm = skipped ? tensor((float)optimizer.ReadGradientNorm(), device: Model.Device)
                 : optimizer.Step(rate, Options.ClipNorm ?? double.PositiveInfinity, loss);
             if (skipped) optimizer.DropGradients();
             stepped = true;
             if (!skipped) recentPositions.Enqueue(position);
-            Model.AfterStep();
+            AfterStep();
             if (!skipped)
             {
                 pendingLoss.add_(loss, Scalars.One);
@@ -319,21 +383,26 @@ public sealed partial class Trainer : IDisposable
     // adds the gradients of all passes of a step, and returns its loss
     Tensor AccumulateAll(List<TokenBatch> batches, DataPosition position)
     {
-        double counted = batches.Sum(batch => batch.WeightSum);
-        if (counted == 0)
-            throw new InvalidDataException(
-                $"the {Options.BatchSize} rows from epoch {position.Epoch}, row {position.Index} contain no target that counts: "
-                + "every document has one token, or every weight is 0");
+        // on several ranks, the sum over all ranks is known on the device alone
+        double counted = ranks.IsAlone ? batches.Sum(batch => batch.WeightSum) : ExpectedWeight;
+        if (counted == 0) throw NoTargets(position);
         var loss = zeros([], ScalarType.Float32, Model.Device);
         foreach (var batch in batches)
             if (batch.WeightSum > 0) loss.add_(Accumulate(batch, batch.WeightSum / counted), Scalars.One);
         return loss;
     }
 
+    InvalidDataException NoTargets(DataPosition position) => new(
+        $"the {Options.BatchSize} rows from epoch {position.Epoch}, row {position.Index} contain no target that counts: "
+        + "every document has one token, or every weight is 0");
+
     void ReadBatches(List<TokenBatch> batches)
     {
-        for (int rows = 0; rows < Options.BatchSize; rows += Options.RowsPerPass)
-            batches.Add(sampler.ReadBatch(Math.Min(Options.RowsPerPass, Options.BatchSize - rows), Model.Device));
+        var (first, count) = OwnRows;
+        if (first > 0) sampler.Skip(first);
+        for (int rows = 0; rows < count; rows += Options.RowsPerPass)
+            batches.Add(sampler.ReadBatch(Math.Min(Options.RowsPerPass, count - rows), Model.Device));
+        if (first + count < Options.BatchSize) sampler.Skip(Options.BatchSize - first - count);
     }
 
     // the loss is a mean over targets; weighted by its share of the targets of the step, the sum over passes is the mean over the step
@@ -373,7 +442,9 @@ public sealed partial class Trainer : IDisposable
         {
             sampler.Position = position;
             ReadBatches(batches);
-            place = Divergence.Find(Model, batches);
+            if (ranks.Sum(batches.Sum(batch => batch.WeightSum)) == 0) throw NoTargets(position);
+            place = ranks.FirstText(Divergence.Find(Model, batches)) is not var (rank, text) ? Divergence.OnlyTheNorm
+                : ranks.IsAlone ? text : $"{text} on rank {rank}";
         }
         finally
         {
@@ -419,7 +490,7 @@ public sealed partial class Trainer : IDisposable
         try
         {
             result = Evaluator.Evaluate(Model, heldOut, Options.ContextLength, Options.RowsPerPass, Options.EvaluationTokens,
-                Options.SeparateDocuments, cancellation);
+                Options.SeparateDocuments, ranks, cancellation);
         }
         catch (OperationCanceledException)
         {

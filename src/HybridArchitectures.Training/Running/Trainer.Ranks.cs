@@ -1,0 +1,78 @@
+using System.Globalization;
+using System.Reflection;
+using HybridArchitectures.Models;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Distributed;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Training.Running;
+
+public sealed partial class Trainer
+{
+    readonly RankGroup ranks;
+    readonly GradientExchange exchange;
+
+    /// <summary>Gets the rows of a step that this rank reads.</summary>
+    (int First, int Count) OwnRows => ranks.RowsOf(Options.BatchSize);
+
+    // the sum of the weights of the targets of a step, unless documents, padding or weights reduce it
+    double ExpectedWeight => (double)Options.BatchSize * Options.ContextLength;
+
+    /// <summary>Adds the results of all ranks to those of this one, and returns the loss of the step.</summary>
+    Tensor Combine(Tensor loss, List<TokenBatch> batches) => ranks.IsAlone ? loss
+        : exchange.Sum(loss, batches.Sum(batch => batch.WeightSum), ExpectedWeight, sampler.FillsRows);
+
+    void AfterStep()
+    {
+        exchange.SumLoads();
+        Model.AfterStep();
+    }
+
+    void RequireSameRun(bool resumed)
+    {
+        if (ranks.IsAlone) return;
+        string version = typeof(Trainer).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "unknown";
+        List<(string, string)> facts =
+        [
+            ("the version of HybridArchitectures", version), ("the library of the ranks", ranks.Collectives.Library),
+            ("the start of the run", resumed ? "a checkpoint" : "a new model"), ("the design", DescribeDesign(Model)),
+            ("the compute type", $"{Model.ComputeType}"), ("the training data", training.Description),
+            ("the held-out data", heldOut?.Description ?? "none"), ("the objective", objective?.Description ?? "none"),
+        ];
+        foreach (var property in typeof(TrainingOptions).GetProperties(BindingFlags.Public | BindingFlags.Instance))
+            if (property.Name != nameof(TrainingOptions.Folder))
+                facts.Add((property.Name, Convert.ToString(property.GetValue(Options), CultureInfo.InvariantCulture) ?? "null"));
+        facts.Add(("Folder", Options.Folder is null ? "null" : "set"));
+        facts.Add(("the list of parameters",
+            string.Join('\n', Model.Parameters.Select(item => $"{item.Name} ({string.Join(", ", item.Value.shape)}) {item.Value.dtype}"))));
+        ranks.RequireSame(facts);
+    }
+
+    static string DescribeDesign(HybridLanguageModel model)
+    {
+        try
+        {
+            return model.Design.ToJson();
+        }
+        catch (NotSupportedException)
+        {
+            return model.Design.ToString();     // a custom mixer without a name in JSON
+        }
+    }
+
+    void RequireRows()
+    {
+        if (Options.BatchSize < ranks.Size)
+            throw Require.OutOfRange(nameof(Options.BatchSize), Options.BatchSize, $"at least {ranks.Size}, one row per rank");
+        if (Model.Device.ToString() != ranks.Collectives.Device.ToString() && !ranks.IsAlone)
+            throw Require.Unfit("model", $"the model is on {Model.Device}", $"{ranks.Collectives.Device}, the device of the collectives");
+    }
+
+    /// <summary>Cancels the run on all ranks if it is cancelled on one.</summary>
+    void AgreeOnCancellation(CancellationTokenSource agreed, CancellationToken mine)
+    {
+        // on GPUs without MPI, the question waits for the device
+        if (!ranks.Collectives.IsFastOnHost && Step % Options.ReportEvery != 0) return;
+        if (ranks.Any(mine.IsCancellationRequested)) agreed.Cancel();
+    }
+}
