@@ -133,18 +133,16 @@ static class Program
 
     static Command GpuTrainCommand()
     {
-        var pattern = new Option<string>("--pattern")
-        {
-            Description = "The layers of the model: G (gated delta net), T (attention), M (Mamba-2), in any order.",
-            DefaultValueFactory = _ => "GGGTGGGTGGGGG",
-        };
-        var batch = new Option<int>("--batch") { Description = "Rows.", DefaultValueFactory = _ => 1 };
-        var tiny = new Option<bool>("--tiny") { Description = "A small model, to see that everything runs." };
+        var filter = new Option<string?>("--filter") { Description = "Parts of names of cases, separated by semicolons: only these." };
+        var tiny = new Option<bool>("--tiny") { Description = "Small models, to see that everything runs." };
+        var anchors = new Option<bool>("--anchors") { Description = "Measure PyTorch too." };
+        var folder = new Option<string?>("--kernels") { Description = "The folder for the kernels of a step of each case, one file each." };
         var device = DeviceOption();
-        var command = new Command("gpu-train", "Training steps of a 1B model at a context of 8192: tokens per second.")
-            { pattern, batch, tiny, device };
-        command.SetAction(arguments => Guarded(() => GpuTrain.Run(arguments.GetValue(pattern)!, arguments.GetValue(batch), arguments.GetValue(tiny),
-            GpuOps.Named(arguments.GetValue(device)!))));
+        var command = new Command("gpu-train",
+            "Training steps: tokens per second, model FLOP utilisation, memory, and the time of each group of kernels.")
+            { filter, tiny, anchors, folder, device };
+        command.SetAction(arguments => Guarded(() => new GpuTrain(arguments.GetValue(filter), arguments.GetValue(tiny),
+            arguments.GetValue(anchors), arguments.GetValue(folder), GpuOps.Named(arguments.GetValue(device)!)).Run()));
         return command;
     }
 

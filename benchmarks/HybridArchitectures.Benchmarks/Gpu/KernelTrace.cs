@@ -10,6 +10,7 @@ static unsafe class KernelTrace
 
     static readonly string[] Names = ["libcupti.so.13", "libcupti.so.12", "libcupti.so"];
 
+    static readonly int[] Kinds = [ConcurrentKernel, Memcpy, Memset];
     static readonly List<Entry> Entries = [];
     static nint library;
     static delegate* unmanaged<nint, nuint, nint*, int> next;
@@ -20,16 +21,28 @@ static unsafe class KernelTrace
     /// <summary>Runs work and returns its kernels, copies and fills in the order of their beginnings; null without CUPTI.</summary>
     public static IReadOnlyList<Entry>? Record(Action work)
     {
-        if (library == 0 && !Load()) return null;
+        if (!Start()) return null;
+        work();
+        return Stop();
+    }
+
+    /// <summary>Starts to record. Returns false, and records nothing, without CUPTI.</summary>
+    public static bool Start()
+    {
+        if (library == 0 && !Load()) return false;
         Entries.Clear();
         var enable = (delegate* unmanaged<int, int>)NativeLibrary.GetExport(library, "cuptiActivityEnable");
+        foreach (int kind in Kinds) enable(kind);
+        return true;
+    }
+
+    /// <summary>Ends the record and returns the kernels, copies and fills in the order of their beginnings.</summary>
+    public static IReadOnlyList<Entry> Stop()
+    {
         var disable = (delegate* unmanaged<int, int>)NativeLibrary.GetExport(library, "cuptiActivityDisable");
         var flush = (delegate* unmanaged<uint, int>)NativeLibrary.GetExport(library, "cuptiActivityFlushAll");
-        int[] kinds = [ConcurrentKernel, Memcpy, Memset];
-        foreach (int kind in kinds) enable(kind);
-        work();
         flush(0);
-        foreach (int kind in kinds) disable(kind);
+        foreach (int kind in Kinds) disable(kind);
         flush(1);
         return [.. Entries.OrderBy(entry => entry.Start)];
     }
