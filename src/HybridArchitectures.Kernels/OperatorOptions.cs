@@ -87,8 +87,8 @@ public sealed record OperatorOptions
 
     /// <summary>
     /// Gets or sets the maximum share of the logits that <see cref="Operators.LinearCrossEntropy"/> stores at a time on a GPU, in (0, 1]. The default
-    /// is 1/16. The logits of the last chunk are saved for the gradients and the others are computed again. A training step therefore needs four
-    /// matrix products with a small share, and three with a share of 1. A small number of logits is always stored completely.
+    /// is 1/8. With gradients, the tokens are divided into chunks, and the gradient of the weight is read and written once per chunk: a larger share
+    /// is faster and needs more memory. A small number of logits is always stored completely.
     /// </summary>
     /// <exception cref="ArgumentOutOfRangeException">The value is outside (0, 1].</exception>
     public double LogitsShare
@@ -97,7 +97,7 @@ public sealed record OperatorOptions
         init => field = value is > 0 and <= 1
             ? value
             : throw Require.OutOfRange(nameof(LogitsShare), value, "a number in (0, 1]");
-    } = 1.0 / 16;
+    } = 1.0 / 8;
 
     /// <summary>Gets or sets the sizes at which launch configurations change.</summary>
     internal LaunchThresholds Thresholds { get; init; } = new();

@@ -105,6 +105,12 @@ public sealed class SequenceLayout : IDisposable
     public static SequenceLayout FromDocumentIds(Tensor documentIds, IReadOnlyList<long>? rowLengths = null)
     {
         ArgumentNullException.ThrowIfNull(documentIds);
+        return FromDocumentIds(documentIds, rowLengths, documentIds.device);
+    }
+
+    /// <summary>Creates the same layout on another device, without waiting for it if the numbers are in main memory.</summary>
+    internal static SequenceLayout FromDocumentIds(Tensor documentIds, IReadOnlyList<long>? rowLengths, Device? device)
+    {
         if (documentIds.dtype != ScalarType.Int64 || documentIds.dim() != 2)
             throw Require.Unfit(nameof(documentIds), $"documentIds is {documentIds.dtype} of shape {Checks.Describe(documentIds)}",
                 "Int64 of shape (batch, length)");
@@ -125,7 +131,7 @@ public sealed class SequenceLayout : IDisposable
                         $"documentIds falls from {ids[(int)i - 1]} to {ids[(int)i]} at row {row}, column {column}", "numbers that do not decrease");
                 starts[i] = column < lengths[row] && ids[(int)i] != ids[(int)i - 1];
             }
-        return Create(lengths, length, documentIds.detach().clone(), tensor(starts, [batch, length]), documentIds.device);
+        return Create(lengths, length, documentIds.detach().clone(), tensor(starts, [batch, length]), device);
     }
 
     /// <summary>Disposes the tensors.</summary>
@@ -148,7 +154,7 @@ public sealed class SequenceLayout : IDisposable
     static SequenceLayout Create(long[] lengths, long length, Tensor? documentIds, Tensor? starts, Device? device)
     {
         bool full = lengths.All(value => value == length);
-        Tensor Place(Tensor value) => device is null ? value : value.to(device);
+        Tensor Place(Tensor value) => DeviceCopy.Place(value, device);
         using var noGrad = no_grad();
         var counts = full ? null : Place(tensor(lengths));
         var valid = counts is null ? null : Indices.Range(0, length, counts.device).unsqueeze(0).lt(counts.unsqueeze(1));

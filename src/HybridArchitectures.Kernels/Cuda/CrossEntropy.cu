@@ -5,6 +5,7 @@
 // normalizer, log2 of the sum of all exponentials, is stored.
 // gradient: with the normalizer, each logit is independent and is overwritten by scale / counted * ((1 + 2 zLoss logsumexp) softmax - smoothing / V -
 // (1 - smoothing) [target]). Rows whose target is `ignored` have loss 0 and gradient 0.
+// scale: multiplies gradients, which are computed for an incoming gradient of 1, by the incoming one.
 //
 // Sums are float32, chunks are processed in order, and losses are written per row, so results do not depend on the order of blocks. Each logit is
 // read once forward, and read and written once backward, with 2 exponentials and about 12 operations. Limits on one H200 for 8192 x 128256 in
@@ -26,7 +27,7 @@ struct CrossEntropyArguments {
     float* statistics;
     float* losses;                                   // (rows)
     const float* counted;  // one number: the tokens that count
-    const void* incoming;  // one number: the gradient of the loss
+    const void* incoming;  // one number: the gradient of the loss, by which `scale` multiplies
     i64 rows, classes, rowStride, firstClass, allClasses, ignored, incomingIsBFloat16;
     float scale, smoothing, zLoss;
 };
@@ -141,9 +142,8 @@ template <class T, int V, bool Bias> struct CrossEntropyRow {
             if (rest < args.classes) store_one<T>(logits, rest, 0);
             return;
         }
-        const float normalizer = args.statistics[row * 4],
-            incoming = args.incomingIsBFloat16 ? load_one<bfloat16>(args.incoming, 0) : load_one<float>(args.incoming, 0);
-        const float outer = incoming * args.scale / *args.counted, slope = outer * (1 + 2 * args.zLoss * (normalizer / log2_e)),
+        const float normalizer = args.statistics[row * 4];
+        const float outer = args.scale / *args.counted, slope = outer * (1 + 2 * args.zLoss * (normalizer / log2_e)),
             base = outer * args.smoothing / static_cast<float>(args.allClasses);
         const auto result = [&](float logit, i64 at) {
             const float plain = slope * exp2_approximate(value(logit, at) - normalizer) - base;
@@ -170,7 +170,26 @@ template <class T, int V, bool Bias> __device__ __forceinline__ void cross_entro
 template <class T, int V, bool Bias> __device__ __forceinline__ void cross_entropy_gradient(
     const CrossEntropyArguments& args) { CrossEntropyRow<T, V, Bias>(args).gradient(); }
 
+// Multiplies `classes` numbers at `logits` by the incoming gradient. The usual one is 1, for which nothing is read or written.
+template <class T, int V> __device__ __forceinline__ void cross_entropy_scale(const CrossEntropyArguments& args) {
+    constexpr int PerBlock = 16 * 1024;  // the host has the same number
+    const float incoming = args.incomingIsBFloat16 ? load_one<bfloat16>(args.incoming, 0) : load_one<float>(args.incoming, 0);
+    if (incoming == 1.f) return;
+    const i64 begin = static_cast<i64>(blockIdx.x) * PerBlock, end = begin + PerBlock < args.classes ? begin + PerBlock : args.classes;
+    const i64 whole = begin + (end - begin) / V * V;
+    for (i64 at = begin + static_cast<i64>(threadIdx.x) * V; at < whole; at += CROSS_ENTROPY_THREADS * V) {
+        const Raw<T, V> raw = load_raw<T, V>(args.logits, at);
+        float results[V];
+#pragma unroll
+        for (int i = 0; i < V; i++) results[i] = raw[i] * incoming;
+        store<T, V>(args.logits, at, results);
+    }
+    const i64 rest = whole + threadIdx.x;
+    if (rest < end) store_one<T>(args.logits, rest, load_one<T>(args.logits, rest) * incoming);
+}
+
 #define CROSS_ENTROPY(type, T, V) \
+    KERNEL(cross_entropy_scale_##type, CROSS_ENTROPY_THREADS, CrossEntropyArguments, cross_entropy_scale<T, V>) \
     KERNEL(cross_entropy_statistics_##type, CROSS_ENTROPY_THREADS, CrossEntropyArguments, cross_entropy_statistics<T, V, false>) \
     KERNEL(cross_entropy_statistics_bias_##type, CROSS_ENTROPY_THREADS, CrossEntropyArguments, cross_entropy_statistics<T, V, true>) \
     KERNEL(cross_entropy_gradient_##type, CROSS_ENTROPY_THREADS, CrossEntropyArguments, cross_entropy_gradient<T, V, false>) \

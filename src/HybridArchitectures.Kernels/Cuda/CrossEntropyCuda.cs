@@ -4,10 +4,13 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cuda;
 
 /// <summary>
-/// Computes linear cross entropy on a GPU, for all tokens and a chunk of classes at a time. The matrix product writes the logits of a chunk to a
-/// buffer in the type of the activations, from which <c>CrossEntropy.cu</c> collects statistics per token. Backward computes the logits again and
-/// replaces them with their gradient. The rows of the weight gradient of a chunk are then one product over all tokens, summed by the tensor cores and
-/// rounded once: no other tensor as large as the weight is stored.
+/// Computes linear cross entropy on a GPU. The matrix product writes a chunk of logits to a buffer in the type of the activations, from which
+/// <c>CrossEntropy.cu</c> collects statistics per token.
+/// <para>
+/// Without gradients, a chunk contains some classes of all tokens. With gradients, it contains all classes of some tokens: the logits are then
+/// complete, and their gradient replaces them in the forward pass, for an incoming gradient of 1. So three products suffice, and no logits are saved.
+/// The gradient of the weight is summed over the chunks in float32 by the products themselves.
+/// </para>
 /// </summary>
 static class CrossEntropyCuda
 {
@@ -17,16 +20,20 @@ static class CrossEntropyCuda
     // the tiles of the products in cuBLAS
     const long TileRows = 128, TileColumns = 256;
 
-    /// <summary>Contains what backward needs from forward.</summary>
-    /// <param name="Inputs">The inputs.</param>
-    /// <param name="Statistics">The normalizers of tokens, shape (tokens, 4), float32.</param>
-    /// <param name="Counted">The number of tokens that count, shape (1), float32.</param>
-    /// <param name="Buffer">The buffer, which contains the logits of the last chunk.</param>
-    /// <param name="Chunk">The number of classes of a chunk.</param>
-    internal sealed record Saved(CrossEntropyInputs Inputs, Tensor Statistics, Tensor Counted, Tensor Buffer, long Chunk) : ISavedTensors<Saved>
+    /// <summary>Represents what a launch needs to know of a chunk of logits.</summary>
+    /// <param name="Logits">The logits, shape (rows, classes) with rows at multiples of 16 bytes.</param>
+    /// <param name="Bias">The bias of the classes, or null.</param>
+    /// <param name="Targets">The targets of the rows, contiguous.</param>
+    /// <param name="Statistics">The normalizers of the rows, shape (rows, 4), float32.</param>
+    /// <param name="Losses">The losses of the rows, float32.</param>
+    /// <param name="FirstClass">The number of the first class.</param>
+    /// <param name="AllClasses">The number of classes of all chunks.</param>
+    readonly record struct Chunk(Tensor Logits, Tensor? Bias, Tensor Targets, Tensor Statistics, Tensor Losses, long FirstClass, long AllClasses);
+
+    // computed in the forward pass, for an incoming gradient of 1
+    sealed record Saved(Tensor? Hidden, Tensor? Weight, Tensor? Bias) : ISavedTensors<Saved>
     {
-        public Saved Map(Func<Tensor?, Tensor?> replace) =>
-            new(Inputs.Map(replace), replace(Statistics)!, replace(Counted)!, replace(Buffer)!, Chunk);
+        public Saved Map(Func<Tensor?, Tensor?> replace) => new(replace(Hidden), replace(Weight), replace(Bias));
     }
 
     internal struct Arguments
@@ -37,8 +44,8 @@ static class CrossEntropyCuda
     }
 
     /// <summary>
-    /// Returns the number of classes of a chunk, selected so that the tiles of the weight gradient (classes, width) leave few multiprocessors idle at
-    /// the end of a chunk.
+    /// Returns the number of classes of a chunk without gradients, selected so that the tiles of a product (classes, width) leave few multiprocessors
+    /// idle at the end of a chunk.
     /// </summary>
     internal static long ChunkOf(long tokens, long classes, long width, int multiprocessors)
     {
@@ -48,7 +55,7 @@ static class CrossEntropyCuda
         if (most < TileRows) return Math.Max(1, most);
         long Rounds(long rows) => ((rows + TileRows - 1) / TileRows * ((width + TileColumns - 1) / TileColumns) + multiprocessors
             - 1) / multiprocessors;
-        // a chunk adds to the gradient of hidden, whose sums go to memory and back: about a fifth of a round
+        // the start of another chunk takes about a fifth of a round
         long Cost(long chunk) => 5 * (classes / chunk * Rounds(chunk) + Rounds(classes % chunk)) + classes / chunk;
         most = most / TileRows * TileRows;
         long best = most;
@@ -57,79 +64,102 @@ static class CrossEntropyCuda
         return best;
     }
 
-    /// <summary>Returns the mean loss.</summary>
-    public static Tensor Apply(CrossEntropyInputs inputs) => Autograd.Apply<Saved>([inputs.Hidden, inputs.Weight, inputs.Bias], _ =>
+    /// <summary>Returns the number of tokens of a chunk with gradients: of chunks of nearly the same size, in whole tiles.</summary>
+    internal static long TokensOf(long tokens, long classes)
     {
-        var (losses, saved) = Forward(inputs);
-        return ([losses.sum() / saved.Counted], saved);
-    }, static (context, saved) =>
-    {
-        bool last = !LibTorch.CurrentBackwardKeepsGraph();
-        // another pass may follow and must find the same values
-        if (!last) saved = saved with { Buffer = empty_like(saved.Buffer) };
-        return Backward(saved, context.Gradients[0]!, last, context.Needs);
-    })[0];
+        var options = OperatorOptions.Current;
+        long most = Math.Max(Math.Max(1, (long)(tokens * options.LogitsShare)), options.Thresholds.MinLogits / Math.Max(1, classes));
+        if (most >= tokens) return tokens;
+        long chunks = (tokens + most - 1) / most, size = (tokens + chunks - 1) / chunks;
+        return size < TileRows ? size : Math.Min(tokens, (size + TileRows - 1) / TileRows * TileRows);
+    }
 
-    /// <summary>Returns the losses of tokens, shape (tokens), float32, and the saved tensors.</summary>
-    public static (Tensor Losses, Saved Saved) Forward(CrossEntropyInputs inputs)
+    /// <summary>Returns the mean loss.</summary>
+    public static Tensor Apply(CrossEntropyInputs inputs)
     {
-        var (hidden, options) = (inputs.Hidden, inputs.Options);
-        long tokens = inputs.Tokens, classes = inputs.Classes, piece = 16 / hidden.ElementSize,
+        bool grad = is_grad_enabled();
+        bool[] needs = [grad && inputs.Hidden.requires_grad, grad && inputs.Weight.requires_grad, grad && inputs.Bias is { requires_grad: true }];
+        // views: a leaf would copy a gradient that was saved, but nothing else uses the memory of these
+        return Autograd.Apply<Saved>([inputs.Hidden, inputs.Weight.alias(), inputs.Bias?.alias()], context =>
+        {
+            var counted = Counted(inputs);
+            if (!context.NeedsGradient) return ([Losses(inputs).sum() / counted], new Saved(null, null, null));
+            var (losses, saved) = Differentiate(inputs, counted, needs);
+            return ([losses.sum() / counted], saved);
+        }, static (context, saved) => Scaled(saved, context.Gradients[0]!))[0];
+    }
+
+    static Tensor Counted(CrossEntropyInputs inputs) =>
+        inputs.Targets.ne(Scalars.From(inputs.Options.IgnoreIndex)).sum().clamp_min(Scalars.One).to(ScalarType.Float32);
+
+    /// <summary>Returns the losses of tokens, shape (tokens), float32, without gradients.</summary>
+    public static Tensor Losses(CrossEntropyInputs inputs)
+    {
+        var hidden = inputs.Hidden;
+        long tokens = inputs.Tokens, classes = inputs.Classes,
             chunk = ChunkOf(tokens, classes, hidden.size(1), CudaRuntime.DeviceOf(hidden).Multiprocessors);
-        var counted = inputs.Targets.ne(Scalars.From(options.IgnoreIndex)).sum().clamp_min(Scalars.One).to(ScalarType.Float32);
         var losses = CudaMemory.New(hidden, ScalarType.Float32, tokens);
-        // rows begin at a multiple of 16 bytes for any number of classes
-        var saved = new Saved(inputs, CudaMemory.New(hidden, ScalarType.Float32, tokens, 4), counted,
-            CudaMemory.New(hidden, hidden.dtype, tokens, (chunk + piece - 1) / piece * piece), chunk);
+        var (statistics, buffer) = (CudaMemory.New(hidden, ScalarType.Float32, tokens, 4), Buffer(hidden, tokens, chunk));
+        var targets = inputs.Targets.contiguous();
         for (long first = 0; first < classes && tokens > 0; first += chunk)
         {
             using var scope = NewDisposeScope();
             long count = Math.Min(chunk, classes - first);
-            var logits = Logits(hidden, inputs.Weight, saved.Buffer, first, count);
-            Launch("statistics", logits, saved, first, losses, null);
+            var logits = Product(hidden, inputs.Weight.narrow(0, first, count).to(hidden.dtype).t(), buffer.narrow(1, 0, count));
+            Launch("statistics", new(logits, inputs.Bias?.narrow(0, first, count), targets, statistics, losses, first, classes), inputs.Options);
         }
-        return (losses, saved);
+        return losses;
     }
 
-    // The needed gradients of hidden, weight and bias, from the gradient of the mean loss. The buffer is overwritten; `last` says whether it still
-    // contains the logits of the last chunk.
-    static Tensor?[] Backward(Saved saved, Tensor incoming, bool last, Func<int, bool> needs)
+    // the losses of tokens, and the needed gradients of the mean loss
+    static (Tensor Losses, Saved Saved) Differentiate(CrossEntropyInputs inputs, Tensor counted, bool[] needs)
     {
-        var (hidden, weight, bias) = (saved.Inputs.Hidden, saved.Inputs.Weight, saved.Inputs.Bias);
-        long tokens = saved.Inputs.Tokens, classes = saved.Inputs.Classes, chunk = saved.Chunk;
-        var dWeight = needs(1) ? CudaMemory.New(weight, weight.dtype, classes, weight.size(1)) : null;
-        var dBias = needs(2) ? CudaMemory.New(bias!, bias!.dtype, classes) : null;
+        var (hidden, weight, bias) = (inputs.Hidden, inputs.Weight, inputs.Bias);
+        long tokens = inputs.Tokens, classes = inputs.Classes, width = hidden.size(1), chunk = TokensOf(tokens, classes);
+        var losses = CudaMemory.New(hidden, ScalarType.Float32, tokens);
+        var (targets, head) = (inputs.Targets.contiguous(), Cast(weight, hidden.dtype));
+        var dHidden = needs[0] ? CudaMemory.New(hidden, hidden.dtype, tokens, width) : null;
         // summed over several chunks in float32
-        var dHidden = !needs(0) ? null : chunk == classes ? CudaMemory.New(hidden, hidden.dtype, tokens, hidden.size(1))
-            : zeros([tokens, hidden.size(1)], ScalarType.Float32, hidden.device);
-        for (long first = (classes - 1) / chunk * chunk; first >= 0; first -= chunk, last = false)
+        var dWeight = !needs[1] ? null : tokens == 0 ? zeros([classes, width], weight.dtype, weight.device)
+            : CudaMemory.New(weight, chunk < tokens ? ScalarType.Float32 : weight.dtype, classes, width);
+        var dBias = needs[2] ? zeros([classes], ScalarType.Float32, hidden.device) : null;
+        var (statistics, buffer) = (CudaMemory.New(hidden, ScalarType.Float32, Math.Min(chunk, tokens), 4),
+            Buffer(hidden, Math.Min(chunk, tokens), classes));
+        for (long first = 0; first < tokens; first += chunk)
         {
             using var scope = NewDisposeScope();
-            long count = Math.Min(chunk, classes - first);
-            var part = Part(weight, hidden, first, count);
-            var logits = last ? saved.Buffer.narrow(1, 0, count) : Product(hidden, part.t(), saved.Buffer.narrow(1, 0, count));
-            Launch("gradient", logits, saved, first, null, incoming);
-            dBias?.narrow(0, first, count).copy_(logits.sum(dim: 0, type: ScalarType.Float32));
-            if (dHidden is not null) AddToHidden(dHidden, logits, part, chunk == classes);
-            if (dWeight is null) continue;
-            var rows = dWeight.narrow(0, first, count);
-            if (rows.dtype == hidden.dtype) Product(logits.t(), hidden, rows);
-            else if (!CudaBlas.TryProduct(rows, logits, true, hidden, add: false)) rows.copy_(logits.t().mm(hidden));
+            long count = Math.Min(chunk, tokens - first);
+            var part = hidden.narrow(0, first, count);
+            var logits = Product(part, head.t(), buffer.narrow(0, 0, count).narrow(1, 0, classes));
+            var rows = new Chunk(logits, bias, targets.narrow(0, first, count), statistics, losses.narrow(0, first, count), 0, classes);
+            Launch("statistics", rows, inputs.Options);
+            Launch("gradient", rows, inputs.Options, counted);
+            dBias?.add_(logits.sum(dim: 0, type: ScalarType.Float32), Scalars.One);
+            if (dHidden is not null) Product(logits, head, dHidden.narrow(0, first, count));
+            if (dWeight is not null) SetOrAdd(dWeight, logits, part, add: first > 0);
         }
-        return [dHidden?.to(hidden.dtype), dWeight, dBias];
+        return (losses, new Saved(dHidden, dWeight?.to(weight.dtype), dBias?.to(bias!.dtype)));
     }
 
-    static void AddToHidden(Tensor dHidden, Tensor dLogits, Tensor weight, bool onlyChunk)
+    static Tensor Cast(Tensor weight, ScalarType type) =>
+        (weight.dtype == ScalarType.Float32 && type == ScalarType.BFloat16 ? WeightCopies.Find(weight) : null) ?? weight.to(type);
+
+    // a row begins at a multiple of 16 bytes for any number of classes
+    static Tensor Buffer(Tensor hidden, long rows, long classes)
     {
-        if (onlyChunk) Product(dLogits, weight, dHidden);
-        else if (dLogits.dtype == ScalarType.Float32) dHidden.addmm_(dLogits, weight, 1, 1);
-        else if (!CudaBlas.TryProduct(dHidden, dLogits, false, weight, add: true)) dHidden.add_(dLogits.mm(weight), Scalars.One);
+        long piece = 16 / hidden.ElementSize;
+        return CudaMemory.New(hidden, hidden.dtype, rows, (classes + piece - 1) / piece * piece);
     }
 
-    static Tensor Part(Tensor weight, Tensor hidden, long first, long count) => weight.narrow(0, first, count).to(hidden.dtype);
-
-    static Tensor Logits(Tensor hidden, Tensor weight, Tensor buffer, long first, long count) =>
-        Product(hidden, Part(weight, hidden, first, count).t(), buffer.narrow(1, 0, count));
+    // sum = dLogits^T hidden, or added to it
+    static void SetOrAdd(Tensor sum, Tensor dLogits, Tensor hidden, bool add)
+    {
+        if (sum.dtype != hidden.dtype && CudaBlas.TryProduct(sum, dLogits, true, hidden, add)) return;
+        if (sum.dtype == hidden.dtype && !add) Product(dLogits.t(), hidden, sum);
+        else if (sum.dtype == hidden.dtype) sum.addmm_(dLogits.t(), hidden, 1, 1);
+        else if (add) sum.add_(dLogits.t().mm(hidden), Scalars.One);
+        else sum.copy_(dLogits.t().mm(hidden));
+    }
 
     static Tensor Product(Tensor a, Tensor b, Tensor to)
     {
@@ -137,25 +167,51 @@ static class CrossEntropyCuda
         return to;
     }
 
-    static void Launch(string kernel, Tensor logits, Saved saved, long first, Tensor? losses, Tensor? incoming)
+    // in place, unless another pass may follow and must find the same values
+    static Tensor?[] Scaled(Saved saved, Tensor incoming)
     {
-        var (inputs, options) = (saved.Inputs, saved.Inputs.Options);
-        var (shift, wanted) = (CudaMemory.Float32(inputs.Bias?.narrow(0, first, logits.size(1))), inputs.Targets.contiguous());
-        if (incoming is not null && incoming.dtype != ScalarType.BFloat16) incoming = incoming.to(ScalarType.Float32);
+        Tensor?[] gradients = [saved.Hidden, saved.Weight, saved.Bias];
+        if (LibTorch.CurrentBackwardKeepsGraph())
+            return Array.ConvertAll(gradients, gradient => gradient is null ? null : gradient * incoming.to(gradient.dtype));
+        foreach (var gradient in gradients)
+            if (gradient is not null && gradient.NumberOfElements > 0) ScaleInPlace(gradient, incoming);
+        return gradients;
+    }
+
+    static void ScaleInPlace(Tensor gradient, Tensor incoming)
+    {
+        var (factor, isBFloat16) = Incoming(incoming);
         var arguments = new Arguments
         {
-            Logits = CudaMemory.Address(logits), Bias = CudaMemory.Address(shift), Targets = CudaMemory.Address(wanted),
-                Statistics = CudaMemory.Address(saved.Statistics),
-            Losses = CudaMemory.Address(losses), Counted = CudaMemory.Address(saved.Counted), Incoming = CudaMemory.Address(incoming),
-            Rows = logits.size(0), Classes = logits.size(1),
-            RowStride = saved.Buffer.size(1), FirstClass = first, AllClasses = inputs.Classes, Ignored = options.IgnoreIndex,
-            IncomingIsBFloat16 = incoming?.dtype == ScalarType.BFloat16 ? 1 : 0,
-            Scale = (float)options.LogitScale, Smoothing = (float)options.LabelSmoothing, ZLoss = (float)options.ZLoss,
+            Logits = CudaMemory.Address(gradient), Classes = gradient.NumberOfElements, Incoming = CudaMemory.Address(factor),
+            IncomingIsBFloat16 = isBFloat16 ? 1 : 0,
         };
-        string type = logits.dtype == ScalarType.BFloat16 ? "bfloat16" : "float32";
+        const long perBlock = 16 * 1024;
+        CudaRuntime.DeviceOf(gradient).Launch(Source, $"cross_entropy_scale_{Element(gradient)}",
+            ((arguments.Classes + perBlock - 1) / perBlock, 1, 1), Threads, 0, arguments);
+        GC.KeepAlive((gradient, factor));
+    }
+
+    static (Tensor Factor, bool IsBFloat16) Incoming(Tensor incoming) => incoming.dtype == ScalarType.BFloat16 ? (incoming, true)
+        : (incoming.to(ScalarType.Float32), false);
+
+    static string Element(Tensor tensor) => tensor.dtype == ScalarType.BFloat16 ? "bfloat16" : "float32";
+
+    // counted: the number of tokens that count, for gradients
+    static void Launch(string kernel, Chunk chunk, CrossEntropyOptions options, Tensor? counted = null)
+    {
+        var (logits, shift) = (chunk.Logits, CudaMemory.Float32(chunk.Bias));
+        var arguments = new Arguments
+        {
+            Logits = CudaMemory.Address(logits), Bias = CudaMemory.Address(shift), Targets = CudaMemory.Address(chunk.Targets),
+            Statistics = CudaMemory.Address(chunk.Statistics), Losses = CudaMemory.Address(chunk.Losses), Counted = CudaMemory.Address(counted),
+            Rows = logits.size(0), Classes = logits.size(1), RowStride = logits.stride(0), FirstClass = chunk.FirstClass,
+            AllClasses = chunk.AllClasses, Ignored = options.IgnoreIndex, Scale = (float)options.LogitScale,
+            Smoothing = (float)options.LabelSmoothing, ZLoss = (float)options.ZLoss,
+        };
         CudaRuntime.DeviceOf(logits).Launch(
-            Source, $"cross_entropy_{kernel}_{(shift is null ? "" : "bias_")}{type}", (logits.size(0), 1, 1), Threads, 3 * 32 * sizeof(float),
-            arguments);
-        GC.KeepAlive((shift, wanted, incoming, losses));
+            Source, $"cross_entropy_{kernel}_{(shift is null ? "" : "bias_")}{Element(logits)}", (logits.size(0), 1, 1), Threads,
+            3 * 32 * sizeof(float), arguments);
+        GC.KeepAlive((shift, chunk, counted));
     }
 }

@@ -47,9 +47,9 @@ static class NormCuda
             return ([output, sum!], new Saved(inputs with { X = sum! }, inverse));
         }, static (context, saved) =>
         {
-            if (context.Gradients[0] is not { } gradient) return [context.Gradients[1]?.clone(), context.Gradients[1]?.clone(), null];
+            if (context.Gradients[0] is not { } gradient) return [context.Gradients[1], context.Gradients[1], null];
             var (dX, _, dWeight) = Backward(gradient, context.Gradients[1], saved.Inputs, saved.Inverse, context.Needs(2));
-            return [dX, dX.clone(), dWeight];
+            return [dX, dX, dWeight];
         });
         return (results[0], results[1]);
     }

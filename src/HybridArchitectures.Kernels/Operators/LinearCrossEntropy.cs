@@ -11,8 +11,8 @@ namespace HybridArchitectures.Kernels.Operators;
 /// 2411.09009 explains why that matters).
 /// </summary>
 /// <remarks>
-/// On the CPU, tokens are processed in chunks, and gradients are computed in the forward pass. On a GPU, classes are processed in chunks, and logits
-/// are computed again for the gradients. The gradient of the weight is summed in float32.
+/// Tokens are processed in chunks, and gradients are computed in the forward pass. Without gradients, a GPU processes chunks of classes. The gradient
+/// of the weight is summed in float32.
 /// </remarks>
 public static class LinearCrossEntropy
 {
@@ -111,7 +111,7 @@ public static class LinearCrossEntropy
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         inputs = inputs.On(backend);
-        var losses = backend == KernelBackend.Cuda ? CrossEntropyCuda.Forward(inputs).Losses : ChunkedCrossEntropy.TokenLosses(inputs);
+        var losses = backend == KernelBackend.Cuda ? CrossEntropyCuda.Losses(inputs) : ChunkedCrossEntropy.TokenLosses(inputs);
         return losses.to(ScalarType.Float32).MoveToOuterDisposeScope();
     }
 }

@@ -14,10 +14,6 @@ static class SavedStateMemory
 
     const long MaxSavedBytes = 2L << 30;
 
-    /// <summary>Returns the bytes of <see cref="LinearCrossEntropy"/> on CUDA, for all tokens.</summary>
-    public static double Logits(double tokens, long classes, long width, int elementSize, GpuLimits gpu) =>
-        tokens * (elementSize * CrossEntropyCuda.ChunkOf((long)tokens, classes, width, gpu.Multiprocessors) + 4 * sizeof(float));
-
     /// <summary>Returns the bytes of <see cref="Kernels.Operators.SelectiveScan"/> per token.</summary>
     public static double SelectiveScan(long channels, long states, bool cuda) => 4.0 * channels * states / (cuda ? ScanTileOnCuda : ScanTileInMemory);
 

@@ -1,6 +1,5 @@
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Data;
@@ -37,9 +36,9 @@ static class BatchAssembly
         }
         GC.KeepAlive(ids);
         GC.KeepAlive(targets);
-        Tensor Place(Tensor value) => device is null || device.type == DeviceType.CPU ? value : value.to(device);
+        Tensor Place(Tensor value) => DeviceCopy.Place(value, device);
         var (weights, sum) = optional.Weights(TensorMemory.Span<long>(targets), counted);
-        return new TokenBatch(position, Place(ids), Place(targets), optional.Layout(Place, device), counted, bytes ?? 0,
+        return new TokenBatch(position, Place(ids), Place(targets), optional.Layout(device), counted, bytes ?? 0,
             weights is null ? null : Place(weights), sum);
     }
 
@@ -83,11 +82,11 @@ static class BatchAssembly
             return (tensor(weights, [rows, contextLength]), sum);
         }
 
-        public SequenceLayout? Layout(Func<Tensor, Tensor> place, Device? device)
+        public SequenceLayout? Layout(Device? device)
         {
             bool isFull = lengths.All(length => length == contextLength);
             if (documents is not null)
-                return SequenceLayout.FromDocumentIds(place(tensor(documents, [rows, contextLength])), isFull ? null : lengths);
+                return SequenceLayout.FromDocumentIds(tensor(documents, [rows, contextLength]), isFull ? null : lengths, device);
             return isFull ? null : SequenceLayout.Padded(lengths, contextLength, device);
         }
     }

@@ -1,9 +1,13 @@
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Optimization;
 
-/// <summary>Contains parameters with the same weight decay, and updates them by AdamW in libtorch's fused form: one kernel for all.</summary>
+/// <summary>
+/// Contains parameters with the same weight decay, and updates them by AdamW in few launches: with a kernel of this library on a GPU, which also
+/// writes the weights in bfloat16 for the next step, and otherwise in libtorch's fused form.
+/// </summary>
 sealed class AdamGroup(AdamWOptions options, double decay)
 {
     readonly List<(OptimizedParameter Parameter, Tensor First, Tensor Second)> items = [];
@@ -16,12 +20,30 @@ sealed class AdamGroup(AdamWOptions options, double decay)
     {
         var present = items.FindAll(item => step.Gradients.ContainsKey(item.Parameter.Name));
         if (present.Count == 0) return;
+        if (step.RateOnDevice is { } rate)
+        {
+            var all = present.ConvertAll(item => new AdamWTensors(item.Parameter.Value, step.Gradients[item.Parameter.Name], item.First, item.Second,
+                step.WritesCopies ? WeightCopies.Target(item.Parameter.Value) : null));
+            if (all.TrueForAll(AdamWCuda.Serves))
+            {
+                AdamWCuda.Update(all, new(rate, step.Steps, step.Failed, step.Divisor, options.Beta1, options.Beta2, options.Epsilon, decay));
+                step.Copied.AddRange(all.Where(item => item.Copy is not null).Select(item => item.Value));
+                return;
+            }
+        }
+        UpdateByLibtorch(present, step);
+    }
+
+    void UpdateByLibtorch(List<(OptimizedParameter Parameter, Tensor First, Tensor Second)> present, OptimizerStep step)
+    {
+        OperatorArgument rate = step.Rate;
+        if (step.RateOnDevice is { } onDevice) rate = onDevice;
         // libtorch divides gradients by the scale, and changes nothing if the flag is 1
-        TorchOperator.CallMany("aten::_fused_adamw_", "", 0,
+        TorchOperator.CallMany("aten::_fused_adamw_", step.RateOnDevice is null ? "" : "tensor_lr", 0,
             present.ConvertAll(item => (Tensor)item.Parameter.Value).ToArray(),
             present.ConvertAll(item => step.Gradients[item.Parameter.Name]).ToArray(),
             present.ConvertAll(item => item.First).ToArray(), present.ConvertAll(item => item.Second).ToArray(), Array.Empty<Tensor>(),
-            Enumerable.Repeat(step.Steps, present.Count).ToArray(), step.Rate, options.Beta1, options.Beta2, decay, options.Epsilon, false, false,
+            Enumerable.Repeat(step.Steps, present.Count).ToArray(), rate, options.Beta1, options.Beta2, decay, options.Epsilon, false, false,
             OperatorArgument.Optional(step.Divisor), OperatorArgument.Optional(step.Failed));
     }
 }

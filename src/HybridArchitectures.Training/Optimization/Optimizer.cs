@@ -21,10 +21,11 @@ public abstract class Optimizer : IDisposable
 
     readonly List<OptimizedParameter> items;
     readonly Dictionary<string, Tensor> state = new(StringComparer.Ordinal);
-    readonly Tensor step, failed, one, none, smallest;
+    readonly Tensor step, failed, one, none, smallest, rateOnDevice;
     readonly Device device;
     Tensor? clipTensor;
     double clipOfTensor;
+    IReadOnlyList<Tensor> copied = [];          // parameters whose copies in bfloat16 the latest step has written
     bool disposed;
 
     private protected Optimizer(IEnumerable<(string Name, Parameter Value)> parameters)
@@ -46,6 +47,7 @@ public abstract class Optimizer : IDisposable
         none = zeros([], float32, device).DetachFromDisposeScope();
         failed = zeros([], float32, device).DetachFromDisposeScope();
         smallest = tensor(1e-6f, device: device).DetachFromDisposeScope();
+        rateOnDevice = zeros([], float32, device).DetachFromDisposeScope();
         state.Add(StepName, step);
     }
 
@@ -106,8 +108,32 @@ public abstract class Optimizer : IDisposable
     /// <remarks>A parameter without a gradient does not change. The number of steps is the same for all parameters.</remarks>
     public Tensor Step(double rate, double clip = double.PositiveInfinity, Tensor? watched = null)
     {
+        SetRate(rate);
+        var norm = StepAtRate(rate, clip, watched);
+        WeightWrites.Add();         // a fused step does not change the versions of the parameters
+        WeightCopies.Confirm(copied);
+        return norm;
+    }
+
+    /// <summary>Sets the learning rate on the device for <see cref="StepAtRate"/>.</summary>
+    internal void SetRate(double rate)
+    {
         RequireAlive();
         Require.InRange(rate >= 0 && double.IsFinite(rate), nameof(rate), rate, "a finite number of at least 0");
+        if (device.type == DeviceType.CPU) return;
+        using var noGrad = no_grad();
+        using var number = rate.ToScalar();
+        rateOnDevice.fill_(number);
+        GC.KeepAlive(number);
+    }
+
+    /// <summary>
+    /// Makes a step. If <paramref name="rate"/> is null, the learning rate is that of <see cref="SetRate"/> at the time when the device executes the
+    /// step, so that a captured step can be launched with another rate. The caller counts the write of the weights.
+    /// </summary>
+    internal Tensor StepAtRate(double? rate, double clip, Tensor? watched)
+    {
+        RequireAlive();
         Require.InRange(clip > 0, nameof(clip), clip, "a number above 0");
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
@@ -119,8 +145,9 @@ public abstract class Optimizer : IDisposable
         failed.copy_(maximum(failed, where(sound, none, one)));
         // add without a scalar argument creates a scalar that may be finalized while native code uses it
         step.add_(one, Scalars.One).sub_(failed);
-        Update(new OptimizerStep(rate, step, failed, divisor, gradients));
-        WeightWrites.Add();         // a fused step does not change the versions of the parameters
+        var update = new OptimizerStep(rate ?? double.NaN, device.type == DeviceType.CPU ? null : rateOnDevice, step, failed, divisor, gradients);
+        Update(update);
+        copied = update.Copied;
         DropGradients();
         return norm.MoveToOuterDisposeScope();
     }
@@ -205,7 +232,8 @@ public abstract class Optimizer : IDisposable
     public void Dispose()
     {
         disposed = true;
-        foreach (var tensor in state.Values.Append(failed).Append(one).Append(none).Append(smallest)) tensor.Dispose();
+        WeightCopies.Release(items.Select(item => item.Value));
+        foreach (var tensor in state.Values.Append(failed).Append(one).Append(none).Append(smallest).Append(rateOnDevice)) tensor.Dispose();
         clipTensor?.Dispose();
         GC.SuppressFinalize(this);
     }

@@ -56,6 +56,7 @@ public sealed partial class Trainer : IDisposable
     readonly TrainingObjective? objective;
     readonly RunFolder? folder;
     readonly Tensor pendingLoss;
+    readonly CapturedStep? captured;
     readonly List<TrainingProgress> history = [];
     readonly List<EvaluationPoint> evaluations = [];
     readonly Queue<DataPosition> recentPositions = new();        // the start of each step since the last check of the optimizer
@@ -122,6 +123,8 @@ public sealed partial class Trainer : IDisposable
             Dispose();
             throw;
         }
+        if (ranks.IsAlone && CapturedStep.Refusal(model, options, objective) is null)
+            captured = new(model, optimizer, options.ClipNorm ?? double.PositiveInfinity, options.BatchSize, options.ContextLength);
         LooksEveryStep = model.Device.type == DeviceType.CPU || options.SpikeGuard is not null;
     }
 
@@ -296,6 +299,9 @@ public sealed partial class Trainer : IDisposable
             Save(measure: true, cancellation);
     }
 
+    /// <summary>Gets the number of kernels, copies and fills of a captured step; 0 if steps are not captured.</summary>
+    internal long CapturedNodes => captured?.Nodes ?? 0;
+
     internal IReadOnlyDictionary<string, Tensor> OptimizerState => optimizer.State;
 
     /// <summary>
@@ -343,11 +349,7 @@ public sealed partial class Trainer : IDisposable
         try
         {
             ReadBatches(batches);
-            var loss = Combine(AccumulateAll(batches, position), batches);
-            bool skipped = Options.SpikeGuard is { } guard && IsSpike(guard, loss, position, batches);
-            var norm = skipped ? tensor((float)optimizer.ReadGradientNorm(), device: Model.Device)
-                : optimizer.Step(rate, Options.ClipNorm ?? double.PositiveInfinity, loss);
-            if (skipped) optimizer.DropGradients();
+            var (loss, norm, skipped) = Compute(batches, position, rate);
             stepped = true;
             if (!skipped) recentPositions.Enqueue(position);
             AfterStep();
@@ -371,6 +373,22 @@ public sealed partial class Trainer : IDisposable
         {
             foreach (var batch in batches) batch.Dispose();
         }
+    }
+
+    // forward, backward, and the update of the parameters unless the step is skipped
+    (Tensor Loss, Tensor Norm, bool Skipped) Compute(List<TokenBatch> batches, DataPosition position, double rate)
+    {
+        if (captured is not null && captured.Serves(batches[0]))
+        {
+            var (fixedLoss, fixedNorm) = captured.Run(batches[0], rate);
+            return (fixedLoss, fixedNorm.alias(), false);
+        }
+        var loss = Combine(AccumulateAll(batches, position), batches);
+        bool skipped = Options.SpikeGuard is { } guard && IsSpike(guard, loss, position, batches);
+        var norm = skipped ? tensor((float)optimizer.ReadGradientNorm(), device: Model.Device)
+            : optimizer.Step(rate, Options.ClipNorm ?? double.PositiveInfinity, loss);
+        if (skipped) optimizer.DropGradients();
+        return (loss, norm, skipped);
     }
 
     void TellCallbacks(double rate, Tensor loss, Tensor norm, List<TokenBatch> batches)
@@ -421,8 +439,16 @@ public sealed partial class Trainer : IDisposable
         {
             Model.Stack.ActivationCheckpointing = before;
         }
-        var weight = tensor((float)share, device: Model.Device).to(loss.Total.dtype);
-        Autograd.Backward(loss.Total, share == 1 ? null : weight);
+        if (share == 1)
+        {
+            Autograd.Backward(loss.Total);
+            return loss.CrossEntropy.detach().to(ScalarType.Float32, copy: true).MoveToOuterDisposeScope();
+        }
+        // filled on the device: a copy from the host would wait for it
+        using var number = share.ToScalar();
+        var weight = full([], number, loss.Total.dtype, Model.Device);
+        GC.KeepAlive(number);
+        Autograd.Backward(loss.Total, weight);
         return loss.CrossEntropy.detach().mul(weight).to(ScalarType.Float32).MoveToOuterDisposeScope();
     }
 
@@ -507,6 +533,7 @@ public sealed partial class Trainer : IDisposable
     public void Dispose()
     {
         disposed = true;
+        captured?.Dispose();
         optimizer.Dispose();
         pendingLoss.Dispose();
     }

@@ -18,8 +18,8 @@ namespace HybridArchitectures.Cost;
 /// The bytes of weights in the dtype of the activations, which are saved from a product to its backward pass. 0 for float32.
 /// </param>
 /// <param name="Loss">
-/// The bytes that the loss needs between its forward and backward pass. On the CPU, these are the gradients of the head and of the output of the last
-/// norm. On CUDA, they are a part of the logits (<see cref="Kernels.OperatorOptions.LogitsShare"/>) and the head in the dtype of the activations.
+/// The bytes that the loss needs between its forward and backward pass: the gradients of the head (float32) and of the output of the last norm. The
+/// part of the logits in memory (<see cref="Kernels.OperatorOptions.LogitsShare"/>) is working memory.
 /// </param>
 /// <param name="Activations">The estimated bytes of activations.</param>
 public sealed record TrainingMemory(long Parameters, long Gradients, long Optimizer, long WeightCopies, long Loss, long Activations)
@@ -68,8 +68,7 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         }
         long parameters = 4 * count.Total;
         long head = count.Head > 0 ? count.Head : count.Embedding;
-        double loss = limits is null ? 4 * head + input * tokens
-            : SavedStateMemory.Logits(tokens, design.VocabularySize, design.Width, elementSize, limits) + (elementSize == 4 ? 0 : elementSize * head);
+        double loss = 4 * head + input * tokens;
         return new(parameters, parameters, 2 * parameters, (long)weights, (long)loss, (long)activations);
     }
 }

@@ -207,7 +207,7 @@ public sealed partial class HybridLanguageModel : LanguageModel
         using var own = context is null ? new SequenceContext() : null;
         context ??= own!;
         var hidden = Hidden(ids, context);
-        Tensor Of(Tensor counted, double zLoss, Tensor? weights) => LinearCrossEntropy.Forward(hidden.reshape(-1, Design.Width), HeadFor(hidden),
+        Tensor Of(Tensor counted, double zLoss, Tensor? weights) => LinearCrossEntropy.Forward(hidden.reshape(-1, Design.Width), HeadForLoss(hidden),
             counted.reshape(-1), zLoss: zLoss, logitScale: Design.LogitScale, tokenWeights: weights?.reshape(-1));
         var crossEntropy = Of(targets, 0, weights);
         var total = crossEntropy;
@@ -241,6 +241,9 @@ public sealed partial class HybridLanguageModel : LanguageModel
     public void AfterStep() => stack.AfterStep();
 
     Tensor AdaptedHead => Adapter(HeadName) is { IsMerged: false } adapter ? Head.add(adapter.Update(), Scalars.One) : Head;
+
+    // on a GPU, the loss casts the weight itself: its gradient is then computed in float32
+    Tensor HeadForLoss(Tensor hidden) => hidden.device_type == TorchSharp.DeviceType.CUDA ? AdaptedHead : HeadFor(hidden);
 
     Tensor HeadFor(Tensor hidden) => AdaptedHead.to(hidden.dtype);
 

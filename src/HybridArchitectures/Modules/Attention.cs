@@ -97,7 +97,11 @@ public sealed class Attention : Mixer
         long batch = x.size(0), length = x.size(1);
         var q = Adapted(projected[0], x, adapters?.Query).view(batch, length, spec.Heads, spec.QueryProjectionWidth / spec.Heads);
         Tensor? gate = null;
-        if (spec.OutputGate) (q, gate) = (q.narrow(-1, 0, spec.HeadSize), q.narrow(-1, spec.HeadSize, spec.ValueHeadSize).flatten(2));
+        if (spec.OutputGate)
+        {
+            (q, gate) = LastDimension.Split(q, spec.HeadSize, spec.ValueHeadSize);
+            gate = gate.flatten(2);
+        }
         var k = Scaled(Adapted(projected[1], x, adapters?.Key), spec.KeyScale).view(batch, length, spec.KeyValueHeads, spec.HeadSize);
         var v = (givenValues ?? Adapted(projected[2], x, adapters?.Value)).view(batch, length, spec.KeyValueHeads, spec.ValueHeadSize);
         if (queryNorm is not null) (q, k) = (Normed(queryNorm, q), Normed(keyNorm!, k));

@@ -94,6 +94,14 @@ public sealed class Block : HybridModule
                 entering = stream.add(shared.Forward(stream, context, both?.Attention), Scalars.One);
                 own = both?.StateSpace;
             }
+            if (SumsWithNorm)
+            {
+                // the norm of the feed-forward computes the sum in the same pass
+                var mixed = Mix(mixerNorm!.Forward(entering ?? stream), context, own);
+                (var normed, stream) = feedForwardNorm!.ForwardSum(mixed, stream);
+                stream = Sum(stream, FeedForward!.Forward(normed, context), scales.FeedForwardStream, scales.FeedForwardOutput);
+                return stream.MoveToOuterDisposeScope();
+            }
             stream = Half(stream, entering, mixerNorm!, x => Mix(x, context, own), scales.MixerStream, scales.MixerOutput);
         }
         if (FeedForward is not null)
@@ -111,8 +119,14 @@ public sealed class Block : HybridModule
             NormPlacement.After => norm.Forward(half(entering ?? stream)),
             _ => half(stream),
         };
-        return Scaled(stream, streamScale).add(output, outputScale == 1 ? Scalars.One : Scalars.From(outputScale));
+        return Sum(stream, output, streamScale, outputScale);
     }
+
+    static Tensor Sum(Tensor stream, Tensor output, double streamScale, double outputScale) =>
+        Scaled(stream, streamScale).add(output, outputScale == 1 ? Scalars.One : Scalars.From(outputScale));
+
+    bool SumsWithNorm => norms == NormPlacement.Before && scales is { MixerStream: 1, MixerOutput: 1 } && Mixer is not null
+        && FeedForward is not null;
 
     /// <summary>
     /// Gets whether <see cref="Step"/> can be used: the sums of the block are plain, so that each can be computed together with the norm that follows

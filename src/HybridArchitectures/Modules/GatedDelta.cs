@@ -50,19 +50,21 @@ public sealed class GatedDelta : Mixer
         long batch = x.size(0), length = x.size(1);
         int group = spec.ValueHeads / spec.KeyHeads, values = group * spec.ValueHeadSize;
         var projected = input.Forward(x).view(batch, length, spec.KeyHeads, 2 * spec.KeyHeadSize + 2 * values);
-        Tensor Part(int start, int size) => projected.narrow(-1, start, size).flatten(2);
-        var mixed = cat([Part(0, spec.KeyHeadSize), Part(spec.KeyHeadSize, spec.KeyHeadSize), Part(2 * spec.KeyHeadSize, values)], -1);
-        var gate = Part(2 * spec.KeyHeadSize + values, values).view(batch, length, spec.ValueHeads, spec.ValueHeadSize);
+        var parts = projected.split([spec.KeyHeadSize, spec.KeyHeadSize, values, values], -1);
+        var mixed = cat([parts[0].flatten(2), parts[1].flatten(2), parts[2].flatten(2)], -1);
+        var gate = parts[3].flatten(2).view(batch, length, spec.ValueHeads, spec.ValueHeadSize);
         var convolved = StatefulConvolution.Forward(mixed, Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null,
             spec.Activation == Activation.Silu, recurrent, context);
         if (spec.Activation != Activation.Silu) convolved = Activations.Apply(spec.Activation, convolved);
 
-        var query = UnitHeads.Forward(convolved.narrow(-1, 0, spec.KeyWidth), spec.KeyHeads, spec.KeyHeadSize, 1 / Math.Sqrt(spec.KeyHeadSize));
-        var key = UnitHeads.Forward(convolved.narrow(-1, spec.KeyWidth, spec.KeyWidth), spec.KeyHeads, spec.KeyHeadSize, 1);
-        var value = convolved.narrow(-1, 2 * spec.KeyWidth, spec.ValueWidth).view(batch, length, spec.ValueHeads, spec.ValueHeadSize);
+        var (query, key, value) = LastDimension.Split(convolved, spec.KeyWidth, spec.KeyWidth, spec.ValueWidth);
+        query = UnitHeads.Forward(query, spec.KeyHeads, spec.KeyHeadSize, 1 / Math.Sqrt(spec.KeyHeadSize));
+        key = UnitHeads.Forward(key, spec.KeyHeads, spec.KeyHeadSize, 1);
+        value = value.view(batch, length, spec.ValueHeads, spec.ValueHeadSize);
         var rate = rates.Forward(x).view(batch, length, spec.KeyHeads, 2 * group).to(recurrent?.Scan.dtype ?? SequenceChecks.StateType(x));
-        var strength = Scaled(rate.narrow(-1, 0, group).flatten(2).sigmoid(), spec.NegativeEigenvalues ? 2 : 1);      // (B, L, value heads)
-        var step = rate.narrow(-1, group, group).flatten(2).add(Parameter("dt_bias", x), Scalars.One);
+        var (strength, step) = LastDimension.Split(rate, group, group);
+        strength = Scaled(strength.flatten(2).sigmoid(), spec.NegativeEigenvalues ? 2 : 1);                           // (B, L, value heads)
+        step = step.flatten(2).add(Parameter("dt_bias", x), Scalars.One);
         // softplus, as log(e^x + e^0)
         var decay = step.logaddexp(zeros_like(step)) * Derived("A_log", x, logarithm => logarithm.exp().neg());
 

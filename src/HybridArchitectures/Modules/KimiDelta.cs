@@ -53,9 +53,10 @@ public sealed class KimiDelta : Mixer
         long batch = x.size(0), length = x.size(1);
         var projected = Linear.ForwardMany(x, query, key, value, strength, decayDown, gateDown);
         var convolved = StatefulConvolution.Forward(cat(projected[..3], -1), Parameter("conv_weight", x), null, true, recurrent, context);
-        var queries = UnitHeads.Forward(convolved.narrow(-1, 0, spec.KeyWidth), spec.Heads, spec.HeadSize, 1 / Math.Sqrt(spec.HeadSize));
-        var keys = UnitHeads.Forward(convolved.narrow(-1, spec.KeyWidth, spec.KeyWidth), spec.Heads, spec.HeadSize, 1);
-        var values = convolved.narrow(-1, 2 * spec.KeyWidth, spec.ValueWidth).view(batch, length, spec.Heads, spec.ValueHeadSize);
+        var (queries, keys, values) = LastDimension.Split(convolved, spec.KeyWidth, spec.KeyWidth, spec.ValueWidth);
+        queries = UnitHeads.Forward(queries, spec.Heads, spec.HeadSize, 1 / Math.Sqrt(spec.HeadSize));
+        keys = UnitHeads.Forward(keys, spec.Heads, spec.HeadSize, 1);
+        values = values.view(batch, length, spec.Heads, spec.ValueHeadSize);
         var type = recurrent?.Scan.dtype ?? SequenceChecks.StateType(x);
         var strengths = Scaled(projected[3].to(type).sigmoid(), spec.NegativeEigenvalues ? 2 : 1);                  // (B, L, H)
         var mixing = Mix(queries, keys, values, Decays(decayUp.Forward(projected[4]).to(type), x), strengths, recurrent, context);

@@ -54,11 +54,9 @@ public sealed class LatentAttention : Mixer
         long batch = x.size(0), length = x.size(1);
         var queries = (query is not null ? query.Forward(x) : queryUp!.Forward(queryNorm!.Forward(queryDown!.Forward(x))))
             .view(batch, length, spec.Heads, spec.KeySize);
-        var latent = latentDown.Forward(x);
-        var compressed = latentNorm.Forward(latent.narrow(-1, 0, spec.KeyValueRank)).unsqueeze(2);                  // (B, L, 1, rank)
-        var shared = latent.narrow(-1, spec.KeyValueRank, spec.SharedKeySize).unsqueeze(2);                         // (B, L, 1, shared)
-        var ownQueries = queries.narrow(-1, 0, spec.HeadSize);
-        var sharedQueries = queries.narrow(-1, spec.HeadSize, spec.SharedKeySize);
+        var (compressed, shared) = LastDimension.Split(latentDown.Forward(x), spec.KeyValueRank, spec.SharedKeySize);
+        (compressed, shared) = (latentNorm.Forward(compressed).unsqueeze(2), shared.unsqueeze(2));                  // (B, L, 1, rank or shared)
+        var (ownQueries, sharedQueries) = LastDimension.Split(queries, spec.HeadSize, spec.SharedKeySize);
         if (spec.Rotary is { } rotary)
         {
             var (cosine, sine) = context.RotaryTable(rotary, spec.SharedKeySize);
@@ -83,8 +81,9 @@ public sealed class LatentAttention : Mixer
     {
         long batch = compressed.size(0), length = compressed.size(1);
         var expanded = latentUp.Forward(compressed.squeeze(2)).view(batch, length, spec.Heads, spec.HeadSize + spec.ValueHeadSize);
-        var keys = cat([expanded.narrow(-1, 0, spec.HeadSize), shared.expand(batch, length, spec.Heads, spec.SharedKeySize)], -1);
-        return FusedAttention.Forward(queries, keys, expanded.narrow(-1, spec.HeadSize, spec.ValueHeadSize), scale, null, 0, positions);
+        var (keys, values) = LastDimension.Split(expanded, spec.HeadSize, spec.ValueHeadSize);
+        keys = cat([keys, shared.expand(batch, length, spec.Heads, spec.SharedKeySize)], -1);
+        return FusedAttention.Forward(queries, keys, values, scale, null, 0, positions);
     }
 
     // q^T (W_k c) = (W_k^T q)^T c, and the weighted sum of W_v c is W_v times that of c: one head of compressed keys and values serves all queries

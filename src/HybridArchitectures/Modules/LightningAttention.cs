@@ -45,8 +45,8 @@ public sealed class LightningAttention : Mixer
         long batch = x.size(0), length = x.size(1);
         var projected = Linear.ForwardMany(x, input, gate);
         var heads = Activations.Apply(spec.Activation, projected[0]).view(batch, length, spec.Heads, 3 * spec.HeadSize);
-        Tensor Part(int index) => heads.narrow(-1, index * spec.HeadSize, spec.HeadSize).contiguous();
-        var mixed = Mix(Part(0), Part(1), Part(2), linear, context).reshape(batch, length, spec.InnerWidth);
+        var (queries, keys, values) = LastDimension.Split(heads, spec.HeadSize, spec.HeadSize, spec.HeadSize);
+        var mixed = Mix(queries.contiguous(), keys.contiguous(), values.contiguous(), linear, context).reshape(batch, length, spec.InnerWidth);
         return output.Forward(norm.Forward(mixed) * projected[1].sigmoid());
     }
 

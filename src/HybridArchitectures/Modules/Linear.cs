@@ -52,6 +52,7 @@ public sealed class Linear : HybridModule
         Checks.SameDevice(x, weight, "the weight");
         if (IsStep(x)) return Adapted("weight", x, FewRowsLinear.Forward(x, weight, bias));
         if (weight.dtype == x.dtype && (bias is null || bias.dtype == x.dtype)) return Adapted("weight", x, nn.functional.linear(x, weight, bias));
+        if (MasterWeightLinear.Serves(x, weight, bias)) return Adapted("weight", x, MasterWeightLinear.Forward(x, [(weight, bias)])[0]);
         using var scope = NewDisposeScope();
         return Adapted("weight", x, nn.functional.linear(x, weight.to(x.dtype), bias?.to(x.dtype))).MoveToOuterDisposeScope();
     }
@@ -68,9 +69,9 @@ public sealed class Linear : HybridModule
     /// <summary>Gets weight and bias if nothing else takes part in the projection; null with an adapter.</summary>
     (Tensor Weight, Tensor? Bias)? Plain => Adapter("weight") is null or { IsMerged: true } ? (Weight, Bias) : null;
 
-    static (Tensor, Tensor?)[]? AllPlain(ReadOnlySpan<Linear> projections)
+    static (Tensor Weight, Tensor? Bias)[]? AllPlain(ReadOnlySpan<Linear> projections)
     {
-        var plain = new (Tensor, Tensor?)[projections.Length];
+        var plain = new (Tensor Weight, Tensor? Bias)[projections.Length];
         for (int i = 0; i < plain.Length; i++)
         {
             if (projections[i].Plain is not { } one) return null;
@@ -79,11 +80,19 @@ public sealed class Linear : HybridModule
         return plain;
     }
 
-    /// <summary>Computes several projections of one x; those of a step in one launch on a GPU.</summary>
+    /// <summary>
+    /// Computes several projections of one x. Those of a step are one launch on a GPU. Those of a training step are one node of the graph, whose
+    /// products sum the gradient of x.
+    /// </summary>
     internal static Tensor[] ForwardMany(Tensor x, params ReadOnlySpan<Linear> projections)
     {
         var results = new Tensor[projections.Length];
-        if (IsStep(x) && AllPlain(projections) is { } plain) return FewRowsLinear.ForwardMany(x, plain);
+        Checks.Floating(x);
+        var plain = AllPlain(projections);
+        if (IsStep(x) && plain is not null) return FewRowsLinear.ForwardMany(x, plain);
+        if (plain is not null && x.dim() > 0 && Array.TrueForAll(plain, item => item.Weight.size(1) == x.size(-1)
+            && item.Weight.device_type == x.device_type && MasterWeightLinear.Serves(x, item.Weight, item.Bias)))
+            return MasterWeightLinear.Forward(x, plain);
         for (int i = 0; i < results.Length; i++) results[i] = projections[i].Forward(x);
         return results;
     }

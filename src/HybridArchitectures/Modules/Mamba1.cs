@@ -69,17 +69,17 @@ public sealed class Mamba1 : StateSpaceMixer
         ModuleChecks.Input(x, width, context);
         var recurrent = Recurrent(state);
         var projected = input.Forward(x);                                   // (B, L, 2 inner)
-        var values = Convolve(projected.narrow(-1, 0, spec.InnerWidth), Parameter("conv_weight", x),
-        spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.Activation, recurrent, context);
-        var gate = projected.narrow(-1, spec.InnerWidth, spec.InnerWidth);
+        var (values, gate) = LastDimension.Split(projected, spec.InnerWidth, spec.InnerWidth);
+        values = Convolve(values, Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.Activation, recurrent,
+            context);
         // the gate of the scan is SiLU
         var (inScan, after) = spec.Activation == Activation.Silu ? (gate, (Tensor?)null) : ((Tensor?)null, Activations.Apply(spec.Activation, gate));
         Tensor Gated(Tensor scanned) => after is null ? scanned : scanned * after;
         var selected = selection.Forward(values);                           // (B, L, rank + 2 N)
-        var ranks = Selected(selected.narrow(-1, 0, spec.TimeStepRank), "dt_norm");
+        var (ranks, b, c) = LastDimension.Split(selected, spec.TimeStepRank, spec.StateSize, spec.StateSize);
+        ranks = Selected(ranks, "dt_norm");
         var timeStep = Adapted("dt_weight", ranks, nn.functional.linear(ranks, Parameter("dt_weight").to(x.dtype)));
-        var b = Selected(selected.narrow(-1, spec.TimeStepRank, spec.StateSize), "b_norm");
-        var c = Selected(selected.narrow(-1, spec.TimeStepRank + spec.StateSize, spec.StateSize), "c_norm");
+        (b, c) = (Selected(b, "b_norm"), Selected(c, "c_norm"));
         var a = Derived("A_log", x, logarithm => logarithm.exp().neg());
         context.Probe?.OnDecay(context, TimeSteps(timeStep, null, context), a);
         if (IsStep(x, recurrent, context))

@@ -107,15 +107,12 @@ public sealed class Mamba2 : StateSpaceMixer
         int inner = spec.InnerWidth, shared = spec.Groups * spec.StateSize;
         var recurrent = Recurrent(state);
         if (spec.ProjectionScales is not null) projected = projected * get_buffer("projection_scales")!.to(projected.dtype);
-        var gate = projected.narrow(-1, 0, inner);
-        var convolved = projected.narrow(-1, inner, spec.ConvolutionChannels);
+        var (gate, convolved, timeStep) = LastDimension.Split(projected, inner, spec.ConvolutionChannels, spec.Heads);
         if (!isConvolved)
             convolved = Convolve(convolved, Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.Activation,
                 recurrent, context);
-        var timeStep = projected.narrow(-1, inner + spec.ConvolutionChannels, spec.Heads);  // (B, L, H)
-        var values = convolved.narrow(-1, 0, inner);
-        var b = convolved.narrow(-1, inner, shared).view(batch, length, spec.Groups, spec.StateSize);
-        var c = convolved.narrow(-1, inner + shared, shared).view(batch, length, spec.Groups, spec.StateSize);
+        var (values, b, c) = LastDimension.Split(convolved, inner, shared, shared);
+        (b, c) = (b.view(batch, length, spec.Groups, spec.StateSize), c.view(batch, length, spec.Groups, spec.StateSize));
         var a = Derived("A_log", x, logarithm => logarithm.exp().neg());
         (double, double)? limit = spec.TimeStepLimit is { } range ? (range.Minimum, range.Maximum) : null;
         context.Probe?.OnDecay(context, TimeSteps(timeStep, limit, context), a);

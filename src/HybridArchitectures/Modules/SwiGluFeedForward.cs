@@ -41,11 +41,12 @@ public sealed class SwiGluFeedForward : FeedForward
     {
         if (adapter is null && spec is { Activation: Activation.Silu, GateScale: 1 } && Linear.ForwardGated(x, gate, up) is { } inner)
             return Scaled(down.Forward(inner), spec.OutputScale);
-        Tensor gated = gate.Forward(x), raised = up.Forward(x);
+        var projected = Linear.ForwardMany(x, gate, up);
+        var (gated, raised) = (projected[0], projected[1]);
         if (adapter?.Forward(x) is { } added)
         {
-            gated = gated.add(added.narrow(-1, 0, spec.Width), Scalars.One);
-            raised = raised.add(added.narrow(-1, spec.Width, spec.Width), Scalars.One);
+            var (toGate, toUp) = LastDimension.Split(added, spec.Width, spec.Width);
+            (gated, raised) = (gated.add(toGate, Scalars.One), raised.add(toUp, Scalars.One));
         }
         return Scaled(down.Forward(Activations.Gated(spec.Activation, Scaled(gated, spec.GateScale), raised)), spec.OutputScale);
     }

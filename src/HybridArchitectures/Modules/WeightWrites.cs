@@ -1,3 +1,5 @@
+using HybridArchitectures.Kernels.Runtime;
+
 namespace HybridArchitectures.Modules;
 
 /// <summary>
@@ -12,5 +14,9 @@ static class WeightWrites
     public static long Count => Interlocked.Read(ref count);
 
     /// <summary>Counts a write. Call it after the write.</summary>
-    public static void Add() => Interlocked.Increment(ref count);
+    public static void Add()
+    {
+        Interlocked.Increment(ref count);
+        WeightCopies.CountWrite();
+    }
 }

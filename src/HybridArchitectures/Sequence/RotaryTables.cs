@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Operators;
@@ -9,11 +10,28 @@ namespace HybridArchitectures.Sequence;
 /// <summary>Computes cosines and sines of rotary positions, whose frequencies can depend on the number of tokens of a row.</summary>
 static class RotaryTables
 {
+    const int MaxStored = 64;
+
+    static readonly ConcurrentDictionary<(RotarySpec, int, long, string), Tensor> Stored = new();
+
     /// <summary>Returns cosines and sines at positions, for a pass whose longest row has <paramref name="length"/> tokens.</summary>
     public static (Tensor Cosine, Tensor Sine) At(Tensor positions, RotarySpec spec, int headSize, long length)
     {
-        var frequencies = Rotary.InverseFrequencies(spec.Dimensions(headSize), spec.Theta, spec.Scaling, positions.device, length);
-        return Rotary.Table(positions, frequencies, spec.Scaling?.Amplitude ?? 1);
+        return Rotary.Table(positions, Frequencies(spec, headSize, length, positions.device), spec.Scaling?.Amplitude ?? 1);
+    }
+
+    // On a GPU they stay on the device for as long as the process runs: a copy in every pass would wait for the device, and cannot be captured.
+    static Tensor Frequencies(RotarySpec spec, int headSize, long length, Device device)
+    {
+        Tensor Create() => Rotary.InverseFrequencies(spec.Dimensions(headSize), spec.Theta, spec.Scaling, device, length);
+        if (device.type != TorchSharp.DeviceType.CUDA) return Create();
+        var key = (spec, headSize, spec.Scaling is null ? 0 : length, device.ToString());
+        if (Stored.TryGetValue(key, out var stored)) return stored;
+        if (Stored.Count >= MaxStored) return Create();
+        var created = Create().DetachFromDisposeScope();
+        if (Stored.TryAdd(key, created)) return created;
+        created.Dispose();
+        return Stored[key];
     }
 
     /// <summary>

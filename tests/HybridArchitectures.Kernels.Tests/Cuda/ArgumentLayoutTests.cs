@@ -17,6 +17,8 @@ public class ArgumentLayoutTests
 {
     public static TheoryData<string, string, Type> Structures => new()
     {
+        { "AdamW.cu", "AdamWArguments", typeof(AdamWCuda.Arguments) },
+        { "AdamW.cu", "AdamWTensor", typeof(AdamWCuda.TensorArguments) },
         { "BranchFusion.cu", "FusionArguments", typeof(BranchFusionCuda.Arguments) },
         { "CausalConvolution.cu", "ConvolutionArguments", typeof(CausalConvolutionCuda.Arguments) },
         { "CrossEntropy.cu", "CrossEntropyArguments", typeof(CrossEntropyCuda.Arguments) },

@@ -69,27 +69,49 @@ public class CrossEntropyCudaTests : IDisposable
         using var emulation = new CudaEmulation();
         // only a GPU's tensors get so far: in main memory the operator refuses such a target by name
         var inputs = new CrossEntropyInputs(randn(2, 4), randn(11, 4), null, tensor(new long[] { 3, 11 }), null, new(-100, 0, 0, 1));
-        var (losses, _) = CrossEntropyCuda.Forward(inputs.On(KernelBackend.Cuda));
+        var losses = CrossEntropyCuda.Losses(inputs.On(KernelBackend.Cuda));
         Assert.False(float.IsNaN(losses[0].item<float>()));
         Assert.True(float.IsNaN(losses[1].item<float>()));
     }
 
     [Fact]
-    public void Chunks_hold_less_than_a_tenth_of_the_logits()
+    public void Chunks_of_classes_fill_the_multiprocessors()
     {
         using var defaults = OperatorOptions.Use(new());
-        // with the float32 sums of the gradient of 2048 channels
-        long chunk = CrossEntropyCuda.ChunkOf(8192, 128_256, 2048, 132);
-        Assert.True((8192 * chunk * 2 + 8192 * 2048 * 4) * 10 < 8192L * 128_256 * 2);
-        // 392 tiles of 128 x 256 in three rounds of 132
-        Assert.Equal(6272, chunk);
+        // 920 tiles of 128 x 256 in seven rounds of 132
+        Assert.Equal(14_720, CrossEntropyCuda.ChunkOf(8192, 128_256, 2048, 132));
         Assert.Equal(1000, CrossEntropyCuda.ChunkOf(1000, 1000, 64, 132));
         Assert.Equal(128_256, CrossEntropyCuda.ChunkOf(1, 128_256, 64, 132));
         Assert.Equal(1024, CrossEntropyCuda.ChunkOf(1 << 14, 2000, 64, 132));
     }
 
     [Fact]
-    public void Any_share_of_the_logits_gives_the_same_loss_and_all_of_them_are_computed_once()
+    public void With_gradients_chunks_contain_an_eighth_of_the_tokens_in_whole_tiles()
+    {
+        using var defaults = OperatorOptions.Use(new());
+        Assert.Equal(2048, CrossEntropyCuda.TokensOf(16_384, 128_256));
+        // 9 chunks of 1,112 tokens are 8 of 1,152 and a rest
+        Assert.Equal(1152, CrossEntropyCuda.TokensOf(10_007, 128_256));
+        // few logits are complete
+        Assert.Equal(1000, CrossEntropyCuda.TokensOf(1000, 1000));
+        Assert.Equal(0, CrossEntropyCuda.TokensOf(0, 128_256));
+    }
+
+    [Fact]
+    public void Gradients_are_computed_forwards_and_keep_no_logits()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(6);
+        using var emulation = new CudaEmulation();
+        var (hidden, weight) = (randn(64, 8).requires_grad_(), randn(1000, 8).requires_grad_());
+        var before = AutogradNode.Nodes;
+        var loss = LinearCrossEntropy.Forward(hidden, weight, randint(0, 1000, [64], ScalarType.Int64));
+        Assert.Equal(4 * (64 * 8 + 1000 * 8), AutogradNode.Nodes.Except(before).Sum(node => node.SavedBytes()));
+        Autograd.Backward(loss);
+    }
+
+    [Fact]
+    public void Any_share_of_the_logits_gives_the_same_loss()
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(5);
@@ -107,7 +129,7 @@ public class CrossEntropyCudaTests : IDisposable
         Tensor loss;
         using (Share(1))
         {
-            Assert.Equal(40, CrossEntropyCuda.ChunkOf(6, 40, 9, 132));
+            Assert.Equal(6, CrossEntropyCuda.TokensOf(6, 40));
             loss = LinearCrossEntropy.Forward(hidden, inputs[1], targets);
         }
         // the chunks of the forward pass are those of the backward pass

@@ -6,6 +6,8 @@ namespace HybridArchitectures.Kernels.Cuda.StateSpace;
 /// <summary>Represents one call of the state-space dual on a GPU: the data that its launches share in both directions.</summary>
 sealed class StateSpaceDualCall
 {
+    const double ChunksOfSegmentState = 4;
+
     /// <summary>The maximum number of rows of a launch.</summary>
     public const long MaxGrid = 65_535;
 
@@ -188,7 +190,8 @@ sealed class StateSpaceDualCall
         GC.KeepAlive((inputs, layout, Sums));
     }
 
-    // segments such that the blocks fill the GPU in few rounds; the states of segments add about a third of the time of a walk
+    // Segments such that the blocks fill the GPU in few rounds. The states of segments add about a third of the time of a walk. The state of each
+    // segment is written, combined and read in float32, which takes as long as a few chunks of the walk.
     long ChunksPerSegment(long blocks)
     {
         long best = Chunks, slots = Shape.Blocks * device.Multiprocessors;
@@ -196,7 +199,7 @@ sealed class StateSpaceDualCall
         for (long count = 2; count <= Math.Min(Chunks, 64); count++)
         {
             long chunks = (Chunks + count - 1) / count, cut = (Chunks + chunks - 1) / chunks;
-            double cost = Math.Ceiling((double)blocks * cut / slots) * chunks * 1.35;
+            double cost = Math.Ceiling((double)blocks * cut / slots) * (chunks * 1.35 + ChunksOfSegmentState);
             if (cost < least) (least, best) = (cost, chunks);
         }
         return best;

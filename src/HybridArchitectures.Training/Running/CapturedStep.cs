@@ -1,0 +1,137 @@
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Models;
+using HybridArchitectures.Modules;
+using HybridArchitectures.Sequence;
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Optimization;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Training.Running;
+
+/// <summary>
+/// Runs the training steps of a small model as a CUDA graph: forward, backward, clipping and the update of the parameters. The launches of a small
+/// model take the host longer than the GPU.
+/// <para>
+/// 1. Steps run directly, on the stream of the graph, until all their memory is there.
+/// 2. The next step is captured, and launched from then on. Rows and learning rate are copied to fixed places on the device before each launch.
+/// 3. If the capture fails, steps run directly again, and <see cref="Failure"/> contains the reason.
+/// </para>
+/// </summary>
+sealed class CapturedStep : IDisposable
+{
+    const long MaxParameters = 300_000_000;
+    const int MaxDirectSteps = 8;
+
+    readonly HybridLanguageModel model;
+    readonly Optimizer optimizer;
+    readonly double clip;
+    readonly Tensor ids, targets, loss, norm;
+    CudaGraph? graph;
+    bool isReady;
+    int directSteps;
+
+    /// <summary>Prepares steps of a fixed shape.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="optimizer">The optimizer of its parameters.</param>
+    /// <param name="clip">The maximum norm of all gradients together; infinity disables clipping.</param>
+    /// <param name="rows">The number of rows of a step.</param>
+    /// <param name="length">The number of tokens of a row.</param>
+    public CapturedStep(HybridLanguageModel model, Optimizer optimizer, double clip, int rows, int length)
+    {
+        (this.model, this.optimizer, this.clip) = (model, optimizer, clip);
+        using var scope = NewDisposeScope();
+        ids = zeros([rows, length], ScalarType.Int64, model.Device).DetachFromDisposeScope();
+        targets = zeros([rows, length], ScalarType.Int64, model.Device).DetachFromDisposeScope();
+        loss = zeros([], ScalarType.Float32, model.Device).DetachFromDisposeScope();
+        norm = zeros([], ScalarType.Float32, model.Device).DetachFromDisposeScope();
+    }
+
+    /// <summary>Gets the number of kernels, copies and fills of a captured step; 0 before the capture.</summary>
+    public long Nodes => graph?.Nodes ?? 0;
+
+    /// <summary>Gets why steps are not captured; null if they are, or will be.</summary>
+    public string? Failure { get; private set; }
+
+    /// <summary>Returns why the steps of a run cannot be captured, or null if they can.</summary>
+    public static string? Refusal(HybridLanguageModel model, TrainingOptions options, TrainingObjective? objective)
+    {
+        if (!options.CudaGraphs) return $"{nameof(TrainingOptions.CudaGraphs)} is false";
+        if (model.Device.type != DeviceType.CUDA) return $"the model is on {model.Device}";
+        if (options.Optimizer is not AdamWOptions) return $"the optimizer is {options.Optimizer.GetType().Name}";
+        if (objective is not null) return "the run has an objective";
+        if (options.SpikeGuard is not null) return "a spike guard reads every loss";
+        if (options.RowsPerPass != options.BatchSize) return "a step has several passes";
+        if (options.ActivationCheckpointing || model.Stack.ActivationCheckpointing) return "activations are computed again";
+        if (model.ComputeType == ScalarType.Float64) return "the model computes in float64";
+        if (model.Stack.Observer is not null) return "an observer looks at the stack";
+        if (model.Parameters.Sum(item => item.Value.NumberOfElements) > MaxParameters) return "the model is so large that the GPU sets the pace";
+        return model.AllModules().Select(Refusal).FirstOrDefault(reason => reason is not null) ?? CudaGraphPool.Refusal();
+    }
+
+    static string? Refusal(HybridModule module) => module switch
+    {
+        LoraWeight => "adapters draw random numbers",
+        MixtureOfExperts => "experts are balanced between the steps",
+        Mixer when module.GetType().Assembly != typeof(Mixer).Assembly => $"{module.GetType().Name} is a custom mixer",
+        _ => null,
+    };
+
+    /// <summary>Returns whether the rows of a batch have the fixed shape, and nothing else than ids and targets.</summary>
+    public bool Serves(TokenBatch batch) =>
+        Failure is null && batch.Layout is null && batch.Weights is null && batch.WeightSum > 0
+        && batch.Ids.size(0) == ids.size(0) && batch.Ids.size(1) == ids.size(1);
+
+    /// <summary>Makes a step. Returns its loss and the norm of its gradients, float32 scalars that the next step overwrites.</summary>
+    public (Tensor Loss, Tensor Norm) Run(TokenBatch batch, double rate)
+    {
+        using (no_grad())
+        {
+            ids.copy_(batch.Ids);
+            targets.copy_(batch.Targets);
+        }
+        optimizer.SetRate(rate);
+        var pool = CudaGraphPool.For(model.Device.index);
+        if (graph is null && isReady) Capture(pool);
+        if (graph is not null) graph.Launch();
+        else if (Failure is null)
+        {
+            isReady = pool.Run(Step);
+            if (++directSteps >= MaxDirectSteps && !isReady) Failure = $"the allocator needed new memory in each of {directSteps} steps";
+        }
+        else Step();
+        WeightWrites.Add();
+        return (loss, norm);
+    }
+
+    void Capture(CudaGraphPool pool)
+    {
+        try
+        {
+            graph = pool.Capture(Step);
+        }
+        catch (Exception e) when (e is CudaException or InvalidOperationException or System.Runtime.InteropServices.ExternalException)
+        {
+            // nothing was executed
+            optimizer.DropGradients();
+            Failure = e.Message;
+        }
+    }
+
+    void Step()
+    {
+        using var scope = NewDisposeScope();
+        using var context = new SequenceContext();
+        var losses = model.Loss(ids, targets, context);
+        Autograd.Backward(losses.Total);
+        using var noGrad = no_grad();
+        loss.copy_(losses.CrossEntropy.detach());
+        norm.copy_(optimizer.StepAtRate(null, clip, loss));
+    }
+
+    public void Dispose()
+    {
+        graph?.Dispose();
+        foreach (var tensor in (Tensor[])[ids, targets, loss, norm]) tensor.Dispose();
+    }
+}
