@@ -302,6 +302,9 @@ public sealed partial class Trainer : IDisposable
     /// <summary>Gets the number of kernels, copies and fills of a captured step; 0 if steps are not captured.</summary>
     internal long CapturedNodes => captured?.Nodes ?? 0;
 
+    /// <summary>Gets why the capture of a step failed; null if it did not fail.</summary>
+    internal string? CaptureFailure => captured?.Failure;
+
     internal IReadOnlyDictionary<string, Tensor> OptimizerState => optimizer.State;
 
     /// <summary>

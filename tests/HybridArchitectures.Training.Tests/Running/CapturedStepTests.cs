@@ -1,0 +1,95 @@
+using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Running;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Training.Tests.Running;
+
+public sealed class CapturedStepTests : IDisposable
+{
+    readonly TokenDataset data = Small.Data();
+
+    public void Dispose() => data.Dispose();
+
+    [Fact]
+    public void Steps_that_cannot_be_captured_are_refused_with_the_reason()
+    {
+        using var scope = NewDisposeScope();
+        using var model = Small.Model();
+        string Reason(TrainingOptions options) => CapturedStep.Refusal(model, options, null)!;
+        Assert.Contains("CudaGraphs is false", Reason(Small.Options with { CudaGraphs = false }));
+        Assert.Contains("the model is on cpu", Reason(Small.Options));
+        using var trainer = new Trainer(model, data, Small.Options with { Duration = Duration.Steps(2) });
+        trainer.Run();
+        Assert.Equal(0, trainer.CapturedNodes);
+    }
+
+    [Theory]
+    [Trait("device", "cuda")]
+    [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16)]
+    public void Captured_steps_equal_direct_ones_to_the_bit(ScalarType type)
+    {
+        Assert.SkipUnless(cuda.is_available(), "no CUDA device: steps were not captured");
+        using var scope = NewDisposeScope();
+        var options = Small.Options with { Duration = Duration.Steps(20), ContextLength = 64 };
+        using var direct = Small.Model(compute: type, device: CUDA);
+        TrainingResult expected;
+        using (var trainer = new Trainer(direct, data, options with { CudaGraphs = false }))
+        {
+            expected = trainer.Run();
+            Assert.Equal(0, trainer.CapturedNodes);
+        }
+        using var captured = Small.Model(compute: type, device: CUDA);
+        using (var trainer = new Trainer(captured, data, options))
+        {
+            var result = trainer.Run();
+            Assert.True(trainer.CapturedNodes > 0, trainer.CaptureFailure);
+            Assert.Equal(expected.History.Select(report => (report.Loss, report.GradientNorm)),
+                result.History.Select(report => (report.Loss, report.GradientNorm)));
+        }
+        Small.AssertBitEqual(direct, captured);
+    }
+
+    [Theory]
+    [Trait("device", "cuda")]
+    [InlineData(true), InlineData(false)]
+    public void Runs_on_a_GPU_learn(bool graphs)
+    {
+        Assert.SkipUnless(cuda.is_available(), "no CUDA device: no model was trained on a GPU");
+        using var scope = NewDisposeScope();
+        using var model = Small.Model(compute: ScalarType.BFloat16, device: CUDA);
+        using var trainer = new Trainer(model, data, Small.Options with { Duration = Duration.Steps(100), CudaGraphs = graphs });
+        var history = trainer.Run().History;
+        Assert.True(history[^1].Loss < history[0].Loss - 0.5, $"{history[0].Loss} -> {history[^1].Loss}");
+    }
+
+    [Fact]
+    [Trait("device", "cuda")]
+    public void A_captured_run_that_was_interrupted_continues_to_the_bit()
+    {
+        Assert.SkipUnless(cuda.is_available(), "no CUDA device: steps were not captured");
+        using var folder = new TemporaryFolder();
+        using var scope = NewDisposeScope();
+        var options = Small.Options with { Duration = Duration.Steps(16), Folder = folder["run"] };
+        using var whole = Small.Model(device: CUDA);
+        using (var trainer = new Trainer(whole, data, options with { Folder = null })) trainer.Run();
+        using (var first = Small.Model(device: CUDA))
+        {
+            using var stop = new CancellationTokenSource();
+            using var trainer = new Trainer(first, data, options, callbacks: [new StopAt(8, stop)]);
+            Assert.False(trainer.Run(cancellation: stop.Token).Completed);
+        }
+        using var resumed = Trainer.Resume(options.Folder!, data, device: CUDA);
+        using var model = resumed.Model;
+        resumed.Run();
+        Assert.True(resumed.CapturedNodes > 0, resumed.CaptureFailure);
+        Small.AssertBitEqual(whole, model);
+    }
+
+    sealed class StopAt(long step, CancellationTokenSource stop) : TrainingCallback
+    {
+        public override void OnStep(TrainingStep current)
+        {
+            if (current.Step == step) stop.Cancel();
+        }
+    }
+}
