@@ -10,7 +10,8 @@ static class Program
     static int Main(string[] arguments)
     {
         var root = new RootCommand("Speed of the operators and of loading.") { Cpu(), CpuShared(), CpuStep(), CpuBusy(), GpuOpsCommand(),
-            GpuMemoryCommand(), GpuTableCommand(), GpuCallsCommand(), GpuDecodeCommand(), GpuTrainCommand(), LoadCommand() };
+            GpuMemoryCommand(), GpuTableCommand(), GpuCallsCommand(), GpuDecodeCommand(), GpuTrainCommand(), GpuRanksCommand(),
+            LoadCommand() };
         return root.Parse(arguments).Invoke();
     }
 
@@ -128,6 +129,26 @@ static class Program
             Guarded(() => new GpuDecode(arguments.GetValue(filter), arguments.GetValue(parts)!.Split(','),
             [.. arguments.GetValue(batches)!.Split(',').Select(int.Parse)], arguments.GetValue(tiny),
             arguments.GetValue(anchors), GpuOps.Named(arguments.GetValue(device)!)).Run()));
+        return command;
+    }
+
+    static Command GpuRanksCommand()
+    {
+        var check = new Option<bool>("--check") { Description = "Checks every operation of NCCL, and times an all-reduce." };
+        var recipe = new Option<string?>("--recipe")
+        {
+            Description = "The recipe, at a context of 8192. Default: a small model, whose losses are printed.",
+        };
+        var rows = new Option<int>("--rows") { Description = "Rows of a step, of all ranks.", DefaultValueFactory = _ => 8 };
+        var micro = new Option<int>("--micro") { Description = "Rows of a pass of one rank.", DefaultValueFactory = _ => 2 };
+        var steps = new Option<int>("--steps") { Description = "Steps.", DefaultValueFactory = _ => 50 };
+        var sharded = new Option<bool>("--sharded") { Description = "Divides the state of the optimizer over the ranks." };
+        var device = DeviceOption();
+        var command = new Command("gpu-ranks", "Training on several GPUs, one process each, started by a launcher such as mpirun or torchrun.")
+            { check, recipe, rows, micro, steps, sharded, device };
+        command.SetAction(arguments => Guarded(() => arguments.GetValue(check) ? GpuRanks.Check() : GpuRanks.Train(arguments.GetValue(recipe),
+            arguments.GetValue(rows), arguments.GetValue(micro), arguments.GetValue(steps), arguments.GetValue(sharded),
+            GpuOps.Named(arguments.GetValue(device)!))));
         return command;
     }
 

@@ -1,12 +1,13 @@
 // One rank of a run on several processes; a launcher such as mpirun starts it.
 // RankedRun check                        checks collectives, refusals and errors
-// RankedRun train FOLDER SCENARIO...     trains each scenario twice without a folder, and prints reports and hashes; FOLDER can be -
-// RankedRun save FOLDER SCENARIO [STEP]  trains with checkpoints; the last rank kills itself after STEP
+// RankedRun train SCENARIO...            trains each scenario by every strategy, and prints reports and hashes
+// RankedRun save FOLDER SCENARIO [STEP]  trains with checkpoints and a sharded optimizer; the last rank kills itself after STEP
 // RankedRun hang                         the last rank stops answering
 using System.Diagnostics;
 using System.Globalization;
 using System.Security.Cryptography;
 using HybridArchitectures.Training.Distributed;
+using HybridArchitectures.Training.Running;
 using RankedRun;
 
 var options = new CollectiveOptions { Timeout = TimeSpan.FromSeconds(args[0] == "hang" ? 2 : 60), StartTimeout = TimeSpan.FromSeconds(60) };
@@ -22,11 +23,11 @@ try
         case "train":
             CollectiveChecks.Run(ranks);
             Refuse(() => Scenario.All[0].Run(new(ranks), seed: 5 + ranks.Rank));
-            foreach (string name in args[2..]) Train(name);
+            foreach (string name in args[1..]) Train(name);
             break;
         case "save":
             int dieAt = args.Length > 3 ? int.Parse(args[3], CultureInfo.InvariantCulture) : -1;
-            var (result, _, model) = Scenario.Get(args[2]).Run(new(ranks), args[1], callbacks: new Journal(dieAt, ranks.Rank == ranks.Size - 1));
+            var (result, _, model) = Scenario.Get(args[2]).Run(Sharded(), args[1], callbacks: new Journal(dieAt, ranks.Rank == ranks.Size - 1));
             Print($"rank {ranks.Rank} ended at {result.Steps} {Convert.ToHexString(SHA256.HashData(model))}");
             break;
         case "hang":
@@ -41,19 +42,28 @@ catch (CollectiveException e)
     Environment.Exit(3);
 }
 
+DataParallel Sharded() => new(ranks) { Strategy = DataParallelStrategy.ShardedOptimizer };
+
 void Train(string name)
 {
     var scenario = Scenario.Get(name);
-    var (result, skipped, model) = scenario.Run(new(ranks), args[1] == "-" ? null : args[1]);
-    var (_, _, second) = scenario.Run(new(ranks));
-    if (!model.AsSpan().SequenceEqual(second)) throw new InvalidOperationException($"{name}: two equal runs differ");
-    if (ranks.IsFirst)
+    var (_, _, first) = scenario.Run(new(ranks));
+    foreach (var strategy in Enum.GetValues<DataParallelStrategy>())
     {
-        foreach (var report in result.History) Print(FormattableString.Invariant($"{name}: {report.Step} {report.Loss:r} {report.GradientNorm:r}"));
-        foreach (var point in result.Evaluations) Print(FormattableString.Invariant($"{name}: held-out {point.Step} {point.Result.Loss:r}"));
+        var (result, skipped, model) = scenario.Run(new(ranks) { Strategy = strategy });
+        if (strategy == DataParallelStrategy.Replicated && !model.AsSpan().SequenceEqual(first))
+            throw new InvalidOperationException($"{name}: two equal runs differ");
+        Report($"{name}, {strategy}", result);
+        Print($"{name}, {strategy}: skipped {skipped}");
+        Print($"{name}, {strategy}: hash {Convert.ToHexString(SHA256.HashData(model))}");
     }
-    Print($"{name}: skipped {skipped}");
-    Print($"{name}: hash {Convert.ToHexString(SHA256.HashData(model))}");
+}
+
+void Report(string prefix, TrainingResult result)
+{
+    if (!ranks.IsFirst) return;
+    foreach (var report in result.History) Print(FormattableString.Invariant($"{prefix}: {report.Step} {report.Loss:r} {report.GradientNorm:r}"));
+    foreach (var point in result.Evaluations) Print(FormattableString.Invariant($"{prefix}: held-out {point.Step} {point.Result.Loss:r}"));
 }
 
 void Refuse(Action action)

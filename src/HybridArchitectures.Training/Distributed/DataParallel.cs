@@ -13,5 +13,12 @@ namespace HybridArchitectures.Training.Distributed;
 /// <param name="Collectives">The connection of the ranks. The caller disposes it after the run.</param>
 public sealed record DataParallel(Collectives Collectives)
 {
-    internal void Check() => ArgumentNullException.ThrowIfNull(Collectives);
+    /// <summary>Gets or sets what is divided over the ranks. The default is <see cref="DataParallelStrategy.Replicated"/>.</summary>
+    public DataParallelStrategy Strategy { get; init; }
+
+    internal void Check()
+    {
+        ArgumentNullException.ThrowIfNull(Collectives);
+        Require.Defined(Strategy);
+    }
 }

@@ -6,7 +6,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Training.Distributed;
 
 /// <summary>Sums the gradients of a step over the ranks, after the backward pass.</summary>
-sealed class GradientExchange(RankGroup ranks, HybridLanguageModel model, IReadOnlyList<ModelParameter> parameters)
+sealed class GradientExchange(
+    RankGroup ranks, HybridLanguageModel model, IReadOnlyList<ModelParameter> parameters, IReadOnlyList<Shard> shards)
 {
     bool[]? present;
 
@@ -40,7 +41,8 @@ sealed class GradientExchange(RankGroup ranks, HybridLanguageModel model, IReadO
         var sums = stack([loss.to(ScalarType.Float64), tensor(counted, ScalarType.Float64, loss.device)]);
         ranks.Collectives.Group(() =>
         {
-            ranks.Collectives.AllReduce(gradients);
+            if (ranks.IsSharded) ReduceToOwners();
+            else ranks.Collectives.AllReduce(gradients);
             ranks.Collectives.AllReduce(sums);
         });
         var total = sums[0];
@@ -52,6 +54,12 @@ sealed class GradientExchange(RankGroup ranks, HybridLanguageModel model, IReadO
             foreach (var gradient in gradients) gradient.mul_(factor);
         }
         return total.to(ScalarType.Float32).MoveToOuterDisposeScope();
+    }
+
+    void ReduceToOwners()
+    {
+        foreach (var shard in shards)
+            if (shard.Parameter.Value.grad is { } gradient) ranks.Collectives.Reduce(shard.PartOf(gradient), shard.Owner);
     }
 
     // a parameter that has a gradient on any rank gets one on all

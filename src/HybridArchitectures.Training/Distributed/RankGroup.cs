@@ -12,6 +12,9 @@ sealed class RankGroup(DataParallel? parallel)
 
     public Collectives Collectives { get; } = parallel?.Collectives ?? Collectives.Single();
 
+    /// <summary>Gets whether the state of the optimizer is divided over several ranks.</summary>
+    public bool IsSharded => !IsAlone && parallel!.Strategy == DataParallelStrategy.ShardedOptimizer;
+
     public int Size => Collectives.Size;
 
     public int Rank => Collectives.Rank;

@@ -23,7 +23,7 @@ namespace HybridArchitectures.Training.Optimization;
 /// <inheritdoc cref="Optimizer" path="/remarks"/>
 public sealed class Muon : Optimizer
 {
-    const string MomentumPrefix = "momentum.";
+    internal const string MomentumPrefix = "momentum.";
 
     // elements of the matrices that are made orthogonal in one call
     const long MaxBatchElements = 1L << 26;

@@ -46,6 +46,11 @@ public sealed record MuonOptions : OptimizerOptions
     /// <inheritdoc/>
     public override Optimizer Create(IEnumerable<ModelParameter> parameters) => new Muon(parameters, this);
 
+    internal override IReadOnlyList<string> StateOf(ModelParameter parameter) =>
+        parameter.Matrix is null ? Others.StateOf(parameter) : [Muon.MomentumPrefix];
+
+    internal override bool IsIndivisible(ModelParameter parameter) => parameter.Matrix is not null;
+
     internal override void Check()
     {
         Require.InRange(Momentum is >= 0 and < 1, nameof(Momentum), Momentum, "a number in [0, 1)");

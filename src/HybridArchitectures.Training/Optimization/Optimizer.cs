@@ -17,7 +17,7 @@ namespace HybridArchitectures.Training.Optimization;
 /// <remarks>Create the optimizer after the model is on its device, because moving a model creates new parameters.</remarks>
 public abstract class Optimizer : IDisposable
 {
-    const string StepName = "step", FirstPrefix = "first.", SecondPrefix = "second.";
+    internal const string StepName = "step", FirstPrefix = "first.", SecondPrefix = "second.";
 
     readonly List<OptimizedParameter> items;
     readonly Dictionary<string, Tensor> state = new(StringComparer.Ordinal);
@@ -81,6 +81,12 @@ public abstract class Optimizer : IDisposable
         return group;
     }
 
+    /// <summary>
+    /// Gets or sets a function that returns the norm of all gradients from that of the gradients of this optimizer, if other optimizers have the
+    /// other parameters of the model. The default is null.
+    /// </summary>
+    internal Func<Tensor, Tensor>? Others { get; set; }
+
     /// <summary>Updates the parameters that have a gradient. It must change nothing where <see cref="OptimizerStep.Failed"/> is 1.</summary>
     private protected abstract void Update(OptimizerStep update);
 
@@ -140,6 +146,7 @@ public abstract class Optimizer : IDisposable
         var gradients = Gradients();
         if (gradients.Count == 0) throw new InvalidOperationException("no parameter has a gradient; run a backward pass before the step");
         var norm = Norm(gradients.Values);
+        if (Others is not null) norm = Others(norm);
         var divisor = double.IsPositiveInfinity(clip) ? null : maximum(norm.add(smallest, Scalars.One).div(ClipValue(clip)), one);
         var sound = watched is null ? norm.isfinite() : norm.isfinite().logical_and(watched.isfinite());
         failed.copy_(maximum(failed, where(sound, none, one)));
@@ -158,7 +165,8 @@ public abstract class Optimizer : IDisposable
         RequireAlive();
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        return Norm(items.Select(item => item.Value.grad).OfType<Tensor>()).item<float>();
+        var norm = Norm(items.Select(item => item.Value.grad).OfType<Tensor>());
+        return (Others?.Invoke(norm) ?? norm).item<float>();
     }
 
     /// <summary>

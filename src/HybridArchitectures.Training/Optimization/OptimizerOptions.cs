@@ -18,4 +18,10 @@ public abstract record OptimizerOptions
     public abstract Optimizer Create(IEnumerable<ModelParameter> parameters);
 
     internal abstract void Check();
+
+    /// <summary>Returns the prefixes of the names of the state tensors of a parameter.</summary>
+    internal virtual IReadOnlyList<string> StateOf(ModelParameter parameter) => [Optimizer.FirstPrefix, Optimizer.SecondPrefix];
+
+    /// <summary>Returns whether a parameter must be updated as a whole.</summary>
+    internal virtual bool IsIndivisible(ModelParameter parameter) => false;
 }

@@ -110,10 +110,10 @@ public sealed partial class Trainer
         using var noGrad = no_grad();
         using var file = SafetensorsFile.Open(Path.Combine(checkpoint, OptimizerFile));
         var random = TorchRandom.Read();
-        var targets = optimizer.State.Append(new(RandomName, random)).ToDictionary(item => item.Key, item => item.Value);
+        var others = new Dictionary<string, Tensor> { [RandomName] = random };
         var dropout = file.Contains(DropoutName) ? Model.Adapters()?.DropoutState() : null;
-        if (dropout is not null) targets.Add(DropoutName, dropout);
-        file.ReadInto(targets);
+        if (dropout is not null) others.Add(DropoutName, dropout);
+        optimizer.Load(file, others);
         randomState = TensorMemory.Span<byte>(random).ToArray();
         if (dropout is not null) Model.Adapters()!.RestoreDropout(dropout);
         if (optimizer.ReadSteps() != state.Step - state.Spikes.Skipped)
@@ -144,7 +144,9 @@ public sealed partial class Trainer
         var began = Elapsed;
         var target = folder!.FolderOf(Step);
         double? heldOutLoss = evaluations.Count > 0 && evaluations[^1].Step == Step ? evaluations[^1].Result.Loss : null;
-        ranks.OnFirst(() => Write(target, heldOutLoss));
+        using var scope = NewDisposeScope();
+        var state = optimizer.CollectState();
+        ranks.OnFirst(() => Write(target, state, heldOutLoss));
         checkpointStep = Step;
         knownSteps.Add(Step);
         ranks.OnFirst(() => folder.Retain(Options, Step, evaluations));
@@ -152,12 +154,12 @@ public sealed partial class Trainer
         foreach (var callback in callbacks) callback.OnCheckpoint(this, target);
     }
 
-    void Write(string target, double? heldOutLoss) =>
+    void Write(string target, IEnumerable<KeyValuePair<string, Tensor>> optimizerState, double? heldOutLoss) =>
         AtomicWrite.Folder(target, fresh =>
         {
             using var scope = NewDisposeScope();
             Checkpoint.Write(Model, fresh);
-            var state = optimizer.State.Append(new(RandomName, TorchRandom.Read()));
+            var state = optimizerState.Append(new(RandomName, TorchRandom.Read()));
             if (Model.Adapters()?.DropoutState() is { } dropout) state = state.Append(new(DropoutName, dropout));
             SafetensorsFile.Write(Path.Combine(fresh, OptimizerFile), state);
             new TrainingState
@@ -181,6 +183,6 @@ public sealed partial class Trainer
         _ = Model.Design.ToJson();
         const long others = 1 << 16;        // headers, design and history
         long parameters = Model.WholeState().Values.Sum(value => value.NumberOfElements * value.ElementSize);
-        run.RequireRoom(parameters + optimizer.State.Values.Sum(value => value.NumberOfElements * value.ElementSize) + others);
+        run.RequireRoom(parameters + optimizer.StateBytes + others);
     }
 }

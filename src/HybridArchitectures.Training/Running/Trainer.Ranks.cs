@@ -35,6 +35,7 @@ public sealed partial class Trainer
         List<(string, string)> facts =
         [
             ("the version of HybridArchitectures", version), ("the library of the ranks", ranks.Collectives.Library),
+            ("the strategy", ranks.IsSharded ? "ShardedOptimizer" : "Replicated"),
             ("the start of the run", resumed ? "a checkpoint" : "a new model"), ("the design", DescribeDesign(Model)),
             ("the compute type", $"{Model.ComputeType}"), ("the training data", training.Description),
             ("the held-out data", heldOut?.Description ?? "none"), ("the objective", objective?.Description ?? "none"),

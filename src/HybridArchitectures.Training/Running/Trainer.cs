@@ -51,7 +51,7 @@ public sealed partial class Trainer : IDisposable
     readonly ITrainingData training;
     readonly TokenDataset? heldOut;
     readonly TrainingReader sampler;
-    readonly Optimizer optimizer;
+    readonly RankedOptimizer optimizer;
     readonly TrainingCallback[] callbacks;
     readonly TrainingObjective? objective;
     readonly RunFolder? folder;
@@ -111,8 +111,8 @@ public sealed partial class Trainer : IDisposable
         randomState = TorchRandom.StateOfSeed(options.Seed);
         begun = resumed;
         var parameters = model.Parameters;
-        optimizer = options.Optimizer.Create(parameters);
-        exchange = new GradientExchange(ranks, model, parameters);
+        optimizer = new RankedOptimizer(ranks, options.Optimizer, parameters);
+        exchange = new GradientExchange(ranks, model, parameters, optimizer.Shards);
         pendingLoss = zeros([], ScalarType.Float32, model.Device).DetachFromDisposeScope();
         try
         {
