@@ -1,15 +1,18 @@
+using System.Runtime.InteropServices;
+
 namespace HybridArchitectures.Kernels.Tests;
 
-static class PeakMemory
+static partial class PeakMemory
 {
     /// <summary>By how many bytes this process grew at most while <paramref name="work"/> ran.</summary>
     public static long Growth(Action work)
     {
+        if (OperatingSystem.IsLinux()) ReturnFreeMemory(0);
         long peak = 0, before = Environment.WorkingSet;
         using var stop = new CancellationTokenSource();
         var watch = new Thread(() =>
         {
-            while (!stop.IsCancellationRequested) { peak = Math.Max(peak, Environment.WorkingSet); Thread.Yield(); }
+            while (!stop.IsCancellationRequested) { peak = Math.Max(peak, Environment.WorkingSet); Thread.Sleep(1); }
         });
         watch.Start();
         try
@@ -23,4 +26,8 @@ static class PeakMemory
         }
         return peak - before;
     }
+
+    // freed memory that the allocator keeps would hide growth
+    [LibraryImport("libc.so.6", EntryPoint = "malloc_trim")]
+    private static partial int ReturnFreeMemory(nint keep);
 }

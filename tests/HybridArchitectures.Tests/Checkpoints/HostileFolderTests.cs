@@ -58,9 +58,11 @@ public sealed class HostileFolderTests : IDisposable
         // the settings of multimodal folders are in a section
         static JsonObject Settings(JsonObject config, bool nested) => nested ? config["text_config"]!.AsObject() : config;
         bool isNested = JsonNode.Parse(written)!.AsObject().ContainsKey("text_config");
+        // an everyday run takes every second value of a setting, beginning with the first or second by turns
+        int stride = Effort.Choose(everyday: 2, full: 1), begin = 0;
         foreach (var (key, value) in Settings(JsonNode.Parse(written)!.AsObject(), isNested).ToArray())
         {
-            foreach (string other in Others(value).Append("null"))
+            foreach (string other in Others(value).Append("null").Skip(begin++ % stride).Where((_, i) => i % stride == 0))
             {
                 var config = JsonNode.Parse(written)!.AsObject();
                 Settings(config, isNested)[key] = JsonNode.Parse(other);
@@ -72,7 +74,7 @@ public sealed class HostileFolderTests : IDisposable
                 refused++;
             }
         }
-        Assert.True(refused > 40, $"{refused} refused");
+        Assert.True(refused > 20, $"{refused} refused");
         Assert.True(clock.Elapsed < longest, $"{clock.Elapsed}");
         Assert.True(Process.GetCurrentProcess().PeakWorkingSet64 - before < MaxMemory);
     }

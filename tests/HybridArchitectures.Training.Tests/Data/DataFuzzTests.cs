@@ -27,7 +27,7 @@ public sealed class DataFuzzTests : IDisposable
         Gen.Frequency((1, Mutation.Many(original)),
             (1, Mutation.Many(original[..(8 + (int)BitConverter.ToInt64(original))])
             .Select(head => (byte[])[.. head, .. original.AsSpan(8 + (int)BitConverter.ToInt64(original))])))
-            .Each(Effort.Choose(2_000, 100_000), mutated =>
+            .Each(Effort.Choose(1_000, 100_000), mutated =>
             {
                 File.WriteAllBytes(path, mutated);
                 try
