@@ -70,7 +70,8 @@ public abstract class Collectives : IDisposable
         var place = RankEnvironment.Read();
         bool isAlone = place is null || place.Size == 1;
         place ??= new("none", 0, 1, 0);
-        if (isAlone && options.Engine == CollectiveEngine.Automatic) return Single(options.IsOnGpu ? TorchLibrary.Gpu(options.Device!.index) : CPU);
+        if (isAlone && options.Engine == CollectiveEngine.Automatic)
+            return Single(options.IsOnGpu ? TorchLibrary.Gpu(Math.Max(0, options.Device!.index)) : CPU);      // cuda without a number is -1
         return options.IsOnGpu ? NcclCollectives.Connect(place, options) : MpiCollectives.Connect(place, options);
     }
 

@@ -46,6 +46,9 @@ sealed class RankedOptimizer : IDisposable
     /// <summary>Gets the shards of all ranks. Empty if the state is not divided.</summary>
     public IReadOnlyList<Shard> Shards { get; } = [];
 
+    /// <summary>Gets the optimizer of this rank.</summary>
+    public Optimizer Own => optimizer;
+
     /// <summary>Gets the state that this rank has, by name.</summary>
     public IReadOnlyDictionary<string, Tensor> State => optimizer.State;
 

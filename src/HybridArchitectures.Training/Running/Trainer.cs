@@ -124,7 +124,7 @@ public sealed partial class Trainer : IDisposable
             throw;
         }
         if (ranks.IsAlone && CapturedStep.Refusal(model, options, objective) is null)
-            captured = new(model, optimizer, options.ClipNorm ?? double.PositiveInfinity, options.BatchSize, options.ContextLength);
+            captured = new(model, optimizer.Own, options.ClipNorm ?? double.PositiveInfinity, options.BatchSize, options.ContextLength);
         LooksEveryStep = model.Device.type == DeviceType.CPU || options.SpikeGuard is not null;
     }
 
