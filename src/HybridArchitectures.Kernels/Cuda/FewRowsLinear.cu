@@ -2,17 +2,19 @@
 // one launch and one x. In the same launch x can be normed before, and afterwards gate and up are combined, a residual is added, or the part of a
 // decoding step that follows is done: queries and keys are turned and stored (After 1), or channels pass a causal convolution (After 2).
 //
-// 1. The grid has at most one block per multiprocessor, of eight warps. A block takes tiles of 16 outputs (of two weights where they are gate and up)
-//    of all rows, one after another. With `index`, where every row has one of several weights (experts), a tile is of one row.
-// 2. The inputs are divided into units of 64; warp w takes the units w, w + 8, ... of each tile. A round is one unit of every warp. A lane copies its
-//    own elements of the weights of a round into shared memory, Depth rounds ahead, also into the next tile, and without waiting for the kernel
-//    before: weights do not change during a step. So Depth rounds are there when the results of the kernel before arrive.
+// 1. The grid has as many blocks of eight warps as fit on the multiprocessors at once: two on each where the inputs of the rows leave room for that.
+//    A block takes tiles of 16 outputs (of two weights where they are gate and up) of all rows, one after another. With `index`, where every row has
+//    one of several weights (experts), a tile is of one row.
+// 2. The inputs are divided into units of 64; warp w takes the units w, w + 8, ... of each tile. A round is one unit of every warp. A warp copies its
+//    own part of a round into shared memory, Depth rounds ahead, also into the next tile, and without waiting for the kernel before: weights do not
+//    change during a step. So Depth rounds are there when the results of the kernel before arrive. Eight neighbouring lanes copy the 128 bytes of an
+//    output, so that whole lines are requested: half lines take a quarter longer.
 // 3. Tensor cores multiply (mma m16n8k16). Inputs are paired alike on both sides, so that the order in which tensor cores take them does not matter.
 //    The sums of the warps are added up in shared memory in the order of the warps.
 // A row's result does not depend on the other rows, nor on how many there are: every row takes the same operations in the same order.
 //
 // Shared memory: Depth rounds of 16 KiB per weight; x, (rows, inputs + 32); sums of the warps, 16 x 8 floats each.
-// Bytes: for one row of a 1B model 2.47 GB per step, 0.575 ms at 4.3 TB/s.
+// Bytes: for one row of a 1B model 2.47 GB per step, 0.575 ms at 4.3 TB/s. Measured: the head of 525 MB at 4.25 TB/s, gate and up at 4.17.
 #include "common.cuh"
 #include "tensor_cores.cuh"
 
@@ -30,6 +32,8 @@
 constexpr int Tiles = FEW_TILES, Norm = FEW_NORM, After = FEW_AFTER, Taps = FEW_TAPS, Depth = FEW_DEPTH;
 constexpr bool IsGated = FEW_GATED, IsIndexed = FEW_INDEX, IsStored = FEW_STORED;
 constexpr int Parts = IsGated ? 2 : 1, Warps = 8, Threads = 32 * Warps, Unit = 64, Results = Tiles * 128;
+// vectors of eight elements of an output's unit; vectors that a lane copies of a unit of 16 outputs
+constexpr int Vectors = Unit / 8, Copies = 16 * Vectors / 32;
 static_assert(IsStored || (Norm == 0 && !IsIndexed), "what is normed is stored");
 
 // the cache that takes the outputs of the second and third weight, keys and values, after the turn of the first two; Rotary.cu has the same fields
@@ -111,14 +115,16 @@ struct FewRows {
         warp = uniform(threadIdx.x / 32);
         lane = threadIdx.x % 32;
         ring = reinterpret_cast<Word<16>*>(all);
-        sums = reinterpret_cast<float*>(ring + Depth * Parts * 4 * Threads);
+        sums = reinterpret_cast<float*>(ring + Depth * Parts * Copies * Threads);
         squares = sums + Parts * Results * Warps;
         x = reinterpret_cast<bfloat16*>(squares + 16 * Warps);
         allTiles = static_cast<int>((a.tiles[0] + a.tiles[1] + a.tiles[2]) * (IsIndexed ? a.rows : 1));
     }
 
-    __device__ __forceinline__ Word<16>* slot(int number, int part, int piece) const {
-        return ring + ((number * Parts + part) * 4 + piece) * Threads + threadIdx.x;
+    // eight elements of an output in a unit of this warp; neighbouring outputs have them in another order, so that the lanes of a product read from
+    // different banks
+    __device__ __forceinline__ Word<16>* slot(int number, int part, int output, int vector) const {
+        return ring + (((number * Parts + part) * Warps + warp) * 16 + output) * Vectors + (vector ^ output % 2 * 4);
     }
 
     // ---- copies ahead ----
@@ -126,7 +132,7 @@ struct FewRows {
     // where the next copies come from; Depth rounds before the products
     struct Ahead {
         int tile, round, number;
-        const bfloat16* from[Parts][2];
+        const bfloat16* from[Parts][Copies];
 
         __device__ __forceinline__ void open(const FewRows& of) {
             if (tile >= of.allTiles) return;
@@ -135,24 +141,23 @@ struct FewRows {
 #pragma unroll
             for (int part = 0; part < Parts; part++)
 #pragma unroll
-                for (int i = 0; i < 2; i++) {
-                    int output = own.output(of.lane / 4 + 8 * i);
+                for (int i = 0; i < Copies; i++) {
+                    int output = own.output((32 * i + of.lane) / Vectors);
                     if (output >= outputs) output = outputs - 1;         // read, and not written
-                    from[part][i] = of.a.weight[own.which + part] + (own.group * outputs + output) * of.inputs + of.lane % 4 * 8;
+                    from[part][i] = of.a.weight[own.which + part] + (own.group * outputs + output) * of.inputs + of.lane % Vectors * 8;
                 }
         }
 
         __device__ __forceinline__ void copy(const FewRows& of) {
             if (tile < of.allTiles) {
                 const int at = (round * Warps + of.warp) * Unit;
+                const bool there = at + of.lane % Vectors * 8 < of.inputs;
 #pragma unroll
                 for (int part = 0; part < Parts; part++)
 #pragma unroll
-                    for (int piece = 0; piece < 4; piece++) {
-                        const int within = at + piece % 2 * 32;
-                        const bool there = within + of.lane % 4 * 8 < of.inputs;
-                        copy_async<16>(of.slot(number, part, piece), from[part][piece / 2] + (there ? within : 0), there);
-                    }
+                    for (int i = 0; i < Copies; i++)
+                        copy_async_once(of.slot(number, part, (32 * i + of.lane) / Vectors, of.lane % Vectors), from[part][i] + (there ? at : 0),
+                            there);
                 if (++round == of.rounds) {
                     round = 0;
                     tile += static_cast<int>(gridDim.x);
@@ -231,7 +236,7 @@ struct FewRows {
     __device__ __forceinline__ void multiply(float (&own)[Parts][Tiles][4], int number, int round) const {
         const int row = lane / 4, at = (round * Warps + warp) * Unit + lane % 4 * 8;
 #pragma unroll
-        for (int step = 0; step < 2; step++) {
+        for (int step = 0; step < Unit / 32; step++) {
             Word<16> input[Tiles], weight[Parts][2];
 #pragma unroll
             for (int tile = 0; tile < Tiles; tile++) {
@@ -243,7 +248,7 @@ struct FewRows {
 #pragma unroll
             for (int part = 0; part < Parts; part++)
 #pragma unroll
-                for (int i = 0; i < 2; i++) weight[part][i] = *slot(number, part, 2 * i + step);
+                for (int i = 0; i < 2; i++) weight[part][i] = *slot(number, part, row + 8 * i, lane % 4 + 4 * step);
 #pragma unroll
             for (int part = 0; part < Parts; part++)
 #pragma unroll
@@ -391,19 +396,22 @@ struct FewRows {
         }
     }
 
-    __device__ __forceinline__ void compute_tile(int tile, Ahead& ahead) const {
-        const FewRowsTile own(a, tile);
+    __device__ __forceinline__ void load_all_before(Before (&before)[Each], const FewRowsTile& own) const {
+#pragma unroll
+        for (int i = 0; i < Each; i++) before[i] = load_before(Item(*this, i * Threads + threadIdx.x, own), own);
+    }
+
+    __device__ __forceinline__ void compute_tile(const FewRowsTile& own, const Before (&before)[Each], Ahead& ahead) const {
         float mine[Parts][Tiles][4] = {};
         if constexpr (IsIndexed) {
             load_rows(static_cast<int>(own.row / a.rowsPerInput));
             __syncthreads();
         }
-        Before before[Each];
-#pragma unroll
-        for (int i = 0; i < Each; i++) before[i] = load_before(Item(*this, i * Threads + threadIdx.x, own), own);
         for (int round = 0; round < rounds; round++) {
             copy_wait<Depth - 1>();
+            sync_warp();
             multiply(mine, ahead.number, round);
+            sync_warp();
             ahead.copy(*this);
         }
         leave(mine);
@@ -419,13 +427,24 @@ struct FewRows {
         else if constexpr (Norm != 0) channels_of<8>(static_cast<int>(threadIdx.x) < inputs / 8 ? a.scale : nullptr, 8 * threadIdx.x, 1, early);
         ahead.open(*this);
         for (int i = 0; i < Depth; i++) ahead.copy(*this);
+        FewRowsTile own(a, static_cast<int>(blockIdx.x));
+        Before before[Each];
+        // lengths, tables and states of convolutions are those of the step before: no kernel of this step has written them since its first product
+        if constexpr (After != 0) load_all_before(before, own);
         if constexpr (!IsIndexed) {
             wait_for_previous();
             if constexpr (Norm != 0) norm_rows(early);
             else if constexpr (IsStored) load_rows(0);
             __syncthreads();
         }
-        for (int tile = static_cast<int>(blockIdx.x); tile < allTiles; tile += static_cast<int>(gridDim.x)) compute_tile(tile, ahead);
+        if constexpr (After == 0) load_all_before(before, own);
+        for (int tile = static_cast<int>(blockIdx.x); tile < allTiles;) {
+            compute_tile(own, before, ahead);
+            tile += static_cast<int>(gridDim.x);
+            if (tile >= allTiles) break;
+            own = FewRowsTile(a, tile);
+            load_all_before(before, own);
+        }
         copy_wait<0>();
     }
 };

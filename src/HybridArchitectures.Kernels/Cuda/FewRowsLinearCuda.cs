@@ -67,10 +67,10 @@ static class FewRowsLinearCuda
             arguments.OutputRow[i] = arguments.Outputs[i];
             if (fusion.Cache is null || i == 0) results.Add(NewResult(ref arguments, x, i, fusion.IsWide).MoveToOuterDisposeScope());
         }
-        long tiles = arguments.Tiles[0] + arguments.Tiles[1] + arguments.Tiles[2];
+        long tiles = (arguments.Tiles[0] + arguments.Tiles[1] + arguments.Tiles[2]) * (index is null ? 1 : rows);
         var device = CudaRuntime.DeviceOf(x);
-        device.Launch(shape.Variant, FewRowsShape.Kernel, (Math.Min(tiles * (index is null ? 1 : rows), device.Multiprocessors), 1, 1),
-            FewRowsShape.Threads, (int)shape.SharedBytes(rows, x.size(1)), arguments);
+        (shape, long blocks) = shape.For(tiles, rows, x.size(1), device.SharedMemory, device.Multiprocessors);
+        device.Launch(shape.Variant, FewRowsShape.Kernel, (blocks, 1, 1), FewRowsShape.Threads, (int)shape.SharedBytes(rows, x.size(1)), arguments);
         GC.KeepAlive((x, index, gate, residual, scale, kept, (results, fusion.Cache, fusion.Convolution)));
         foreach (var (weight, _) in weights) GC.KeepAlive(weight);
         return [.. results];

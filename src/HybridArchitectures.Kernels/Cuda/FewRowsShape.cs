@@ -37,10 +37,14 @@ readonly record struct FewRowsShape(int Tiles, bool IsGated, bool IsIndexed, Few
     public const int Outputs = 16;
 
     // as in FewRowsLinear.cu
-    const int Warps = 8, RowsPerTile = 8, Padding = 32, MaxRows = 16, RoundBytes = 4 * 16 * Threads, MinDepth = 2;
+    const int Warps = 8, RowsPerTile = 8, Padding = 32, MaxRows = 16, RoundInputs = 64 * Warps, RoundBytes = 2 * Outputs * RoundInputs, MinDepth = 2;
 
-    // with these, two blocks and one of another kernel fit on a multiprocessor of compute capability 9.0
-    const int DepthPlain = 8, DepthGated = 4;
+    // With fewer rounds under way than these, per block of two on a multiprocessor, one block with more rounds is faster. More rounds than the maximum
+    // bring nothing.
+    const int MinSharedDepth = 5, MaxDepth = 12, BlocksTogether = 2;
+
+    // what the system takes of a multiprocessor's shared memory for a block, and what a product of one row and its inputs' norm takes
+    const int ReservedBytes = 1024, UsualBytes = 6 * RoundBytes + 12 * 1024;
 
     /// <summary>Gets the source of the kernel with its options.</summary>
     public KernelVariant Variant => new Options(this);
@@ -64,7 +68,7 @@ readonly record struct FewRowsShape(int Tiles, bool IsGated, bool IsIndexed, Few
         return (long)Depth * parts * RoundBytes + sums + 2 * (IsIndexed ? 1 : IsStored ? rows : 0) * ((inputs + 63) / 64 * 64 + Padding);
     }
 
-    /// <summary>Returns the shape for a product; null if a block has too little shared memory.</summary>
+    /// <summary>Returns the shape for a product, with the smallest depth; null if a block has too little shared memory.</summary>
     public static FewRowsShape? For(long rows, long inputs, bool gated, bool indexed, in FewRowsFusion fusion, long sharedMemory)
     {
         var after = fusion switch
@@ -74,11 +78,30 @@ readonly record struct FewRowsShape(int Tiles, bool IsGated, bool IsIndexed, Few
             _ => FewRowsAfter.Sum,
         };
         int taps = fusion.Convolution is { } convolution ? (int)convolution.Weight.size(1) : 2;
-        var shape = new FewRowsShape(indexed || rows <= RowsPerTile ? 1 : 2, gated, indexed, fusion.Norm, after, taps,
-            gated ? DepthGated : DepthPlain, true);
-        if (fusion.Norm == FewRowsNorm.None && !indexed && (shape with { Depth = MinDepth }).SharedBytes(rows, inputs) > sharedMemory)
-            shape = shape with { IsStored = false };
-        while (shape.Depth > MinDepth && shape.SharedBytes(rows, inputs) > sharedMemory) shape = shape with { Depth = shape.Depth - 1 };
+        var shape = new FewRowsShape(indexed || rows <= RowsPerTile ? 1 : 2, gated, indexed, fusion.Norm, after, taps, MinDepth, true);
+        if (fusion.Norm == FewRowsNorm.None && !indexed && shape.SharedBytes(rows, inputs) > sharedMemory) shape = shape with { IsStored = false };
         return shape.SharedBytes(rows, inputs) <= sharedMemory ? shape : null;
+    }
+
+    /// <summary>
+    /// Returns the shape with a depth for a device, and the number of blocks. Two blocks of this product, or one of it and one of the next, whose
+    /// copies then start early, fit on a multiprocessor if that leaves enough rounds to each; otherwise a block has the multiprocessor for itself.
+    /// </summary>
+    /// <param name="tiles">The tiles of all rows and weights.</param>
+    /// <param name="rows">The rows.</param>
+    /// <param name="inputs">The inputs.</param>
+    /// <param name="sharedMemory">The largest shared memory of a block.</param>
+    /// <param name="multiprocessors">The multiprocessors of the device.</param>
+    public (FewRowsShape Shape, long Blocks) For(long tiles, long rows, long inputs, long sharedMemory, int multiprocessors)
+    {
+        int parts = IsGated ? 2 : 1;
+        long whole = sharedMemory + ReservedBytes, rest = (this with { Depth = 0 }).SharedBytes(rows, inputs), round = (long)parts * RoundBytes;
+        long half = tiles <= multiprocessors ? whole - UsualBytes - ReservedBytes : whole / BlocksTogether, blocks = BlocksTogether;
+        long depth = (half - ReservedBytes - rest) / round;
+        if (depth * parts < MinSharedDepth) (depth, blocks) = ((sharedMemory - rest) / round, 1);
+        // no more rounds than a block has
+        blocks = Math.Min(tiles, blocks * multiprocessors);
+        long rounds = (inputs + RoundInputs - 1) / RoundInputs * ((tiles + blocks - 1) / blocks);
+        return (this with { Depth = (int)Math.Clamp(Math.Min(depth, rounds), MinDepth, MaxDepth / parts) }, blocks);
     }
 }

@@ -1,8 +1,8 @@
 // The most probable token of each row: the number of its largest score, the lowest of equal ones, and whether that score is finite. NaN counts as the
-// largest. `greedy_parts` has a block for each of 32 parts of a row, `greedy_tokens` a warp for each row. The scores are read once, 4 bytes each.
+// largest. `greedy_parts` has a block for each of 128 parts of a row, `greedy_tokens` a warp for each row. The scores are read once, 4 bytes each.
 #include "candidates.cuh"
 
-constexpr int Parts = 32;
+constexpr int Parts = 128;
 
 struct GreedyArguments {
     const float* scores;                             // (rows, count)
@@ -33,7 +33,12 @@ __device__ __forceinline__ void greedy_parts_(const GreedyArguments& a) {
 
 __device__ __forceinline__ void greedy_tokens_(const GreedyArguments& a) {
     const i64 row = blockIdx.x, from = row * Parts + threadIdx.x;
-    Candidate own = {a.best[from], a.at[from]};
+    Candidate all[Parts / 32];
+#pragma unroll
+    for (int i = 0; i < Parts / 32; i++) all[i] = {a.best[from + 32 * i], a.at[from + 32 * i]};
+    Candidate own = all[0];
+#pragma unroll
+    for (int i = 1; i < Parts / 32; i++) own.take(all[i]);
     own.take_lanes();
     if (threadIdx.x > 0) return;
     a.ids[row] = a.tokens[row] = own.at;

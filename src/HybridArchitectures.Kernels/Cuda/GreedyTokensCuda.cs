@@ -8,7 +8,7 @@ namespace HybridArchitectures.Kernels.Cuda;
 static class GreedyTokensCuda
 {
     // as in GreedyTokens.cu; a candidate is a score and a number
-    const int Parts = 32, Threads = 256, SharedBytes = Threads / 32 * 8;
+    const int Parts = 128, Threads = 256, SharedBytes = Threads / 32 * 8;
 
     struct Arguments
     {

@@ -373,6 +373,20 @@ template <int Bytes> __device__ __forceinline__ void copy_async(void* shared, co
 #endif
 }
 
+// The same for 16 bytes that are read once: of the second-level cache, they leave first.
+__device__ __forceinline__ void copy_async_once(void* shared, const void* global, bool there) {
+#ifdef HYBRID_EMULATION
+    emulation::copy_later(shared, global, 16, there);
+#else
+    unsigned to;
+    i64 policy;
+    asm("{ .reg .u64 t; cvta.to.shared.u64 t, %1; cvt.u32.u64 %0, t; }" : "=r"(to) : "l"(shared));
+    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;" : : "r"(to), "l"(global), "r"(there ? 16 : 0), "l"(policy)
+        : "memory");
+#endif
+}
+
 __device__ __forceinline__ void copy_commit() {
 #ifdef HYBRID_EMULATION
     emulation::copy_commit();

@@ -49,9 +49,9 @@ public class PtxTests
                     select CudaSource.Embedded(GatedDeltaShape.For(sizes.Key, sizes.Value, many, capability, 232_448)!.Variant(name)))
             .Concat(from tiles in new[] { 1, 2 } from shape in FewRowsShapes select CudaSource.Embedded((shape with { Tiles = tiles }).Variant))
             .Concat(from sizes in new[] { (Head: 64L, Value: 64L), (72, 128), (256, 256) }
-                    from type in new[] { ScalarType.BFloat16, ScalarType.Float32 }
+                    from type in new[] { ScalarType.BFloat16, ScalarType.Float32 } from batch in new[] { 1, 64 }
                     from rows in new[] { 4, 40 } from capped in new[] { false, true }
-                    select CudaSource.Embedded(AttentionDecodeShape.Create(type, sizes.Head, sizes.Value, rows, capped, 101_376).Variant));
+                    select CudaSource.Embedded(AttentionDecodeShape.Create(type, sizes.Head, sizes.Value, batch, rows, capped, 101_376).Variant));
 
     // the same source once, and the longest first
     static IEnumerable<CudaSource> Distinct(IEnumerable<CudaSource> sources) =>

@@ -3,6 +3,7 @@
 // Tiles: a warp takes Keys keys of the block's part at a time, its own of every Warps tiles, for 16 or 32 rows (queries times heads of one key head,
 // which share its keys and values), and waits for no other warp until the end.
 // Registers: queries (D / 4 for 16 rows), weighted sums of values (E / 4), scores of a tile.
+// Before the results of the previous kernel are there, which may write the newest keys and values, tiles of older ones are copied.
 // Shared memory: Stages tiles of keys and values for each warp, copied ahead; a key's elements and 16 bytes more, so that the eight keys of a block
 // of a tensor core's operand lie in different banks. At the end the warps' sums.
 //
@@ -52,13 +53,27 @@ struct Decode {
 
     __device__ __forceinline__ void load_tile(int i) const {
         const int firstKey = key_of(i);
-        if (firstKey < plan.last) {
-            const Place to = tile_of(i);
-            load_rows<D>(to, a.keys, plan.row * a.keyRow + plan.keyHead * a.keyHead, a.keyToken, static_cast<int>(a.headSize), firstKey);
-            load_rows<E>(to + Keys * KeyStride, a.values, plan.row * a.valueRow + plan.keyHead * a.valueHead, a.valueToken,
-                static_cast<int>(a.valueSize), firstKey);
+        if (firstKey >= plan.last) return;
+        const Place to = tile_of(i);
+        load_rows<D>(to, a.keys, plan.row * a.keyRow + plan.keyHead * a.keyHead, a.keyToken, static_cast<int>(a.headSize), firstKey);
+        load_rows<E>(to + Keys * KeyStride, a.values, plan.row * a.valueRow + plan.keyHead * a.valueHead, a.valueToken,
+            static_cast<int>(a.valueSize), firstKey);
+    }
+
+    // the first tiles, those of old keys before the previous kernel has ended
+    __device__ __forceinline__ void load_first_tiles() const {
+        bool old[Stages];
+#pragma unroll
+        for (int i = 0; i < Stages; i++) {
+            old[i] = key_of(i) < plan.last && plan.are_old(a, key_of(i), key_of(i) + Keys);
+            if (old[i]) load_tile(i);
         }
-        copy_commit();
+        wait_for_previous();
+#pragma unroll
+        for (int i = 0; i < Stages; i++) {
+            if (!old[i]) load_tile(i);
+            copy_commit();
+        }
     }
 
     // two neighbouring elements of a row's query
@@ -200,8 +215,7 @@ struct Decode {
 
     __device__ __forceinline__ void run() const {
         if (plan.idle()) return;
-#pragma unroll
-        for (int i = 0; i < Stages; i++) load_tile(i);
+        load_first_tiles();
         unsigned queries[Tiles][DSteps][4];
         load_queries(queries);
         float sums[Tiles][E / 8][4] = {}, maxima[Tiles][2], totals[Tiles][2] = {};
@@ -218,6 +232,7 @@ struct Decode {
             multiply_values(sums, scores, tile + Keys * KeyStride);
             sync_warp();
             load_tile(i + Stages);
+            copy_commit();
         }
         copy_wait<0>();
         __syncthreads();
@@ -229,4 +244,4 @@ struct Decode {
 
 __device__ __forceinline__ void attention_decode_(const DecodeArguments& a) { Decode(a).run(); }
 
-KERNEL(attention_decode, 128, DecodeArguments, attention_decode_)
+KERNEL_EARLY(attention_decode, 32 * Warps, DecodeArguments, attention_decode_)

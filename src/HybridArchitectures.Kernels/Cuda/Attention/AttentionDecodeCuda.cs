@@ -51,7 +51,7 @@ static class AttentionDecodeCuda
         var logits = CudaMemory.Float32(inputs.SinkLogits);
         long batch = query.size(0), queries = query.size(1), heads = query.size(2), keyHeads = keys.size(2), rows = queries * heads / keyHeads;
         var device = CudaRuntime.DeviceOf(query);
-        var shape = AttentionDecodeShape.Create(query.dtype, query.size(3), values.size(3), rows, softcap is not null, device.SharedMemory);
+        var shape = AttentionDecodeShape.Create(query.dtype, query.size(3), values.size(3), batch, rows, softcap is not null, device.SharedMemory);
         long groups = keyHeads * ((rows + shape.Rows - 1) / shape.Rows), capacity = keys.size(1);
         long seen = ring ? capacity : Math.Min(capacity, (window ?? Unbounded) + queries - 1 + sinks);
         int maxParts = MaxParts(keyHeads);
@@ -78,7 +78,7 @@ static class AttentionDecodeCuda
             Rows = rowsThere,
             Scale = (float)(softcap is { } cap ? inputs.Scale / cap : inputs.Scale * log2E), Cap = (float)((softcap ?? 0) * log2E),
         };
-        device.Launch(shape.Variant, shape.Kernel, (groups, parts, batch), AttentionDecodeShape.Threads, shape.SharedBytes(maxParts), arguments);
+        device.Launch(shape.Variant, shape.Kernel, (groups, parts, batch), shape.Threads, shape.SharedBytes(maxParts), arguments);
         GC.KeepAlive((query, keys, values, lengths, logits, sums, states));
         GC.KeepAlive((arrivals, workspace));
         return output.MoveToOuterDisposeScope();

@@ -1,6 +1,6 @@
 // Decoding: attention of a few queries per row over a key/value cache whose lengths are on the device. What its kernels share.
 //
-// A row's keys are divided into parts of equal size; a block of four warps takes one part for all query heads that share a key head, and leaves a
+// A row's keys are divided into parts of equal size; a block takes one part for all query heads that share a key head, and leaves a
 // maximum, a sum of exponentials and a weighted sum of values for each query and head. The block of a row and key head that ends last adds the parts
 // up in their order, so that results do not depend on which block that is. The size of a part follows from the row's own length alone, so that a
 // row's result does not depend on the other rows. Blocks past the end of a row leave at once.
@@ -16,9 +16,10 @@
 #define DECODE_ROWS 16          // queries times heads that a block takes
 #define DECODE_UNIT 64          // keys of the smallest part
 #define DECODE_CAP 0            // whether scores are capped
+#define DECODE_WARPS 4          // warps of a block
 #endif
 
-constexpr int D = DECODE_D, E = DECODE_E, Rows = DECODE_ROWS, Warps = 4, Unit = DECODE_UNIT;
+constexpr int D = DECODE_D, E = DECODE_E, Rows = DECODE_ROWS, Warps = DECODE_WARPS, Unit = DECODE_UNIT;
 constexpr bool Capped = DECODE_CAP;
 // floats between the weighted sums of two rows in shared memory
 constexpr int SumStride = E + 4;
@@ -89,6 +90,18 @@ struct DecodePlan {
         return length - 1 - (back < 0 ? back + ringSize : back);
     }
 
+    // whether the keys from one up to before another were in the cache before the tokens of the queries; the product before may write those
+    __device__ __forceinline__ bool are_old(const DecodeArguments& a, int from, int to) const {
+        const int queries = static_cast<int>(a.queries);
+        if (ringSize == 0) return slot(lesser(to, last) - 1) < length - queries;
+        for (int query = 0; query < queries && query < length; query++) {
+            const int own = length - 1 - query, back = ringLast - query;
+            const int key = own < sinks ? own : sinks + (back < 0 ? back + ringSize : back);
+            if (key >= from && key < to) return false;
+        }
+        return true;
+    }
+
     // whether every query sees all keys from one up to before another
     __device__ __forceinline__ bool all_see(const DecodeArguments& a, int from, int to) const {
         if (to > last) return false;
@@ -137,11 +150,8 @@ struct Weights {
     Two* totals;                    // (Rows)
     int parts;
 
-    // of parts, at most
-    static constexpr int Most = 128;
-
-    // states: the function of part and row; by the whole block, which must have met before
-    template <class States> __device__ __forceinline__ void weigh(int rows, const States& states) const {
+    // states: the function of part and row, of up to Most parts; by the whole block, which must have met before
+    template <int Most, class States> __device__ __forceinline__ void weigh(int rows, const States& states) const {
         const int lane = threadIdx.x % 32;
         for (int row = threadIdx.x / 32; row < rows; row += Warps) {
             // all loads first: they may come from memory
@@ -172,20 +182,39 @@ struct Weights {
         __syncthreads();
     }
 
-    // sums: the function of part and row, which points to E floats; give: what is done with four columns of a row
-    template <class Sums, class Give> __device__ __forceinline__ void add_up(int rows, const Sums& sums, const Give& give) const {
+    // sums: the function of part and row, which points to E floats; give: what is done with four columns of a row. `ahead` holds the sums of the
+    // first parts for the first columns of the thread.
+    template <int Ahead, class Sums, class Give>
+    __device__ __forceinline__ void add_up(int rows, const Sums& sums, const Raw<float, 4> (&ahead)[Ahead], const Give& give) const {
         for (int item = threadIdx.x; item < rows * (E / 4); item += 32 * Warps) {
             const int row = item / (E / 4), column = item % (E / 4) * 4;
             float total[4] = {};
-#pragma unroll 16
-            for (int part = 0; part < parts; part++) {
-                const float weight = of[row * parts + part];
-                const Raw<float, 4> own = load_raw<float, 4>(sums(part, row), column);
+            int part = 0;
+            if (item == static_cast<int>(threadIdx.x)) {
 #pragma unroll
-                for (int i = 0; i < 4; i++) total[i] += weight * own[i];
+                for (int i = 0; i < Ahead; i++)
+                    if (i < parts) add(total, of[row * parts + i], ahead[i]);
+                part = lesser(Ahead, parts);
             }
+#pragma unroll 16
+            for (; part < parts; part++) add(total, of[row * parts + part], load_raw<float, 4>(sums(part, row), column));
             give(row, column, total);
         }
+    }
+
+    template <int Ahead, class Sums>
+    __device__ __forceinline__ void load_ahead(int rows, const Sums& sums, Raw<float, 4> (&ahead)[Ahead]) const {
+        const int item = threadIdx.x;
+#pragma unroll
+        for (int i = 0; i < Ahead; i++) {
+            ahead[i] = {};
+            if (i < parts && item < rows * (E / 4)) ahead[i] = load_raw<float, 4>(sums(i, item / (E / 4)), item % (E / 4) * 4);
+        }
+    }
+
+    static __device__ __forceinline__ void add(float (&total)[4], float weight, const Raw<float, 4>& own) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) total[i] += weight * own[i];
     }
 };
 
@@ -213,17 +242,19 @@ template <class T> __device__ __forceinline__ void finish(const DecodeArguments&
     Two* totals = states + Warps * Rows;
     float* weights = reinterpret_cast<float*>(totals + Rows);
     const Weights own = {weights, totals, Warps};
-    own.weigh(rows, [&](int part, int row) { return states[part * Rows + row]; });
+    own.weigh<32>(rows, [&](int part, int row) { return states[part * Rows + row]; });
     const auto sums = [&](int part, int row) { return shared + (part * Rows + row) * SumStride; };
+    Raw<float, 4> first[1], ahead[8];
+    own.load_ahead(rows, sums, first);
     if (plan.parts <= 1) {
-        own.add_up(rows, sums, [&](int row, int column, const float (&sum)[4]) { write_output<T>(a, plan, row, column, totals[row], sum); });
+        own.add_up(rows, sums, first, [&](int row, int column, const float (&sum)[4]) { write_output<T>(a, plan, row, column, totals[row], sum); });
         return;
     }
     const i64 line = static_cast<i64>(plan.row) * gridDim.x + blockIdx.x, at = line * a.parts;
     const int stride = static_cast<int>(a.rows);
     float* allSums = a.sums + at * stride * E;
     Two* allStates = a.states + at * stride;
-    own.add_up(rows, sums, [&](int row, int column, const float (&sum)[4]) {
+    own.add_up(rows, sums, first, [&](int row, int column, const float (&sum)[4]) {
         store<float, 4>(allSums, (static_cast<i64>(blockIdx.y) * stride + row) * E + column, sum);
     });
     if (static_cast<int>(threadIdx.x) < rows) allStates[blockIdx.y * stride + threadIdx.x] = totals[threadIdx.x];
@@ -239,7 +270,10 @@ template <class T> __device__ __forceinline__ void finish(const DecodeArguments&
     if (!*last) return;
     fence_gpu();
     const Weights all = {weights, totals, plan.parts};
-    all.weigh(rows, [&](int part, int row) { return allStates[part * stride + row]; });
-    all.add_up(rows, [&](int part, int row) { return allSums + (static_cast<i64>(part) * stride + row) * E; },
+    const auto sumsOfParts = [&](int part, int row) { return allSums + (static_cast<i64>(part) * stride + row) * E; };
+    // with the states, not after them: all come from the second-level cache
+    all.load_ahead(rows, sumsOfParts, ahead);
+    all.weigh<128>(rows, [&](int part, int row) { return allStates[part * stride + row]; });
+    all.add_up(rows, sumsOfParts, ahead,
         [&](int row, int column, const float (&sum)[4]) { write_output<T>(a, plan, row, column, totals[row], sum); });
 }

@@ -79,21 +79,29 @@ template <class E, int Lanes, int Parts, int Rows> __device__ __forceinline__ vo
     const i64 head = blockIdx.y, sequence = blockIdx.z, rowOfHeads = sequence * args.heads + head,
         within = (static_cast<i64>(blockIdx.x) * (128 / Lanes) + threadIdx.x / Lanes) * Rows;
     i64 slot = sequence;
-    if (args.slots) slot = args.slots[sequence] < args.slotCount ? args.slots[sequence] : -1;
+    if (args.slots) {
+        wait_for_previous();
+        slot = args.slots[sequence] < args.slotCount ? args.slots[sequence] : -1;
+    }
     const i64 row = rowOfHeads * args.headSize + within, inSequence = head * args.headSize + within;
+    float* state = args.state + ((slot * args.heads + head) * args.headSize + within) * N + lane * 4;
+    Raw<float, 4> old[Parts][Rows];
+    // the states are those of the token before: no kernel since then has written them
+    if (slot >= 0)
+#pragma unroll
+        for (int part = 0; part < Parts; part++)
+#pragma unroll
+            for (int r = 0; r < Rows; r++) old[part][r] = load_raw<float, 4>(state, r * N + part * Lanes * 4);
+    wait_for_previous();
     float sum[Rows];
     Raw<E, Rows> input = load_raw<E, Rows>(args.x.base, sequence * args.xRow + inSequence);
 #pragma unroll
     for (int r = 0; r < Rows; r++) sum[r] = 0;
     if (slot >= 0) {
-        float* state = args.state + ((slot * args.heads + head) * args.headSize + within) * N + lane * 4;
         const i64 group = head / (args.heads / args.groups) * N + lane * 4;
-        Raw<float, 4> old[Parts][Rows];
         Raw<E, 4> bs[Parts], cs[Parts];
 #pragma unroll
         for (int part = 0; part < Parts; part++) {
-#pragma unroll
-            for (int r = 0; r < Rows; r++) old[part][r] = load_raw<float, 4>(state, r * N + part * Lanes * 4);
             bs[part] = load_raw<E, 4>(args.B.base, sequence * args.bRow + group + part * Lanes * 4);
             cs[part] = load_raw<E, 4>(args.C.base, sequence * args.cRow + group + part * Lanes * 4);
         }
@@ -136,8 +144,8 @@ KERNEL(state_update_vector, 128, StepArguments, state_update<4>)
 KERNEL(state_update_single, 128, StepArguments, state_update<1>)
 
 #define STATE_UPDATE(N, Lanes, Parts) \
-    KERNEL(state_update_rows_##N##_bfloat16, 128, StepArguments, state_update_rows<bfloat16, Lanes, Parts, STATE_ROWS>) \
-    KERNEL(state_update_rows_##N##_float32, 128, StepArguments, state_update_rows<float, Lanes, Parts, STATE_ROWS>)
+    KERNEL_EARLY(state_update_rows_##N##_bfloat16, 128, StepArguments, state_update_rows<bfloat16, Lanes, Parts, STATE_ROWS>) \
+    KERNEL_EARLY(state_update_rows_##N##_float32, 128, StepArguments, state_update_rows<float, Lanes, Parts, STATE_ROWS>)
 
 STATE_UPDATE(32, 8, 1)
 STATE_UPDATE(64, 16, 1)
