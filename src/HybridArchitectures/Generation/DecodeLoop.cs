@@ -16,12 +16,13 @@ sealed class DecodeLoop : IDisposable
 
     readonly HybridLanguageModel model;
     readonly HybridCache cache;
-    readonly IReadOnlyList<GenerationRow> rows;
-    readonly Func<Tensor, Tensor> prepare;
+    readonly GraphWeights weights;
     readonly bool samples;
     readonly Tensor ids, result, numbers, at;
     readonly StepGraph graph;
     readonly DeviceReadback[] readbacks;
+    IReadOnlyList<GenerationRow> rows;
+    Func<Tensor, Tensor> prepare;
     int launched, taken;
 
     /// <summary>Creates a loop over the rows of a cache.</summary>
@@ -35,6 +36,7 @@ sealed class DecodeLoop : IDisposable
         (this.model, this.cache, this.rows, this.prepare, this.samples) = (model, cache, rows, prepare, samples);
         using var scope = NewDisposeScope();
         var device = model.Device;
+        weights = new GraphWeights(model);
         ids = Own(tensor(rows.Select(row => (long)row.History[^1]).ToArray(), [rows.Count, 1], ScalarType.Int64, device: device));
         result = Own(zeros([2, rows.Count], ScalarType.Int64, device));
         numbers = Own(zeros([rows.Count, Block], ScalarType.Float64, device));
@@ -47,6 +49,24 @@ sealed class DecodeLoop : IDisposable
 
     /// <summary>Gets the number of steps that run and whose tokens have not been taken.</summary>
     public int Pending => launched - taken;
+
+    /// <summary>Gets the number of captures.</summary>
+    public int Captures => graph.Captures;
+
+    /// <summary>Gets whether the graph reads the weights of the model as they are.</summary>
+    public bool IsCurrent => weights.IsCurrent();
+
+    /// <summary>Begins again with other rows, as many as before, whose tokens except the last are in the cache.</summary>
+    /// <param name="rows">The rows, in the order of the cache.</param>
+    /// <param name="prepare">Does the same to the scores as that of the rows before.</param>
+    public void Restart(IReadOnlyList<GenerationRow> rows, Func<Tensor, Tensor> prepare)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        (this.rows, this.prepare) = (rows, prepare);
+        ids.copy_(tensor(rows.Select(row => (long)row.History[^1]).ToArray(), [rows.Count, 1], ScalarType.Int64, device: model.Device));
+        (launched, taken) = (0, 0);
+    }
 
     /// <summary>Gets the number of kernels, copies and fills of a captured step; 0 before the capture.</summary>
     public long Nodes => graph.Nodes;
@@ -89,12 +109,14 @@ sealed class DecodeLoop : IDisposable
         if (!samples)
         {
             GreedyTokens.Select(scores, ids, result);
+            weights.Remember();
             return;
         }
         var (next, chosen) = Sample(scores);
         ids.copy_(next.unsqueeze(1));
         result.select(0, 0).copy_(next);
         result.select(0, 1).copy_(chosen);
+        weights.Remember();
     }
 
     // as RowRandom.Pick: the first token at which the sum of the weights exceeds its fraction of the total

@@ -20,17 +20,26 @@ sealed class GenerationRun : IDisposable
     readonly IReadOnlyList<LogitsProcessor> processors;
     readonly int vocabulary;
     readonly int[] absent;
-    readonly Action ended;
+    readonly Action<KeptLoop?> ended;
     List<GenerationRow> active;
     HybridCache? cache;
     DecodeLoop? loop;
+    KeptLoop? kept;
     Tensor? absentIds;
     List<GenerationRow> slots = [];         // the rows of the cache, including those that have ended
-    bool disposed;
+    bool failed, disposed;
 
-    public GenerationRun(LanguageModel model, Tokenizer? tokenizer, GenerationOptions options, IReadOnlyList<GenerationRow> rows, Action ended)
+    /// <summary>Creates a run.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="tokenizer">The tokenizer of the model, or null.</param>
+    /// <param name="options">The options.</param>
+    /// <param name="rows">The prompts.</param>
+    /// <param name="kept">What an earlier run has left, or null. The run owns it.</param>
+    /// <param name="ended">Is called at the end, with what a later run can use, or null.</param>
+    public GenerationRun(LanguageModel model, Tokenizer? tokenizer, GenerationOptions options, IReadOnlyList<GenerationRow> rows, KeptLoop? kept,
+        Action<KeptLoop?> ended)
     {
-        (this.model, this.options, this.ended) = (model, options, ended);
+        (this.model, this.options, this.kept, this.ended) = (model, options, kept, ended);
         active = [.. rows];
         processors = options.CreateProcessors();
         vocabulary = tokenizer?.VocabularySize ?? model.VocabularySize;
@@ -44,14 +53,17 @@ sealed class GenerationRun : IDisposable
     {
         cancellation.ThrowIfCancellationRequested();
         // for this step only: a run that is abandoned between two steps leaves the model unchanged
-        bool wasTraining = model.training;
+        bool wasTraining = model.training, computed = false;
         if (wasTraining) model.eval();
         try
         {
-            return Compute(cancellation);
+            var pieces = Compute(cancellation);
+            computed = true;
+            return pieces;
         }
         finally
         {
+            failed |= !computed;
             if (wasTraining) model.train();
         }
     }
@@ -73,17 +85,50 @@ sealed class GenerationRun : IDisposable
     {
         if (disposed) return;
         disposed = true;
-        loop?.Dispose();
+        if (failed)
+        {
+            kept?.Dispose();
+            kept = null;
+        }
+        else Keep();
+        if (loop is not null && !ReferenceEquals(loop, kept?.Loop)) loop.Dispose();
+        Release();
+        while (kept is { Loop.Pending: > 0 }) kept.Loop.Take();
         absentIds?.Dispose();
-        cache?.Dispose();
-        cache = null;
-        ended();
+        (loop, cache) = (null, null);
+        ended(kept);
+    }
+
+    // Lets a later run use the loop and its cache, unless they hold much memory, the graph reads memory of this run, or there is one already.
+    void Keep()
+    {
+        if (kept is null && loop is { Captures: > 0, IsCurrent: true } && absent.Length == 0 && cache!.Bytes <= KeptLoop.MaxBytes)
+            kept = new((HybridLanguageModel)model, KeptLoop.RulesOf(options), cache, loop);
+    }
+
+    // disposes the cache, unless a later run uses it
+    void Release()
+    {
+        if (!ReferenceEquals(cache, kept?.Cache)) cache?.Dispose();
+    }
+
+    // an empty cache: that of an earlier run of the same kind, with its captured step, or a new one
+    HybridCache EmptyCache()
+    {
+        if (kept is not null && options.CudaGraphs && options.HostRule is null && absent.Length == 0 && kept.Serves(model, options, active.Count))
+        {
+            kept.Cache.Clear();
+            return kept.Cache;
+        }
+        kept?.Dispose();
+        kept = null;
+        return model.CreateCache(active.Count);
     }
 
     // (rows, vocabulary size) after the last token of each prompt
     Tensor ReadPrompts(CancellationToken cancellation)
     {
-        cache = model.CreateCache(active.Count);
+        cache = EmptyCache();
         cache.CudaGraphs = false;        // the loop has a graph, with the selection of tokens
         int longest = active.Max(row => row.Prompt.Count);
         var last = new Tensor[active.Count];
@@ -166,7 +211,12 @@ sealed class GenerationRun : IDisposable
         slots = [.. active];
         long room = Math.Min(options.MaxNewTokens, MaxRoom) + active.Max(row => row.History.Count);
         cache!.Reserve(room);
-        loop = new DecodeLoop(hybrid, cache, slots, RuledOnDevice, options.Temperature != 0);
+        if (kept is not null && ReferenceEquals(kept.Cache, cache))
+        {
+            loop = kept.Loop;
+            loop.Restart(slots, RuledOnDevice);
+        }
+        else loop = new DecodeLoop(hybrid, cache, slots, RuledOnDevice, options.Temperature != 0);
         return true;
     }
 
@@ -203,10 +253,11 @@ sealed class GenerationRun : IDisposable
     void Shrink()
     {
         var staying = Enumerable.Range(0, slots.Count).Where(slot => !slots[slot].IsFinished).ToArray();
-        loop!.Dispose();
+        Keep();
+        if (!ReferenceEquals(loop, kept?.Loop)) loop!.Dispose();
         loop = null;
         var smaller = cache!.Select(staying);
-        cache.Dispose();
+        Release();
         cache = smaller;
     }
 
@@ -284,7 +335,7 @@ sealed class GenerationRun : IDisposable
         active = [.. staying.Select(row => active[row])];
         if (active.Count == 0) return;
         var smaller = cache!.Select(staying);
-        cache.Dispose();
+        Release();
         cache = smaller;
     }
 }

@@ -12,6 +12,10 @@ namespace HybridArchitectures.Generation;
 /// seed, and not on the other prompts (except for the rounding of the model, which may depend on the batch). While a token is computed, the model is
 /// in evaluation mode and must not be used by other code.
 /// </summary>
+/// <remarks>
+/// On a GPU, the generator keeps the cache and the captured step of the last generation if the cache has at most 1 GiB. A generation with as many
+/// prompts and the same rules for the selection of tokens uses them again.
+/// </remarks>
 /// <example>
 /// <code>
 /// using var model = HybridDesign.Create(width: 32, vocabularySize: 256).WithMamba2(stateSize: 8, headSize: 8)
@@ -28,6 +32,7 @@ public sealed class TextGenerator : IDisposable
     readonly ScalarType? weightType;
     readonly Lock gate = new();
     HybridLanguageModel? copy;
+    KeptLoop? kept;
     long copied;
     int runs;
     bool disposed;
@@ -65,7 +70,8 @@ public sealed class TextGenerator : IDisposable
     }
 
     /// <summary>
-    /// Disposes the copy of the model, if there is one, as soon as no generation uses it. The caller disposes the model and the tokenizer.
+    /// Disposes the copy of the model, if there is one, and what the last generation on a GPU has left, as soon as no generation uses them. The
+    /// caller disposes the model and the tokenizer.
     /// </summary>
     public void Dispose()
     {
@@ -80,28 +86,36 @@ public sealed class TextGenerator : IDisposable
     {
         if (!disposed || runs > 0) return;
         copy?.Dispose();
-        copy = null;
+        kept?.Dispose();
+        (copy, kept) = (null, null);
     }
+
+    /// <summary>Gets what the last generation has left for the next one, or null.</summary>
+    internal KeptLoop? Kept => kept;
 
     GenerationRun Begin(GenerationOptions options, IReadOnlyList<GenerationRow> rows)
     {
         var running = Running();
+        KeptLoop? used;
+        lock (gate) (used, kept) = (kept, null);
         try
         {
-            return new GenerationRun(running, tokenizer, options, rows, End);
+            return new GenerationRun(running, tokenizer, options, rows, used, End);
         }
         catch
         {
-            End();
+            End(used);
             throw;
         }
     }
 
-    void End()
+    void End(KeptLoop? left)
     {
         lock (gate)
         {
             runs--;
+            kept?.Dispose();
+            kept = left;
             Free();
         }
     }

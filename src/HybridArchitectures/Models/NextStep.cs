@@ -1,5 +1,4 @@
 using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Modules;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
@@ -16,9 +15,7 @@ sealed class NextStep : IDisposable
     readonly HybridLanguageModel model;
     readonly Tensor ids, logits;
     readonly StepGraph graph;
-    readonly (Tensor Weight, long Address)[] weights;
-    readonly HybridModule[] modules;
-    long stored;
+    readonly GraphWeights weights;
 
     NextStep(HybridLanguageModel model, HybridCache cache)
     {
@@ -26,8 +23,7 @@ sealed class NextStep : IDisposable
         using var scope = NewDisposeScope();
         ids = zeros([cache.Batch, 1], ScalarType.Int64, model.Device).DetachFromDisposeScope();
         logits = zeros([cache.Batch, model.VocabularySize], ScalarType.Float32, model.Device).DetachFromDisposeScope();
-        modules = [.. model.AllModules()];
-        weights = [.. model.AllParameters().Select(item => ((Tensor)item.Value, (long)TensorMemory.Pointer(item.Value)))];
+        weights = new GraphWeights(model);
         graph = new StepGraph(cache, () => Step(cache));
     }
 
@@ -41,7 +37,7 @@ sealed class NextStep : IDisposable
         if (ids.device_type != TorchSharp.DeviceType.CUDA || ++cache.SingleSteps < Threshold || cache.Lengths.Min() == 0) return null;
         if (cache.NextStep is NextStep known && ReferenceEquals(known.model, model))
         {
-            if (known.IsCurrent()) return known;
+            if (known.weights.IsCurrent()) return known;
             known.Dispose();
             cache.NextStep = null;
         }
@@ -66,26 +62,13 @@ sealed class NextStep : IDisposable
         return logits.clone();
     }
 
-    long Stored() => modules.Sum(module => module.StoredResults);
-
-    // whether the graph reads the weights of the model, and results stored from weights are those of the weights
-    bool IsCurrent()
-    {
-        foreach (var (weight, address) in weights)
-            if (weight.IsInvalid || TensorMemory.Pointer(weight) != address) return false;
-        foreach (var module in modules)
-            if (!module.StoredResultsAreCurrent) return false;
-        // another pass may have stored them again
-        return stored == Stored();
-    }
-
     void Step(HybridCache cache)
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         using var context = new SequenceContext(cache: cache);
         logits.copy_(model.NextLogitsDirectly(ids, context));
-        stored = Stored();
+        weights.Remember();
     }
 
     public void Dispose()

@@ -67,6 +67,12 @@ public sealed class CombinedState(MixerState attention, MixerState stateSpace) :
         StateSpace.Trim(length);
     }
 
+    internal override void Clear()
+    {
+        Attention.Clear();
+        StateSpace.Clear();
+    }
+
     internal override void KeepTokens(IReadOnlyList<int> counts, int length)
     {
         Attention.KeepTokens(counts, length);

@@ -107,6 +107,16 @@ public sealed partial class HybridCache
         foreach (var ((spec, headSize), table) in tables.ToArray()) StepTable(spec, headSize, length, table.Cosine.device);
     }
 
+    /// <summary>Removes all tokens of all rows, and keeps the memory. Snapshots become void.</summary>
+    internal void Clear()
+    {
+        using var noGrad = no_grad();
+        foreach (var state in States) state?.Clear();
+        Array.Clear(lengths);
+        snapshots.Clear();
+        areCurrent = false;
+    }
+
     /// <summary>After a stepwise pass, keeps the first tokens of each row, at least one, and removes the other tokens of the pass.</summary>
     /// <param name="counts">The number of tokens to keep per row.</param>
     /// <param name="length">The number of tokens of the pass.</param>

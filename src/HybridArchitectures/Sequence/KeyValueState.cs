@@ -167,6 +167,9 @@ public sealed class KeyValueState : MixerState
     internal Tensor Attend(Tensor query, AttentionSpec spec, SequenceContext context) =>
         AttentionDecode.Forward(query, keys, values, context.StepLengths!, spec.Scale, workspace: context.StepWorkspace(spec.Heads));
 
+    /// <summary>Does nothing: slots past the length of a row are ignored.</summary>
+    internal override void Clear() { }
+
     internal override void Reserve(long length)
     {
         long capacity = keys.size(1);

@@ -115,6 +115,12 @@ public abstract class MixerState : IDisposable
     /// <summary>Reserves memory for <paramref name="length"/> tokens per row if the state grows.</summary>
     internal virtual void Reserve(long length) { }
 
+    /// <summary>Makes the state empty, in the same memory. Not for custom states, whose empty state need not be zeros.</summary>
+    internal virtual void Clear()
+    {
+        foreach (var tensor in Tensors) tensor.zero_();
+    }
+
     /// <inheritdoc/>
     public virtual void Dispose()
     {

@@ -46,6 +46,12 @@ public sealed class WindowState : MixerState
     /// <inheritdoc/>
     public override MixerState Select(Tensor rows) => new WindowState(window, sinks, Rows(keys, rows), Rows(values, rows), Rows(positions, rows));
 
+    internal override void Clear()
+    {
+        base.Clear();
+        positions.fill_(Scalars.MinusOne);
+    }
+
     /// <summary>
     /// Appends the keys (batch, length, heads, headSize) and values of a pass, and returns those that attention can see, with their positions.
     /// </summary>

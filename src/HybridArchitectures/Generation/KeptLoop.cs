@@ -1,0 +1,34 @@
+using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
+
+namespace HybridArchitectures.Generation;
+
+/// <summary>
+/// The cache and the captured step of a generation that has ended. The next generation of the same kind uses both again, and captures nothing.
+/// </summary>
+/// <param name="Model">The model.</param>
+/// <param name="Rules">The options that the captured step depends on.</param>
+/// <param name="Cache">The cache.</param>
+/// <param name="Loop">The loop over the cache.</param>
+sealed record KeptLoop(HybridLanguageModel Model, GenerationOptions Rules, HybridCache Cache, DecodeLoop Loop) : IDisposable
+{
+    /// <summary>The largest cache that is kept.</summary>
+    public const long MaxBytes = 1L << 30;
+
+    /// <summary>Returns whether a generation can use it.</summary>
+    public bool Serves(LanguageModel model, GenerationOptions options, int rows) =>
+        ReferenceEquals(model, Model) && rows == Cache.Batch && RulesOf(options) == Rules && Loop.IsCurrent;
+
+    /// <summary>Returns the options that a captured step depends on; the others have their defaults.</summary>
+    public static GenerationOptions RulesOf(GenerationOptions options) => new()
+    {
+        Temperature = options.Temperature, TopK = options.TopK, TopP = options.TopP, MinP = options.MinP, TypicalP = options.TypicalP,
+        EpsilonCutoff = options.EpsilonCutoff,
+    };
+
+    public void Dispose()
+    {
+        Loop.Dispose();
+        Cache.Dispose();
+    }
+}
