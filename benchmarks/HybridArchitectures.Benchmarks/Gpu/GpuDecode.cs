@@ -18,7 +18,8 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 /// </summary>
 /// <param name="Filter">Part of a design's name; null for all.</param>
 /// <param name="Parts">
-/// What is measured: any of "kernels", "steps" (with the kernels of a step), "launches" (one by one), "decode", "eager", "prefill", "load".
+/// What is measured: any of "kernels", "steps" (with the kernels of a step), "launches" (one by one), "decode", "long" (from 512 to 2,048 tokens),
+/// "eager", "prefill", "load".
 /// </param>
 /// <param name="Batches">The numbers of rows of "steps", "launches" and "decode".</param>
 /// <param name="Tiny">Whether small models are measured, to see that everything runs.</param>
@@ -53,6 +54,7 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
             }
             if (Parts.Contains("decode"))
                 foreach (int batch in Batches) Decode(name, model, batch, rivals);
+            if (Parts.Contains("long")) Continue(name, model, 4, Tiny ? 64 : 2048);
             if (Parts.Contains("eager")) Eager(name, model);
             if (Parts.Contains("prefill"))
                 foreach (int length in Tiny ? (int[])[512] : [8192, 32_768]) Prefill(name, model, length);
@@ -120,7 +122,7 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
 
     void Decode(string name, HybridLanguageModel model, int batch, IReadOnlyList<Rival> rivals)
     {
-        var generator = new TextGenerator(model);
+        using var generator = new TextGenerator(model);
         var prompts = Prompts(model, batch, Tiny ? 16 : PromptLength);
         double Generate(int count, bool graphs = true) => Seconds(() => generator.Generate(prompts, new GenerationOptions { Temperature = 0,
             MaxNewTokens = count, CudaGraphs = graphs }));
@@ -130,6 +132,18 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
         var rival = rivals.FirstOrDefault(line => line.design == name && line.batch == batch);
         Print($"| {name} | {batch} | {batch / step:f0} ({batch * (Short - 1) / (few - first):f0} over the first {Short}) | {1e3 * step:f3} | "
             + $"{batch / eager:f0} | {1e3 * first:f1} | {rival?.tokens_per_second:f0} |");
+    }
+
+    // the whole call, with the prompt; the second call uses the captured step of the first
+    void Continue(string name, HybridLanguageModel model, int batch, int length)
+    {
+        using var generator = new TextGenerator(model);
+        var prompts = Prompts(model, batch, Tiny ? 16 : PromptLength);
+        int count = length - prompts[0].Length;
+        double Generate() => Seconds(() => generator.Generate(prompts, new GenerationOptions { Temperature = 0, MaxNewTokens = count }));
+        double first = Generate(), second = Generate();
+        Print($"{name}, {batch} rows from {prompts[0].Length} to {length} tokens: {batch * count / second:f0} tokens/s, {1e3 * second:f0} ms (the first "
+            + $"call {1e3 * first:f0} ms)");
     }
 
     // the products of a step over weights that no cache holds, as a graph
@@ -202,7 +216,7 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
 
     void Prefill(string name, HybridLanguageModel model, int length)
     {
-        var generator = new TextGenerator(model);
+        using var generator = new TextGenerator(model);
         var options = new GenerationOptions { Temperature = 0, MaxNewTokens = 1 };
         var prompts = Prompts(model, 1, length);
         double first = Seconds(() => generator.Generate(prompts, options)), second = Math.Min(Seconds(() => generator.Generate(prompts, options)),
