@@ -142,8 +142,8 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
         int count = length - prompts[0].Length;
         double Generate() => Seconds(() => generator.Generate(prompts, new GenerationOptions { Temperature = 0, MaxNewTokens = count }));
         double first = Generate(), second = Generate();
-        Print($"{name}, {batch} rows from {prompts[0].Length} to {length} tokens: {batch * count / second:f0} tokens/s, {1e3 * second:f0} ms (the first "
-            + $"call {1e3 * first:f0} ms)");
+        Print($"{name}, {batch} rows from {prompts[0].Length} to {length} tokens: {batch * count / second:f0} tokens/s, {1e3 * second:f0} ms (the "
+            + $"first call {1e3 * first:f0} ms)");
     }
 
     // the products of a step over weights that no cache holds, as a graph

@@ -37,13 +37,14 @@ readonly record struct FewRowsShape(int Tiles, bool IsGated, bool IsIndexed, Few
     public const int Outputs = 16;
 
     // as in FewRowsLinear.cu
-    const int Warps = 8, RowsPerTile = 8, Padding = 32, MaxRows = 16, RoundInputs = 64 * Warps, RoundBytes = 2 * Outputs * RoundInputs, MinDepth = 2;
+    const int Warps = 8, RowsPerTile = 8, Padding = 32, MaxRows = 16, RoundInputs = 64 * Warps,
+        RoundBytes = 2 * Outputs * RoundInputs, MinDepth = 2;
 
-    // With fewer rounds under way than these, per block of two on a multiprocessor, one block with more rounds is faster. More rounds than the maximum
-    // bring nothing.
+    // With fewer rounds under way in each of two blocks on a multiprocessor, one block with more rounds is faster. More rounds than the maximum are not
+    // faster.
     const int MinSharedDepth = 5, MaxDepth = 12, BlocksTogether = 2;
 
-    // what the system takes of a multiprocessor's shared memory for a block, and what a product of one row and its inputs' norm takes
+    // the shared memory that the system reserves for a block, and that of a usual product of one row
     const int ReservedBytes = 1024, UsualBytes = 6 * RoundBytes + 12 * 1024;
 
     /// <summary>Gets the source of the kernel with its options.</summary>
@@ -84,8 +85,8 @@ readonly record struct FewRowsShape(int Tiles, bool IsGated, bool IsIndexed, Few
     }
 
     /// <summary>
-    /// Returns the shape with a depth for a device, and the number of blocks. Two blocks of this product, or one of it and one of the next, whose
-    /// copies then start early, fit on a multiprocessor if that leaves enough rounds to each; otherwise a block has the multiprocessor for itself.
+    /// Returns the shape with the depth for a device, and the number of blocks. Two blocks of this product, or one block of it and one of the next
+    /// product, fit on a multiprocessor if each has enough rounds. Otherwise a block has the multiprocessor to itself.
     /// </summary>
     /// <param name="tiles">The tiles of all rows and weights.</param>
     /// <param name="rows">The rows.</param>

@@ -15,6 +15,9 @@ sealed class GenerationRun : IDisposable
     // the number of later tokens for which a graph reserves memory at once: beyond it memory grows, and the step is captured again
     const int MaxRoom = 2048;
 
+    // memory is reserved in steps of this number of tokens, so that a later generation of about the same length needs no more
+    const int RoomStep = 1024;
+
     readonly LanguageModel model;
     readonly GenerationOptions options;
     readonly IReadOnlyList<LogitsProcessor> processors;
@@ -210,7 +213,7 @@ sealed class GenerationRun : IDisposable
         }
         slots = [.. active];
         long room = Math.Min(options.MaxNewTokens, MaxRoom) + active.Max(row => row.History.Count);
-        cache!.Reserve(room);
+        cache!.Reserve((room + RoomStep - 1) / RoomStep * RoomStep);
         if (kept is not null && ReferenceEquals(kept.Cache, cache))
         {
             loop = kept.Loop;

@@ -97,7 +97,11 @@ public sealed class GraphDeviceTests : IDisposable
     {
         using var model = Model("inter");
         using var generator = new TextGenerator(model);
-        var options = new GenerationOptions { Temperature = 1, Seed = 4, MaxNewTokens = 120, StopTokens = [3, 11] };
+        var options = new GenerationOptions { Temperature = 1, Seed = 4, MaxNewTokens = 120 };
+        var endless = generator.Generate(Prompts(9), options);
+        // a token with which most rows end, but none at once
+        int stop = Enumerable.Range(0, 37).First(id => endless.All(row => row.Ids[0] != id) && endless.Count(row => row.Ids.Contains(id)) > 6);
+        options = options with { StopTokens = [stop] };
         for (int round = 0; round < 3; round++)
         {
             var kept = generator.Kept;

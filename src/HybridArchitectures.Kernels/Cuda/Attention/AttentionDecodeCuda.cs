@@ -78,7 +78,7 @@ static class AttentionDecodeCuda
             Rows = rowsThere,
             Scale = (float)(softcap is { } cap ? inputs.Scale / cap : inputs.Scale * log2E), Cap = (float)((softcap ?? 0) * log2E),
         };
-        device.Launch(shape.Variant, shape.Kernel, (groups, parts, batch), shape.Threads, shape.SharedBytes(maxParts), arguments);
+        device.Launch(shape.Variant, shape.Kernel, (groups, parts, batch), AttentionDecodeShape.Threads, shape.SharedBytes(maxParts), arguments);
         GC.KeepAlive((query, keys, values, lengths, logits, sums, states));
         GC.KeepAlive((arrivals, workspace));
         return output.MoveToOuterDisposeScope();

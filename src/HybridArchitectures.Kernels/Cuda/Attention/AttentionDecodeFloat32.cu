@@ -7,7 +7,7 @@
 
 constexpr int DPieces = D / 32, EPieces = E / 32, Teams = 4 * Warps;
 
-static_assert(D % 32 == 0 && E % 32 == 0 && Unit % Teams == 0 && Warps == 4, "pieces of eight lanes");
+static_assert(D % 32 == 0 && E % 32 == 0 && Unit % Teams == 0, "pieces of eight lanes");
 
 struct DecodeFloat32 {
     const DecodeArguments& a;

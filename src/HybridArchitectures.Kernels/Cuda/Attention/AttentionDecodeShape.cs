@@ -10,26 +10,26 @@ namespace HybridArchitectures.Kernels.Cuda.Attention;
 /// <param name="Capped">Whether scores are capped.</param>
 /// <param name="WarpKeys">The number of keys of the tile of a warp; 0 for float32.</param>
 /// <param name="Stages">The number of tiles of a warp in shared memory; 0 for float32.</param>
-/// <param name="Warps">The number of warps of a block.</param>
 /// <param name="Unit">The number of keys of the smallest part of a row.</param>
-readonly record struct AttentionDecodeShape(long HeadSize, long ValueSize, int Rows, bool Capped, int WarpKeys, int Stages, int Warps, int Unit)
+readonly record struct AttentionDecodeShape(long HeadSize, long ValueSize, int Rows, bool Capped, int WarpKeys, int Stages, int Unit)
 {
     /// <summary>The maximum head size and value size of the kernels.</summary>
     public const long MaxSize = 256;
 
+    /// <summary>The number of threads of a block.</summary>
+    public const int Threads = 32 * Warps;
+
     /// <summary>
-    /// The maximum number of rows for which parts are small and blocks have many warps. The time of a few rows is that of latencies. With many rows,
-    /// blocks with a single tile per warp would wait more than they compute.
+    /// The maximum number of rows for which parts are small. The time of a few rows is that of latencies. With many rows, blocks with few tiles per
+    /// warp would wait more than they compute.
     /// </summary>
     public const long MaxFewRows = 16;
 
-    const int ManyWarps = 8, FewWarps = 4, SmallUnit = 128, LargeUnit = 256, UnitFloat32 = 64;
+    // as in attention_decode.cuh
+    const int Warps = 4;
 
-    // with more shared memory, too few blocks fit on a multiprocessor
-    const int MaxTileBytes = 80 * 1024;
-
-    /// <summary>Gets the number of threads of a block.</summary>
-    public int Threads => 32 * Warps;
+    // the number of keys of the smallest part of a row
+    const int FewRowsUnit = 128, ManyRowsUnit = 256, Float32Unit = 64;
 
     /// <summary>Gets the source of the kernel with its options.</summary>
     public KernelVariant Variant => new Options(this);
@@ -43,7 +43,7 @@ readonly record struct AttentionDecodeShape(long HeadSize, long ValueSize, int R
             get
             {
                 (string, object)[] common = [("DECODE_D", Shape.HeadSize), ("DECODE_E", Shape.ValueSize), ("DECODE_ROWS", Shape.Rows),
-                    ("DECODE_UNIT", Shape.Unit), ("DECODE_CAP", Flag(Shape.Capped)), ("DECODE_WARPS", Shape.Warps)];
+                    ("DECODE_UNIT", Shape.Unit), ("DECODE_CAP", Flag(Shape.Capped))];
                 return Shape.WarpKeys == 0 ? common : [.. common, ("DECODE_KEYS", Shape.WarpKeys), ("DECODE_STAGES", Shape.Stages)];
             }
         }
@@ -74,13 +74,11 @@ readonly record struct AttentionDecodeShape(long HeadSize, long ValueSize, int R
             (headSize, valueSize) = (Rounded(headSize, 32), Rounded(valueSize, 32));
             int max = (int)Math.Clamp(1024 / (headSize + valueSize), 1, 8), blockRows = 1;
             while (blockRows < max && blockRows < rows) blockRows *= 2;
-            return new(headSize, valueSize, Math.Min(blockRows, max), capped, 0, 0, FewWarps, UnitFloat32);
+            return new(headSize, valueSize, Math.Min(blockRows, max), capped, 0, 0, Float32Unit);
         }
         (headSize, valueSize) = (Rounded(headSize, 16), Rounded(valueSize, 16));
-        int groups = rows > 16 && headSize + valueSize <= 256 ? 32 : 16;
-        var shape = new AttentionDecodeShape(headSize, valueSize, groups, capped, 16, 2, ManyWarps, SmallUnit);
-        if (batch > MaxFewRows) shape = shape with { Warps = FewWarps, Unit = LargeUnit };
-        else if (shape.TileBytes > MaxTileBytes) shape = shape with { Warps = FewWarps };
+        int groupRows = rows > 16 && headSize + valueSize <= 256 ? 32 : 16;
+        var shape = new AttentionDecodeShape(headSize, valueSize, groupRows, capped, 16, 2, batch <= MaxFewRows ? FewRowsUnit : ManyRowsUnit);
         return shape.TileBytes <= sharedMemory ? shape : shape with { Stages = 1 };
     }
 }

@@ -1,6 +1,6 @@
 // Decoding: attention of a few queries per row over a key/value cache whose lengths are on the device. What its kernels share.
 //
-// A row's keys are divided into parts of equal size; a block takes one part for all query heads that share a key head, and leaves a
+// A row's keys are divided into parts of equal size; a block of four warps takes one part for all query heads that share a key head, and leaves a
 // maximum, a sum of exponentials and a weighted sum of values for each query and head. The block of a row and key head that ends last adds the parts
 // up in their order, so that results do not depend on which block that is. The size of a part follows from the row's own length alone, so that a
 // row's result does not depend on the other rows. Blocks past the end of a row leave at once.
@@ -16,10 +16,9 @@
 #define DECODE_ROWS 16          // queries times heads that a block takes
 #define DECODE_UNIT 64          // keys of the smallest part
 #define DECODE_CAP 0            // whether scores are capped
-#define DECODE_WARPS 4          // warps of a block
 #endif
 
-constexpr int D = DECODE_D, E = DECODE_E, Rows = DECODE_ROWS, Warps = DECODE_WARPS, Unit = DECODE_UNIT;
+constexpr int D = DECODE_D, E = DECODE_E, Rows = DECODE_ROWS, Warps = 4, Unit = DECODE_UNIT;
 constexpr bool Capped = DECODE_CAP;
 // floats between the weighted sums of two rows in shared memory
 constexpr int SumStride = E + 4;
@@ -150,6 +149,9 @@ struct Weights {
     Two* totals;                    // (Rows)
     int parts;
 
+    // parts whose sums are loaded at a time
+    static constexpr int Batch = 8;
+
     // states: the function of part and row, of up to Most parts; by the whole block, which must have met before
     template <int Most, class States> __device__ __forceinline__ void weigh(int rows, const States& states) const {
         const int lane = threadIdx.x % 32;
@@ -196,8 +198,18 @@ struct Weights {
                     if (i < parts) add(total, of[row * parts + i], ahead[i]);
                 part = lesser(Ahead, parts);
             }
-#pragma unroll 16
-            for (; part < parts; part++) add(total, of[row * parts + part], load_raw<float, 4>(sums(part, row), column));
+            // several loads at a time, also of the last parts
+            for (; part < parts; part += Batch) {
+                Raw<float, 4> own[Batch];
+#pragma unroll
+                for (int i = 0; i < Batch; i++) {
+                    own[i] = {};
+                    if (part + i < parts) own[i] = load_raw<float, 4>(sums(part + i, row), column);
+                }
+#pragma unroll
+                for (int i = 0; i < Batch; i++)
+                    if (part + i < parts) add(total, of[row * parts + part + i], own[i]);
+            }
             give(row, column, total);
         }
     }
@@ -244,7 +256,7 @@ template <class T> __device__ __forceinline__ void finish(const DecodeArguments&
     const Weights own = {weights, totals, Warps};
     own.weigh<32>(rows, [&](int part, int row) { return states[part * Rows + row]; });
     const auto sums = [&](int part, int row) { return shared + (part * Rows + row) * SumStride; };
-    Raw<float, 4> first[1], ahead[8];
+    Raw<float, 4> first[Warps], ahead[Weights::Batch];
     own.load_ahead(rows, sums, first);
     if (plan.parts <= 1) {
         own.add_up(rows, sums, first, [&](int row, int column, const float (&sum)[4]) { write_output<T>(a, plan, row, column, totals[row], sum); });
