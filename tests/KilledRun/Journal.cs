@@ -7,7 +7,7 @@ sealed class Journal : TrainingCallback
 {
     public override void OnCheckpoint(Trainer trainer, string folder)
     {
-        Console.WriteLine($"saved {trainer.Step}");
+        Console.WriteLine($"saved {int.Parse(Path.GetFileName(folder)["step-".Length..])}");
         Console.Out.Flush();
     }
 }

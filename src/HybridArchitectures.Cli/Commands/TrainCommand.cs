@@ -2,6 +2,7 @@ using System.CommandLine;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Cli.Inputs;
 using HybridArchitectures.Cli.Output;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Training.Running;
@@ -76,7 +77,10 @@ static class TrainCommand
     sealed class Reporter(Action<string, double, string> report) : IProgress<TrainingProgress>
     {
         public void Report(TrainingProgress value) => report("training", value.Done,
-            $"step {value.Step}, loss {value.Loss:0.000}, {value.TokensPerSecond:0} "
-                + $"tokens/s{(value.TimeLeft is { } left ? $", {left:hh\\:mm\\:ss} left" : "")}");
+            $"step {value.Step}, loss {value.Loss:0.000}, {value.TokensPerSecond:0} tokens/s, {Utilisation(value)}, "
+                + $"{Units.Bytes(value.MemoryBytes)}{(value.TimeLeft is { } left ? $", {left:hh\\:mm\\:ss} left" : "")}");
+
+        static string Utilisation(TrainingProgress value) => value.ModelFlopUtilisation is { } share
+            ? FormattableString.Invariant($"{share:0 %} MFU") : $"{Units.Flops(value.ModelFlopsPerSecond)}/s";
     }
 }

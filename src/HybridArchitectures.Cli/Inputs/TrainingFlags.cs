@@ -1,4 +1,5 @@
 using System.CommandLine;
+using HybridArchitectures.Training.Optimization;
 using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Cli.Inputs;
@@ -6,6 +7,8 @@ namespace HybridArchitectures.Cli.Inputs;
 /// <summary>Defines the options of a training run.</summary>
 sealed class TrainingFlags
 {
+    const string AdamW = "adamw", Muon = "muon";
+
     readonly Option<double> rate = new("--learning-rate") { Description = "The peak learning rate.", DefaultValueFactory = _ => 3e-3 };
     readonly Option<int> context = new("--context") { Description = "The number of tokens per row.", DefaultValueFactory = _ => 256 };
     readonly Option<int> batch = new("--batch") { Description = "The number of rows per step.", DefaultValueFactory = _ => 8 };
@@ -19,7 +22,14 @@ sealed class TrainingFlags
     readonly Option<long> seed = new(
         "--seed") { Description = "The seed of the weights and of the order of the data.", DefaultValueFactory = _ => 1 };
 
-    public IEnumerable<Option> All => [rate, context, batch, micro, steps, tokens, seconds, seed];
+    readonly Option<string> optimizer = new("--optimizer")
+    {
+        Description = "The optimizer: adamw or muon, each with its default constants.", DefaultValueFactory = _ => AdamW,
+    };
+
+    public TrainingFlags() => optimizer.AcceptOnlyFromAmong(AdamW, Muon);
+
+    public IEnumerable<Option> All => [rate, context, batch, micro, steps, tokens, seconds, seed, optimizer];
 
     public long Seed(ParseResult parsed) => parsed.GetValue(seed);
 
@@ -29,6 +39,7 @@ sealed class TrainingFlags
             MicroBatchSize = parsed.GetValue(micro),
         Duration = Duration(parsed.GetValue(steps), parsed.GetValue(tokens), parsed.GetValue(seconds)), Seed = parsed.GetValue(seed), Folder = folder,
         CheckpointEvery = folder is null ? 0 : 100, EvaluationTokens = 65_536,
+        Optimizer = parsed.GetValue(optimizer) == Muon ? new MuonOptions() : new AdamWOptions(),
     };
 
     /// <summary>Compares the flags with the options of a stopped run, and returns the options with which it continues.</summary>
@@ -41,6 +52,7 @@ sealed class TrainingFlags
         RequireSame(parsed, context, saved.ContextLength);
         RequireSame(parsed, batch, saved.BatchSize);
         RequireSame(parsed, seed, saved.Seed);
+        RequireSame(parsed, optimizer, saved.Optimizer is MuonOptions ? Muon : AdamW);
         var changed = saved;
         if (IsGiven(parsed, rate) && parsed.GetValue(rate) is var peak && peak != saved.LearningRate) changed = changed with { LearningRate = peak };
         if (IsGiven(parsed, micro) && parsed.GetValue(micro) is var rows && rows != saved.MicroBatchSize)

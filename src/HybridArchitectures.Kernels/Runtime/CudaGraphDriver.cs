@@ -42,6 +42,10 @@ static unsafe class CudaGraphDriver
             int>)NativeLibrary.GetExport(library, "cuGraphGetNodes");
         public readonly delegate* unmanaged<nuint*, nuint*, int> MemoryInfo = (delegate* unmanaged<nuint*, nuint*,
             int>)NativeLibrary.GetExport(library, "cuMemGetInfo_v2");
+        public readonly delegate* unmanaged<int*, int, int> DeviceGet = (delegate* unmanaged<int*, int,
+            int>)NativeLibrary.GetExport(library, "cuDeviceGet");
+        public readonly delegate* unmanaged<byte*, int, int, int> DeviceGetName = (delegate* unmanaged<byte*, int, int,
+            int>)NativeLibrary.GetExport(library, "cuDeviceGetName");
         public readonly delegate* unmanaged<int, byte**, int> ErrorText = (delegate* unmanaged<int, byte**, int>)NativeLibrary.GetExport(library,
             "cuGetErrorString");
     }
@@ -122,6 +126,29 @@ static unsafe class CudaGraphDriver
         long free = 0;
         CudaRuntime.DeviceAt(device).Within(() => free = FreeMemory());
         return free;
+    }
+
+    /// <summary>Free and total memory of a device in bytes.</summary>
+    public static (long Free, long Total) Memory(int device)
+    {
+        nuint free = 0, total = 0;
+        CudaRuntime.DeviceAt(device).Within(() =>
+        {
+            nuint first, second;
+            Check(Driver.Value.MemoryInfo(&first, &second), "cuMemGetInfo");
+            (free, total) = (first, second);
+        });
+        return ((long)free, (long)total);
+    }
+
+    /// <summary>The name of a device, such as <c>NVIDIA H200</c>.</summary>
+    public static string DeviceName(int device)
+    {
+        int handle;
+        byte* name = stackalloc byte[256];
+        Check(Driver.Value.DeviceGet(&handle, device), "cuDeviceGet");
+        Check(Driver.Value.DeviceGetName(name, 256, handle), "cuDeviceGetName");
+        return Marshal.PtrToStringUTF8((nint)name)!;
     }
 
     static void Check(int code, string what)

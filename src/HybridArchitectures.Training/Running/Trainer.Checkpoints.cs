@@ -11,7 +11,12 @@ namespace HybridArchitectures.Training.Running;
 
 public sealed partial class Trainer
 {
-    const string OptimizerFile = "optimizer.safetensors", RandomName = "random_state", DropoutName = "dropout_state";
+    internal const string OptimizerFile = "optimizer.safetensors";
+    const string RandomName = "random_state", DropoutName = "dropout_state";
+
+    static readonly string[] CheckpointFiles = [Checkpoint.DesignFile, Checkpoint.ModelFile, OptimizerFile, TrainingState.FileName];
+
+    PendingSave? pending;
 
     /// <summary>Returns whether the folder of a run contains a checkpoint from which to resume.</summary>
     public static bool HasCheckpoint(string folder)
@@ -137,43 +142,93 @@ public sealed partial class Trainer
         evaluations.AddRange(state.Evaluations);
     }
 
+    // a checkpoint that is being written
+    sealed record PendingSave(long Step, string Target, Task Writing);
+
     void Save(bool measure, CancellationToken cancellation)
     {
         CheckHealth();
         if (measure) Evaluate(cancellation);
+        FinishSave(wait: true);
         var began = Elapsed;
         var target = folder!.FolderOf(Step);
-        double? heldOutLoss = evaluations.Count > 0 && evaluations[^1].Step == Step ? evaluations[^1].Result.Loss : null;
         using var scope = NewDisposeScope();
-        var state = optimizer.CollectState();
-        ranks.OnFirst(() => Write(target, state, heldOutLoss));
-        checkpointStep = Step;
-        knownSteps.Add(Step);
-        ranks.OnFirst(() => folder.Retain(Options, Step, evaluations));
+        var tensors = OptimizerTensors(optimizer.CollectState());       // by all ranks together
+        // a checkpoint in the middle of a run is written while the next steps run
+        if (measure && ranks.IsAlone && Options.AsynchronousCheckpoints)
+        {
+            var copy = new RunCopy(Model, tensors, State());
+            pending = new(Step, target, Task.Run(() =>
+            {
+                using (copy) AtomicWrite.Folder(target, copy.Write, CheckpointFiles);
+            }));
+            paused += Elapsed - began;
+            return;
+        }
+        ranks.OnFirst(() => Write(target, tensors));
+        Saved(Step, target, began);
+    }
+
+    // takes note of a checkpoint that has been written in the meantime
+    void FinishSave(bool wait)
+    {
+        if (pending is not { } save || !(wait || save.Writing.IsCompleted)) return;
+        pending = null;
+        var began = Elapsed;
+        save.Writing.GetAwaiter().GetResult();
+        Saved(save.Step, save.Target, began);
+    }
+
+    // after a failure of the run: the failure of the write, if there is one, is not reported
+    void AbandonSave()
+    {
+        if (pending is not { } save) return;
+        pending = null;
+        try
+        {
+            save.Writing.Wait();
+            checkpointStep = save.Step;
+            knownSteps.Add(save.Step);
+        }
+        catch (AggregateException)
+        {
+            // the run has failed for another reason
+        }
+    }
+
+    void Saved(long step, string target, TimeSpan began)
+    {
+        checkpointStep = step;
+        knownSteps.Add(step);
+        ranks.OnFirst(() => folder!.Retain(Options, step, evaluations));
         paused += Elapsed - began;
         foreach (var callback in callbacks) callback.OnCheckpoint(this, target);
     }
 
-    void Write(string target, IEnumerable<KeyValuePair<string, Tensor>> optimizerState, double? heldOutLoss) =>
-        AtomicWrite.Folder(target, fresh =>
-        {
-            using var scope = NewDisposeScope();
-            Checkpoint.Write(Model, fresh);
-            var state = optimizerState.Append(new(RandomName, TorchRandom.Read()));
-            if (Model.Adapters()?.DropoutState() is { } dropout) state = state.Append(new(DropoutName, dropout));
-            SafetensorsFile.Write(Path.Combine(fresh, OptimizerFile), state);
-            new TrainingState
-            {
-                Version = TrainingState.CurrentVersion, Options = Options, Compute = Model.ComputeType, Step = Step, Tokens = Tokens,
-                    Position = sampler.Position,
-                ElapsedSeconds = Elapsed.TotalSeconds, Data = training.Description, Objective = objective?.Description,
-                PendingLoss = pendingLoss.item<float>(),
-                PendingSteps = pendingSteps, Spikes = spikes,
-                HeldOutLoss = heldOutLoss, History = history, Evaluations = evaluations, Files = Marks(fresh),
-            }.Write(fresh);
-        }, [Checkpoint.DesignFile, Checkpoint.ModelFile, OptimizerFile, TrainingState.FileName]);
+    void Write(string target, IEnumerable<KeyValuePair<string, Tensor>> tensors) => AtomicWrite.Folder(target, fresh =>
+    {
+        using var scope = NewDisposeScope();
+        Checkpoint.Write(Model, fresh);
+        SafetensorsFile.Write(Path.Combine(fresh, OptimizerFile), tensors);
+        (State() with { Files = Marks(fresh) }).Write(fresh);
+    }, CheckpointFiles);
 
-    static Dictionary<string, FileMark> Marks(string folder) =>
+    IEnumerable<KeyValuePair<string, Tensor>> OptimizerTensors(IEnumerable<KeyValuePair<string, Tensor>> state)
+    {
+        var tensors = state.Append(new(RandomName, TorchRandom.Read()));
+        return Model.Adapters()?.DropoutState() is { } dropout ? tensors.Append(new(DropoutName, dropout)) : tensors;
+    }
+
+    TrainingState State() => new()
+    {
+        Version = TrainingState.CurrentVersion, Options = Options, Compute = Model.ComputeType, Step = Step, Tokens = Tokens,
+        Position = sampler.Position, ElapsedSeconds = Elapsed.TotalSeconds, Data = training.Description, Objective = objective?.Description,
+        PendingLoss = pendingLoss.item<float>(), PendingSteps = pendingSteps, Spikes = spikes,
+        HeldOutLoss = evaluations.Count > 0 && evaluations[^1].Step == Step ? evaluations[^1].Result.Loss : null, History = history,
+        Evaluations = evaluations,
+    };
+
+    internal static Dictionary<string, FileMark> Marks(string folder) =>
         new[] { Checkpoint.DesignFile, Checkpoint.ModelFile, OptimizerFile }
             .ToDictionary(name => name, name => FileMark.FromFile(Path.Combine(folder, name)));
 

@@ -57,6 +57,7 @@ public sealed partial class Trainer : IDisposable
     readonly RunFolder? folder;
     readonly Tensor pendingLoss;
     readonly CapturedStep? captured;
+    readonly RunMeter meter;
     readonly List<TrainingProgress> history = [];
     readonly List<EvaluationPoint> evaluations = [];
     readonly Queue<DataPosition> recentPositions = new();        // the start of each step since the last check of the optimizer
@@ -125,6 +126,7 @@ public sealed partial class Trainer : IDisposable
         }
         if (ranks.IsAlone && CapturedStep.Refusal(model, options, objective) is null)
             captured = new(model, optimizer.Own, options.ClipNorm ?? double.PositiveInfinity, options.BatchSize, options.ContextLength);
+        meter = new(model, options.ContextLength);
         LooksEveryStep = model.Device.type == DeviceType.CPU || options.SpikeGuard is not null;
     }
 
@@ -207,6 +209,10 @@ public sealed partial class Trainer : IDisposable
     /// <exception cref="IOException">Another trainer uses, or has saved in, the same folder, or a checkpoint cannot be written.</exception>
     /// <exception cref="CollectiveException">Another rank failed, or did not answer in time.</exception>
     /// <exception cref="ObjectDisposedException">The trainer or the model is disposed.</exception>
+    /// <exception cref="InsufficientMemoryException">
+    /// A step does not fit the memory of the device. The message contains the estimate of the cost model and what would need less. The model and the
+    /// optimizer are those before the step.
+    /// </exception>
     public TrainingResult Run(IProgress<TrainingProgress>? progress = null, CancellationToken cancellation = default)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
@@ -267,6 +273,7 @@ public sealed partial class Trainer : IDisposable
                 StepAndReport(progress, cancellation);
             }
             CheckHealth();
+            FinishSave(wait: true);
             bool completed = IsDone;
             if (completed) Evaluate(cancellation);
             if (folder is not null && checkpointStep != Step) Save(measure: false, cancellation);
@@ -279,6 +286,7 @@ public sealed partial class Trainer : IDisposable
         }
         finally
         {
+            AbandonSave();
             clock.Stop();
             elapsedBefore += clock.Elapsed;
             clock.Reset();
@@ -294,6 +302,7 @@ public sealed partial class Trainer : IDisposable
         stepTime = stepTime == TimeSpan.Zero ? taken : 0.9 * stepTime + 0.1 * taken;
         if (Step == 1 || Step % Options.ReportEvery == 0 || IsDone) Report(progress, rate, norm);
         norm.Dispose();
+        FinishSave(wait: false);
         if (IsEvaluationDue) Evaluate(cancellation);
         if (Options.CheckpointEvery > 0 && Step % Options.CheckpointEvery == 0 && !IsDone && !cancellation.IsCancellationRequested)
             Save(measure: true, cancellation);
@@ -365,11 +374,12 @@ public sealed partial class Trainer : IDisposable
             TellCallbacks(rate, loss, norm, batches);
             return (rate, norm.DetachFromDisposeScope());
         }
-        catch when (!stepped)
+        catch (Exception e) when (!stepped)
         {
             // a failed backward pass leaves some gradients, which must not affect a later step
             optimizer.DropGradients();
             sampler.Position = position;
+            if (MemoryShortage.IsCause(e)) throw MemoryShortage.Explain(Model, Options, Math.Min(Options.RowsPerPass, OwnRows.Count), e);
             throw;
         }
         finally
@@ -419,11 +429,13 @@ public sealed partial class Trainer : IDisposable
 
     void ReadBatches(List<TokenBatch> batches)
     {
+        long began = Stopwatch.GetTimestamp();
         var (first, count) = OwnRows;
         if (first > 0) sampler.Skip(first);
         for (int rows = 0; rows < count; rows += Options.RowsPerPass)
             batches.Add(sampler.ReadBatch(Math.Min(Options.RowsPerPass, count - rows), Model.Device));
         if (first + count < Options.BatchSize) sampler.Skip(Options.BatchSize - first - count);
+        meter.AddReading(Stopwatch.GetElapsedTime(began));
     }
 
     // the loss is a mean over targets; weighted by its share of the targets of the step, the sum over passes is the mean over the step
@@ -462,6 +474,7 @@ public sealed partial class Trainer : IDisposable
             recentPositions.Clear();
             return;
         }
+        FinishSave(wait: true);
         // the optimizer has not changed anything since the failed step, so the parameters are those of that step
         long step = optimizer.ReadSteps() + spikes.Skipped + 1;
         var position = recentPositions.ElementAt((int)(step - (Step - recentPositions.Count)) - 1);
@@ -501,7 +514,8 @@ public sealed partial class Trainer : IDisposable
         double speed = spent > TimeSpan.Zero ? (Tokens - reportedTokens) / spent.TotalSeconds : 0;
         TimeSpan? left = Options.TotalSteps is { } total ? (speed > 0 ? TimeSpan.FromSeconds((total - Step) * Options.TokensPerStep / speed) : null)
             : TrainingTime > now ? TrainingTime - now : TimeSpan.Zero;
-        var report = new TrainingProgress(Step, Options.TotalSteps, Tokens, loss, rate, norm.item<float>(), speed, now, left, Done);
+        var report = meter.Complete(
+            new TrainingProgress(Step, Options.TotalSteps, Tokens, loss, rate, norm.item<float>(), speed, now, left, Done), spent);
         history.Add(report);
         using (no_grad()) pendingLoss.zero_();
         pendingSteps = 0;

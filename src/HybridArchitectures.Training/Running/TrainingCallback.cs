@@ -18,7 +18,10 @@ public abstract class TrainingCallback
     /// <summary>Called after each measurement on the held-out data.</summary>
     public virtual void OnEvaluation(Trainer trainer, EvaluationPoint evaluation) { }
 
-    /// <summary>Called after a checkpoint has been written.</summary>
+    /// <summary>
+    /// Called after a checkpoint has been written. The trainer may have made further steps by then (
+    /// <see cref="TrainingOptions.AsynchronousCheckpoints"/>); the name of the folder contains the step of the checkpoint.
+    /// </summary>
     public virtual void OnCheckpoint(Trainer trainer, string folder) { }
 
     /// <summary>Called when the run has ended or was cancelled, but not when it failed.</summary>

@@ -95,6 +95,13 @@ public sealed record TrainingOptions
     public long CheckpointEvery { get; init; }
 
     /// <summary>
+    /// Gets or sets whether checkpoints in the middle of a run are copied to main memory and written while the next steps run. They need main memory
+    /// for the model and the state of the optimizer. A failure of the write ends the run after a later step. On several ranks, checkpoints are always
+    /// written before the next step. The default is true.
+    /// </summary>
+    public bool AsynchronousCheckpoints { get; init; } = true;
+
+    /// <summary>
     /// Gets or sets the folder of the run, which contains checkpoints such as <c>step-00000100</c>. The default, null, saves nothing.
     /// </summary>
     public string? Folder { get; init; }

@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace HybridArchitectures.Training.Running;
 
 /// <summary>Contains the state of a run after a step.</summary>
@@ -13,4 +15,33 @@ namespace HybridArchitectures.Training.Running;
 /// <param name="Done">The fraction of the run that is done, from 0 to 1.</param>
 public sealed record TrainingProgress(
     long Step, long? TotalSteps, long Tokens, double Loss, double LearningRate, double GradientNorm, double TokensPerSecond,
-    TimeSpan Elapsed, TimeSpan? TimeLeft, double Done);
+    TimeSpan Elapsed, TimeSpan? TimeLeft, double Done)
+{
+    /// <summary>
+    /// Gets or sets the floating-point operations of the model per second since the last report: matrix products and attention of forward and
+    /// backward, without activations that are computed again.
+    /// </summary>
+    [JsonIgnore]
+    public double ModelFlopsPerSecond { get; init; }
+
+    /// <summary>
+    /// Gets or sets the share of the dense bfloat16 throughput of the GPU that <see cref="ModelFlopsPerSecond"/> is. Null on the CPU, for other
+    /// compute types, and for a GPU that <see cref="Cost.Accelerator.Known"/> does not contain.
+    /// </summary>
+    [JsonIgnore]
+    public double? ModelFlopUtilisation { get; init; }
+
+    /// <summary>
+    /// Gets or sets the memory in use in bytes. On a GPU, this is all memory of the device that is not free, including that of other processes and
+    /// what the allocator of libtorch has kept, so it is the maximum so far. On the CPU, it is the memory of this process.
+    /// </summary>
+    [JsonIgnore]
+    public long MemoryBytes { get; init; }
+
+    /// <summary>
+    /// Gets or sets the share of the time since the last report in which rows were read. On a GPU, rows are read while earlier steps run, so that the
+    /// GPU waits for less than this share.
+    /// </summary>
+    [JsonIgnore]
+    public double ReadingShare { get; init; }
+}

@@ -53,8 +53,7 @@ public static class Checkpoint
     {
         ArgumentNullException.ThrowIfNull(model);
         Require.NotEmpty(folder);
-        var metadata = model.Adapters() is { IsMerged: false } adapters ? adapters.Metadata() : [];
-        metadata["format"] = "pt";
+        var metadata = Metadata(model);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         // parameters only: the balancing biases of experts change in steps that half precision would round to 0
@@ -62,6 +61,14 @@ public static class Checkpoint
         var tensors = model.WholeState().ToDictionary(item => item.Key, item => rounded.Contains(item.Key) ? item.Value.to(type) : item.Value);
         AtomicWrite.Text(Path.Combine(folder, DesignFile), model.Design.ToJson());
         SafetensorsFile.Write(Path.Combine(folder, ModelFile), tensors, metadata);
+    }
+
+    /// <summary>Returns the metadata of the file of tensors of a model.</summary>
+    internal static Dictionary<string, string> Metadata(HybridLanguageModel model)
+    {
+        var metadata = model.Adapters() is { IsMerged: false } adapters ? adapters.Metadata() : [];
+        metadata["format"] = "pt";
+        return metadata;
     }
 
     /// <summary>Reads the design of a saved model.</summary>

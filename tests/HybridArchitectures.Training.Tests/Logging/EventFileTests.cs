@@ -87,7 +87,8 @@ public sealed class EventFileTests : IDisposable
         var files = Directory.GetFiles(folder["board"]).Select(Read).OrderBy(events => events[1].Step > 1).ToArray();
         Assert.Equal(2, files.Length);
         Assert.Equal([1, 3, 6], files[0].Where(item => item.Summary?.Value[0].Tag == "train/loss").Select(item => item.Step));
-        Assert.Equal(["train/loss", "train/learning_rate", "train/gradient_norm", "train/tokens_per_second"],
+        Assert.Equal(["train/loss", "train/learning_rate", "train/gradient_norm", "train/tokens_per_second", "train/model_flops_per_second",
+            "train/memory_bytes", "train/reading_share"],
             files[0][1].Summary.Value.Select(value => value.Tag));
         Assert.Contains(files[0], item => item is { Step: 6, Summary: not null } && item.Summary.Value[0].Tag == "held_out/bits_per_byte");
         Assert.Equal((6L, Tensorboard.SessionLog.Types.SessionStatus.Start), (files[1][1].Step, files[1][1].SessionLog.Status));
