@@ -38,7 +38,7 @@ public sealed class LongContextEvaluation : EvaluationTask
     public LongContextResult Measure(HybridLanguageModel model, IProgress<LongContextCell>? progress = null, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
-        var generator = new TextGenerator(model, tokenizer);
+        using var generator = new TextGenerator(model, tokenizer);
         var cells = new List<LongContextCell>();
         double?[] depths = task.HasDepth ? [.. options.Depths.Select(depth => (double?)depth)] : [null];
         foreach (int length in options.Lengths)

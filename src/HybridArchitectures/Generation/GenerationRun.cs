@@ -23,7 +23,7 @@ sealed class GenerationRun : IDisposable
     readonly IReadOnlyList<LogitsProcessor> processors;
     readonly int vocabulary;
     readonly int[] absent;
-    readonly Action<KeptLoop?> ended;
+    readonly Action ended;
     List<GenerationRow> active;
     HybridCache? cache;
     DecodeLoop? loop;
@@ -37,12 +37,10 @@ sealed class GenerationRun : IDisposable
     /// <param name="tokenizer">The tokenizer of the model, or null.</param>
     /// <param name="options">The options.</param>
     /// <param name="rows">The prompts.</param>
-    /// <param name="kept">What an earlier run has left, or null. The run owns it.</param>
-    /// <param name="ended">Is called at the end, with what a later run can use, or null.</param>
-    public GenerationRun(LanguageModel model, Tokenizer? tokenizer, GenerationOptions options, IReadOnlyList<GenerationRow> rows, KeptLoop? kept,
-        Action<KeptLoop?> ended)
+    /// <param name="ended">Is called at the end.</param>
+    public GenerationRun(LanguageModel model, Tokenizer? tokenizer, GenerationOptions options, IReadOnlyList<GenerationRow> rows, Action ended)
     {
-        (this.model, this.options, this.kept, this.ended) = (model, options, kept, ended);
+        (this.model, this.options, this.ended) = (model, options, ended);
         active = [.. rows];
         processors = options.CreateProcessors();
         vocabulary = tokenizer?.VocabularySize ?? model.VocabularySize;
@@ -75,7 +73,8 @@ sealed class GenerationRun : IDisposable
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        if (cache is not null && Drafts() is { } drafts) return Verify(drafts);
+        if (cache is not null && Drafts() is { } drafts)
+            return drafts.All(guess => guess.Length == 0) && (HasLoop() || StartLoop()) ? ComputeAlone() : Verify(drafts);
         if (cache is not null && (loop is not null || StartLoop())) return ComputeLoop();
         var logits = cache is null ? ReadPrompts(cancellation) : Continue();
         var ids = Choose(logits);
@@ -99,14 +98,15 @@ sealed class GenerationRun : IDisposable
         while (kept is { Loop.Pending: > 0 }) kept.Loop.Take();
         absentIds?.Dispose();
         (loop, cache) = (null, null);
-        ended(kept);
+        if (kept is not null) ((HybridLanguageModel)model).Keep(kept)?.Dispose();
+        ended();
     }
 
     // Lets a later run use the loop and its cache, unless they hold much memory, the graph reads memory of this run, or there is one already.
     void Keep()
     {
         if (kept is null && loop is { Captures: > 0, IsCurrent: true } && absent.Length == 0 && cache!.Bytes <= KeptLoop.MaxBytes)
-            kept = new((HybridLanguageModel)model, KeptLoop.RulesOf(options), cache, loop);
+            kept = new(vocabulary, KeptLoop.RulesOf(options), cache, loop);
     }
 
     // disposes the cache, unless a later run uses it
@@ -118,13 +118,17 @@ sealed class GenerationRun : IDisposable
     // an empty cache: that of an earlier run of the same kind, with its captured step, or a new one
     HybridCache EmptyCache()
     {
-        if (kept is not null && options.CudaGraphs && options.HostRule is null && absent.Length == 0 && kept.Serves(model, options, active.Count))
+        if (model is HybridLanguageModel hybrid && options.CudaGraphs && options.HostRule is null && absent.Length == 0)
         {
-            kept.Cache.Clear();
-            return kept.Cache;
+            kept = hybrid.Keep(null) as KeptLoop;
+            if (kept?.Serves(vocabulary, options, active.Count) == true)
+            {
+                kept.Cache.Clear();
+                return kept.Cache;
+            }
+            kept?.Dispose();
+            kept = null;
         }
-        kept?.Dispose();
-        kept = null;
         return model.CreateCache(active.Count);
     }
 
@@ -253,15 +257,32 @@ sealed class GenerationRun : IDisposable
         return [.. pieces];
     }
 
+    // Returns whether there is a loop whose graph can be used after other passes; disposes any other.
+    bool HasLoop()
+    {
+        if (loop is null or { IsCurrent: true }) return loop is not null;
+        if (ReferenceEquals(loop, kept?.Loop)) kept = null;         // the cache is this run's again
+        loop.Dispose();
+        loop = null;
+        return false;
+    }
+
+    // a captured step whose tokens are needed before the next drafts
+    GeneratedPiece[] ComputeAlone()
+    {
+        loop!.Restart(active, RuledOnDevice);
+        loop.Launch();
+        var ids = loop.Take();
+        if (Array.FindIndex(ids, id => id < 0) is >= 0 and var row) throw NotFinite(row);
+        var pieces = active.Select((row, i) => row.Accept(ids[i])).ToArray();
+        DropFinished();
+        return pieces;
+    }
+
     void Shrink()
     {
         var staying = Enumerable.Range(0, slots.Count).Where(slot => !slots[slot].IsFinished).ToArray();
-        Keep();
-        if (!ReferenceEquals(loop, kept?.Loop)) loop!.Dispose();
-        loop = null;
-        var smaller = cache!.Select(staying);
-        Release();
-        cache = smaller;
+        ReduceTo(staying);
     }
 
     Tensor Continue() => Next(tensor(
@@ -336,7 +357,15 @@ sealed class GenerationRun : IDisposable
         if (!active.Exists(row => row.IsFinished)) return;
         var staying = Enumerable.Range(0, active.Count).Where(row => !active[row].IsFinished).ToArray();
         active = [.. staying.Select(row => active[row])];
-        if (active.Count == 0) return;
+        if (active.Count > 0) ReduceTo(staying);
+    }
+
+    // goes on with these rows of the cache, without the loop over all of them
+    void ReduceTo(IReadOnlyList<int> staying)
+    {
+        Keep();
+        if (loop is not null && !ReferenceEquals(loop, kept?.Loop)) loop.Dispose();
+        loop = null;
         var smaller = cache!.Select(staying);
         Release();
         cache = smaller;

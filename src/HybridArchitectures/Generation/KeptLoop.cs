@@ -1,23 +1,23 @@
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 
 namespace HybridArchitectures.Generation;
 
 /// <summary>
-/// The cache and the captured step of a generation that has ended. The next generation of the same kind uses both again, and captures nothing.
+/// The cache and the captured step of a generation that has ended. The model keeps them, and its next generation of the same kind uses both again and
+/// captures nothing.
 /// </summary>
-/// <param name="Model">The model.</param>
+/// <param name="Vocabulary">The number of tokens that can be selected.</param>
 /// <param name="Rules">The options that the captured step depends on.</param>
 /// <param name="Cache">The cache.</param>
 /// <param name="Loop">The loop over the cache.</param>
-sealed record KeptLoop(HybridLanguageModel Model, GenerationOptions Rules, HybridCache Cache, DecodeLoop Loop) : IDisposable
+sealed record KeptLoop(int Vocabulary, GenerationOptions Rules, HybridCache Cache, DecodeLoop Loop) : IDisposable
 {
     /// <summary>The largest cache that is kept.</summary>
-    public const long MaxBytes = 1L << 30;
+    public const long MaxBytes = 512L << 20;
 
     /// <summary>Returns whether a generation can use it.</summary>
-    public bool Serves(LanguageModel model, GenerationOptions options, int rows) =>
-        ReferenceEquals(model, Model) && rows == Cache.Batch && RulesOf(options) == Rules && Loop.IsCurrent;
+    public bool Serves(int vocabulary, GenerationOptions options, int rows) =>
+        vocabulary == Vocabulary && rows == Cache.Batch && RulesOf(options) == Rules && Loop.IsCurrent;
 
     /// <summary>Returns the options that a captured step depends on; the others have their defaults.</summary>
     public static GenerationOptions RulesOf(GenerationOptions options) => new()

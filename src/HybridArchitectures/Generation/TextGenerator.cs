@@ -13,7 +13,7 @@ namespace HybridArchitectures.Generation;
 /// in evaluation mode and must not be used by other code.
 /// </summary>
 /// <remarks>
-/// On a GPU, the generator keeps the cache and the captured step of the last generation if the cache has at most 1 GiB. A generation with as many
+/// On a GPU, the model keeps the cache and the captured step of its last generation if the cache has at most 512 MiB. A generation with as many
 /// prompts and the same rules for the selection of tokens uses them again.
 /// </remarks>
 /// <example>
@@ -32,7 +32,6 @@ public sealed class TextGenerator : IDisposable
     readonly ScalarType? weightType;
     readonly Lock gate = new();
     HybridLanguageModel? copy;
-    KeptLoop? kept;
     long copied;
     int runs;
     bool disposed;
@@ -70,8 +69,7 @@ public sealed class TextGenerator : IDisposable
     }
 
     /// <summary>
-    /// Disposes the copy of the model, if there is one, and what the last generation on a GPU has left, as soon as no generation uses them. The
-    /// caller disposes the model and the tokenizer.
+    /// Disposes the copy of the model, if there is one, as soon as no generation uses it. The caller disposes the model and the tokenizer.
     /// </summary>
     public void Dispose()
     {
@@ -86,36 +84,28 @@ public sealed class TextGenerator : IDisposable
     {
         if (!disposed || runs > 0) return;
         copy?.Dispose();
-        kept?.Dispose();
-        (copy, kept) = (null, null);
+        copy = null;
     }
-
-    /// <summary>Gets what the last generation has left for the next one, or null.</summary>
-    internal KeptLoop? Kept => kept;
 
     GenerationRun Begin(GenerationOptions options, IReadOnlyList<GenerationRow> rows)
     {
         var running = Running();
-        KeptLoop? used;
-        lock (gate) (used, kept) = (kept, null);
         try
         {
-            return new GenerationRun(running, tokenizer, options, rows, used, End);
+            return new GenerationRun(running, tokenizer, options, rows, End);
         }
         catch
         {
-            End(used);
+            End();
             throw;
         }
     }
 
-    void End(KeptLoop? left)
+    void End()
     {
         lock (gate)
         {
             runs--;
-            kept?.Dispose();
-            kept = left;
             Free();
         }
     }

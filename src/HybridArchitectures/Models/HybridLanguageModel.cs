@@ -28,6 +28,7 @@ public sealed partial class HybridLanguageModel : LanguageModel
 {
     readonly HybridStack stack;
     readonly IReadOnlyList<string> stateNames;
+    IDisposable? kept;
 
     internal HybridLanguageModel(ModuleFactory factory, ScalarType compute) : base(nameof(HybridLanguageModel))
     {
@@ -39,6 +40,23 @@ public sealed partial class HybridLanguageModel : LanguageModel
         if (!Design.TiedHead) AddParameter("head", factory.Projection(Design.VocabularySize, Design.Width), decays: true);
         HasCustomMixers = Design.Blocks.Any(block => block.Mixer is CustomMixerSpec);
         stateNames = [.. AllState().Select(item => item.Name)];
+    }
+
+    /// <summary>
+    /// Replaces what generations on a GPU keep for later ones, and returns what was kept before. A disposed model keeps nothing.
+    /// </summary>
+    internal IDisposable? Keep(IDisposable? replacement)
+    {
+        var before = Interlocked.Exchange(ref kept, replacement);
+        if (IsDisposed) Interlocked.Exchange(ref kept, null)?.Dispose();
+        return before;
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        base.Dispose(disposing);
+        if (disposing) Keep(null)?.Dispose();
     }
 
     /// <summary>Gets the design from which the model was created.</summary>
