@@ -85,6 +85,10 @@ public sealed class CommandTests : IDisposable
         var design = HybridDesign.FromJson(System.IO.File.ReadAllText(folder["design.json"]));
         Assert.Equal(("MT", 16, 256), (design.Pattern, design.Width, design.VocabularySize));
         Assert.Contains("parameters", Run("cost", folder["design.json"], "--context", "1024", "--accelerator", "H200").Output);
+        string many = Run("cost", folder["design.json"], "--context", "1024", "--ranks", "8", "--link", "InfiniBand").Output;
+        Assert.Contains("8 x InfiniBand", many);
+        Assert.Contains("efficiency 0.", many);
+        Assert.Contains("link is \"rope\"; expected one of NVLink, ", Fails("cost", Small, "--ranks", "8", "--link", "rope"));
         Assert.Equal(0, Run("diff", folder["design.json"], Small).Code);
         var (code, output, _) = Run("diff", folder["design.json"], Small.Replace("feed=16", "feed=32"));
         Assert.Equal(ExitCode.Found, code);
@@ -102,6 +106,9 @@ public sealed class CommandTests : IDisposable
     public void A_run_is_trained_continued_measured_and_converted()
     {
         string data = Text(), run = folder["run"];
+        Assert.Equal($"mpirun -n 4 hybrid train {Small} --data {data} --folder 'a run'\n".ReplaceLineEndings(),
+            Run("train", Small, "--data", data, "--ranks", "4", "--folder", "a run").Output);
+        Assert.Contains("--ranks is 0; expected at least 1.", Fails("train", Small, "--data", data, "--folder", "a", "--ranks", "0"));
         string[] train = ["train", Small, "--data", data, "--folder", run, "--steps", "4", "--context", "32", "--batch", "2"];
         var (code, output, error) = Run(train);
         Assert.True(code == 0, error);

@@ -1,10 +1,12 @@
 using System.CommandLine;
+using System.Globalization;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Cli.Inputs;
 using HybridArchitectures.Cli.Output;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
+using HybridArchitectures.Training.Distributed;
 using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Cli.Commands;
@@ -18,39 +20,86 @@ static class TrainCommand
         var data = new Option<string>("--data") { Description = TextData.Description, Required = true };
         var tokenizer = new Option<string?>("--tokenizer") { Description = "The file or folder of a tokenizer. The default is bytes." };
         var folder = new Option<string>("--folder") { Description = "The folder of the run. A stopped run in it continues.", Required = true };
+        var count = new Option<int>("--ranks") { Description = "Prints the command that trains on N processes, and ends.",
+            DefaultValueFactory = _ => 1 };
+        var sharded = new Option<bool>("--shard-optimizer") { Description = "Divides the state of the optimizer over the processes." };
         var flags = new TrainingFlags();
         var command = GuardedCommand.Create("train", "Trains a design on text. Ctrl-C saves and stops, and the same command continues.",
             "MMTM:width=128,heads=4,state=16,feed=256 --data documentation --folder runs/first --steps 300");
         command.Add(design);
-        foreach (var option in (Option[])[data, tokenizer, folder, .. flags.All]) command.Add(option);
+        foreach (var option in (Option[])[data, tokenizer, folder, count, sharded, .. flags.All]) command.Add(option);
         command.SetGuardedAction(parsed =>
         {
-            using var text = TextData.Load(parsed.GetValue(data)!, parsed.GetValue(tokenizer));
-            using var signals = new StopSignals();
-            string run = parsed.GetValue(folder)!;
-            using var trainer = Trainer.HasCheckpoint(run) ? Resume(run, parsed.GetValue(design)!, text, saved => flags.Continue(parsed, saved,
-                Terminal.Line)) : Start(DesignArgument.Parse(parsed.GetValue(design)!), text, flags.Read(parsed, run), flags.Seed(parsed));
-            using var model = trainer.Model;
-            var result = Terminal.Progress(report => trainer.Run(new Reporter(report), signals.Token));
-            if (!result.Completed)
+            int wanted = Require.AtLeast(parsed.GetValue(count), 1, "--ranks");
+            using var ranks = Collectives.Connect();
+            if (wanted > 1 && ranks.Size == 1)
             {
-                Terminal.Line($"stopped after step {result.Steps}, saved in {result.Checkpoint}; the same command continues");
-                return ExitCode.Interrupted;
+                Terminal.Line(LaunchLine(wanted, parsed.Tokens.Select(token => token.Value)));
+                return ExitCode.Success;
             }
-            string bits = result.Final?.BitsPerByte is { } value ? FormattableString.Invariant($", {value:0.0000} bits per byte") : "";
-            Terminal.Line($"{result.Steps} steps, {result.Tokens} tokens in {result.Elapsed.TotalSeconds:0} s; held-out loss "
-                + $"{result.Final?.Loss:0.0000} nats per token{bits}; {result.Checkpoint}");
-            return ExitCode.Success;
+            using var text = TextData.Load(parsed.GetValue(data)!, parsed.GetValue(tokenizer));
+            var parallel = new DataParallel(ranks)
+            {
+                Strategy = parsed.GetValue(sharded) ? DataParallelStrategy.ShardedOptimizer : DataParallelStrategy.Replicated,
+            };
+            return Train(parsed, text, new(parsed.GetValue(design)!, parsed.GetValue(folder)!, flags, parallel));
         });
         return command;
     }
 
-    static Trainer Start(HybridDesign design, TextData text, TrainingOptions options, long seed)
+    static int Train(ParseResult parsed, TextData text, Request request)
     {
-        var model = design.CreateModel(seed: seed);
+        using var signals = new StopSignals();
+        using var trainer = Trainer.HasCheckpoint(request.Folder) ? Resume(parsed, text, request) : Start(parsed, text, request);
+        using var model = trainer.Model;
+        var result = request.IsFirst ? Terminal.Progress(report => trainer.Run(new Reporter(report), signals.Token))
+            : trainer.Run(cancellation: signals.Token);
+        if (!result.Completed)
+        {
+            request.Say($"stopped after step {result.Steps}, saved in {result.Checkpoint}; the same command continues");
+            return ExitCode.Interrupted;
+        }
+        string bits = result.Final?.BitsPerByte is { } value ? FormattableString.Invariant($", {value:0.0000} bits per byte") : "";
+        request.Say($"{result.Steps} steps, {result.Tokens} tokens in {result.Elapsed.TotalSeconds:0} s; held-out loss "
+            + $"{result.Final?.Loss:0.0000} nats per token{bits}; {result.Checkpoint}");
+        return ExitCode.Success;
+    }
+
+    /// <summary>Contains what is trained, where it is saved, and by which ranks.</summary>
+    sealed record Request(string Design, string Folder, TrainingFlags Flags, DataParallel Parallel)
+    {
+        public bool IsFirst => Parallel.Collectives.IsFirst;
+
+        public void Say(string line)
+        {
+            if (IsFirst) Terminal.Line(line);
+        }
+    }
+
+    /// <summary>Returns the command that starts this program on several processes with the same arguments.</summary>
+    internal static string LaunchLine(int ranks, IEnumerable<string> arguments)
+    {
+        var kept = new List<string>();
+        using var each = arguments.GetEnumerator();
+        while (each.MoveNext())
+        {
+            if (each.Current == "--ranks") each.MoveNext();
+            else if (!each.Current.StartsWith("--ranks=", StringComparison.Ordinal)) kept.Add(each.Current);
+        }
+        return string.Create(CultureInfo.InvariantCulture, $"mpirun -n {ranks} hybrid {string.Join(' ', kept.Select(Quoted))}");
+    }
+
+    static string Quoted(string argument) =>
+        argument.Length > 0 && argument.All(letter => char.IsAsciiLetterOrDigit(letter) || "-_=,.:/@+%".Contains(letter, StringComparison.Ordinal))
+            ? argument : $"'{argument.Replace("'", "'\\''", StringComparison.Ordinal)}'";
+
+    static Trainer Start(ParseResult parsed, TextData text, Request request)
+    {
+        var options = request.Flags.Read(parsed, request.Folder);
+        var model = DesignArgument.Parse(request.Design).CreateModel(seed: request.Flags.Seed(parsed));
         try
         {
-            return new Trainer(model, text.Training, options, text.HeldOut);
+            return new Trainer(model, text.Training, options, text.HeldOut, parallel: request.Parallel);
         }
         catch
         {
@@ -60,8 +109,9 @@ static class TrainCommand
     }
 
     // the run's design decides; another one on the command line would be ignored
-    static Trainer Resume(string run, string design, TextData text, Func<TrainingOptions, TrainingOptions> change)
+    static Trainer Resume(ParseResult parsed, TextData text, Request request)
     {
+        var (run, design) = (request.Folder, request.Design);
         string last = Directory.GetDirectories(run, "step-*").Order(StringComparer.Ordinal).Last();
         var saved = Checkpoint.LoadDesign(last);
         // the name does not matter: a file and a pattern can describe the same design
@@ -70,8 +120,9 @@ static class TrainCommand
             throw Require.Unfit(nameof(design), $"design is '{design}', which differs from that of the run in '{run}': "
                 + $"{string.Join("; ", differences.Take(3))}{(differences.Count > 3 ? $"; and {differences.Count - 3} more" : "")}",
                 "the design of the run, or another --folder");
-        Terminal.Line($"going on with the run in {run}");
-        return Trainer.Resume(run, text.Training, text.HeldOut, change: change);
+        request.Say($"going on with the run in {run}");
+        return Trainer.Resume(run, text.Training, text.HeldOut, change: options => request.Flags.Continue(parsed, options, request.Say),
+            parallel: request.Parallel);
     }
 
     sealed class Reporter(Action<string, double, string> report) : IProgress<TrainingProgress>

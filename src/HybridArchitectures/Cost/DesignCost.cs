@@ -36,6 +36,11 @@ public sealed record DesignCost(HybridDesign Design, int SequenceLength)
     public DecodeCost Decode(Accelerator accelerator, long batch = 1, int elementSize = 2) =>
         DecodeCost.FromDesign(Design, SequenceLength, accelerator, batch, elementSize);
 
+    /// <summary>Returns the bytes and time with which ranks sum the gradients of a training step, and the efficiency.</summary>
+    /// <inheritdoc cref="CommunicationCost.FromDesign"/>
+    public CommunicationCost Communication(int ranks, Interconnect link, long tokensPerRank, double flopsPerSecond = 5.3e14) =>
+        CommunicationCost.FromDesign(Design, SequenceLength, ranks, link, tokensPerRank, flopsPerSecond);
+
     /// <summary>Returns the number of tokens that a budget of training FLOPs allows.</summary>
     public double Tokens(double trainingFlops, FlopAccounting accounting = FlopAccounting.Paper) => trainingFlops / Flops(accounting).Training;
 

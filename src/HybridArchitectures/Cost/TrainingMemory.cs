@@ -27,6 +27,14 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
     /// <summary>Gets the sum.</summary>
     public long Total => Parameters + Gradients + Optimizer + WeightCopies + Loss + Activations;
 
+    /// <summary>Returns the memory of each rank if the state of the optimizer is divided over ranks.</summary>
+    /// <param name="ranks">The number of ranks, at least 1.</param>
+    public TrainingMemory WithShardedOptimizer(int ranks)
+    {
+        Require.AtLeast(ranks, 1, nameof(ranks));
+        return this with { Optimizer = (Optimizer + ranks - 1) / ranks };
+    }
+
     /// <summary>Returns the sum and the parts as text, in readable units.</summary>
     public override string ToString() =>
         $"{Units.Bytes(Total)} (parameters {Units.Bytes(Parameters)}, gradients {Units.Bytes(Gradients)}, optimizer {Units.Bytes(Optimizer)}, "
