@@ -53,6 +53,34 @@ public sealed class DecodingEmulationTests : IDisposable
         });
     }
 
+    // the shared memory of a block and the multiprocessors of compute capability 9.0, 8.0 and 8.9
+    [Theory]
+    [InlineData(232_448, 132)]
+    [InlineData(166_912, 108)]
+    [InlineData(101_376, 128)]
+    public void Blocks_of_a_product_fit_on_the_multiprocessors(long sharedMemory, int multiprocessors)
+    {
+        const int Reserved = 1024, Tile = 16;
+        foreach (long inputs in new[] { 64L, 2048, 4096, 8192 })
+            foreach (long outputs in new[] { 16L, 2048, 3072, 8480, 128_256 })
+                foreach (bool gated in new[] { false, true })
+                    for (long rows = 1; rows <= FewRowsLinearCuda.MaxRows; rows++)
+                    {
+                        string what = $"{rows} rows, {inputs} to {outputs}, gated {gated}";
+                        if (FewRowsShape.For(rows, inputs, gated, false, default, sharedMemory) is not { } smallest) continue;
+                        var (shape, blocks) = smallest.For(outputs / Tile, rows, inputs, sharedMemory, multiprocessors);
+                        long bytes = shape.SharedBytes(rows, inputs), together = (blocks + multiprocessors - 1) / multiprocessors;
+                        Assert.True(bytes <= sharedMemory, $"{what}: {bytes} bytes");
+                        Assert.True(together * (bytes + Reserved) <= sharedMemory + Reserved, $"{what}: {blocks} blocks of {bytes} bytes");
+                        Assert.InRange(blocks, 1, outputs / Tile);
+                        Assert.True(shape.Depth >= 2, $"{what}: depth {shape.Depth}");
+                    }
+        // one row of a 1B model on compute capability 9.0: two blocks with six rounds each
+        if (multiprocessors != 132) return;
+        var (head, headBlocks) = FewRowsShape.For(1, 2048, false, false, default, sharedMemory)!.Value.For(8016, 1, 2048, sharedMemory, 132);
+        Assert.Equal((6, 264), (head.Depth, headBlocks));
+    }
+
     [Theory]
     [InlineData(3, 1)]
     [InlineData(2, 1000)]
