@@ -1,4 +1,5 @@
 using System.Globalization;
+using HybridArchitectures.Chat;
 using HybridArchitectures.Tokenization;
 
 namespace HybridArchitectures.Training.Data;
@@ -67,6 +68,27 @@ public sealed class ExampleDataset : ITrainingData
             return new TrainingExample([.. prompt, .. tokenizer.Encode(pair.Answer), .. end], prompt.Length);
         });
         return FromExamples(examples, tokenizer.VocabularySize, packed);
+    }
+
+    /// <summary>
+    /// Formats conversations with a chat template. Each answer of the assistant is an example, whose prompt is the conversation before it. Only the
+    /// answer and the token that ends it count in the loss.
+    /// </summary>
+    /// <param name="chats">The conversations, each with at least one answer.</param>
+    /// <param name="template">The template with which the model will be used.</param>
+    /// <param name="tokenizer">The tokenizer.</param>
+    /// <param name="packed">Whether a row contains as many examples as fit. The default is true.</param>
+    /// <exception cref="ArgumentException">
+    /// A conversation has no answer, or the template changes what is before an answer. The message names the conversation.
+    /// </exception>
+    public static ExampleDataset FromChats(
+        IEnumerable<IReadOnlyList<ChatMessage>> chats, ChatTemplate template, Tokenizer tokenizer, bool packed = true)
+    {
+        ArgumentNullException.ThrowIfNull(chats);
+        ArgumentNullException.ThrowIfNull(template);
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        var examples = new ChatExamples(template, tokenizer);
+        return FromExamples(chats.SelectMany(examples.Read), tokenizer.VocabularySize, packed);
     }
 
     static void Check(TrainingExample example, int index, int vocabularySize)
