@@ -24,7 +24,7 @@ root.SetAction(async (arguments, cancellation) =>
 {
     try
     {
-        if (arguments.GetValue(chat) == (arguments.GetValue(prompt) is not null)) throw new ArgumentException("give either --prompt TEXT or --chat");
+        if (arguments.GetValue(chat) == (arguments.GetValue(prompt) is not null)) throw new ArgumentException("set either --prompt TEXT or --chat");
         var options = new GenerationOptions
         {
             MaxNewTokens = arguments.GetValue(tokens), Temperature = arguments.GetValue(temperature), TopP = arguments.GetValue(topP),

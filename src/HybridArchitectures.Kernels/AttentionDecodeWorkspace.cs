@@ -15,8 +15,8 @@ public sealed class AttentionDecodeWorkspace : IDisposable
     readonly Tensor counters;
 
     /// <summary>Initializes a workspace.</summary>
-    /// <param name="batch">The largest number of rows of a call, at least 1.</param>
-    /// <param name="heads">The largest number of query heads of a call, at least 1.</param>
+    /// <param name="batch">The maximum number of rows of a call, at least 1.</param>
+    /// <param name="heads">The maximum number of query heads of a call, at least 1.</param>
     /// <param name="device">The device of the calls' tensors.</param>
     /// <exception cref="ArgumentOutOfRangeException">A number is below 1.</exception>
     public AttentionDecodeWorkspace(long batch, long heads, Device device)

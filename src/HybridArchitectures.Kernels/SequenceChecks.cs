@@ -43,7 +43,7 @@ static class SequenceChecks
         if (state is null) return;
         Beside(state, name, x, meaning, sizes);
         if (state.dtype != StateType(x))
-            throw Require.Refusal(name, state.dtype, $"{StateType(x)}: states are kept in it when x is {x.dtype}");
+            throw Require.Refusal(name, state.dtype, $"{StateType(x)}, the type of states when x is {x.dtype}");
     }
 
     /// <summary>Checks that a state can be updated in place.</summary>

@@ -10,7 +10,7 @@ namespace HybridArchitectures.Conformance;
 /// <summary>
 /// Exchanges adapters with PEFT (<c>check_adapters.py</c>). <see cref="Export"/> writes a folder for each family: <c>base</c>, a checkpoint;
 /// <c>adapter</c>, adapters of it; and <c>adapted.safetensors</c> with ids, this library's logits for them, and how far off others may be. PEFT reads
-/// these, and leaves adapters of its own, <c>peft</c>, with its logits, <c>peft.safetensors</c>, which <see cref="Read"/> compares.
+/// these, and leaves separate adapters, <c>peft</c>, with its logits, <c>peft.safetensors</c>, which <see cref="Read"/> compares.
 /// </summary>
 static class ConformanceAdapters
 {

@@ -13,7 +13,7 @@ using static HybridArchitectures.Conformance.ConformanceError;
 namespace HybridArchitectures.Conformance;
 
 /// <summary>
-/// A checkpoint beside the outputs that a reference gave for it: <c>config.json</c>, weights, <c>expected.safetensors</c>, and <c>notes.json</c> with
+/// A checkpoint with the outputs of a reference for it: <c>config.json</c>, weights, <c>expected.safetensors</c>, and <c>notes.json</c> with
 /// tolerances.
 /// </summary>
 sealed class ConformanceCase : IDisposable
@@ -134,7 +134,7 @@ sealed class ConformanceCase : IDisposable
         using var noGrad = no_grad();
         var mask = Input("batch.mask");
         using var context = SequenceContext.FromMask(mask);
-        // where pads leak in the reference, the rows alone are what is right
+        // where padding leaks in the reference, only the separate rows are right
         var right = Read(expected.Contains("batch.logits_alone") ? "batch.logits_alone" : "batch.logits");
         return Difference(right, model.Forward(Input("batch.ids"), context));
     }
@@ -202,7 +202,7 @@ sealed class ConformanceCase : IDisposable
         return (ids, cat([labels.narrow(1, 1, labels.size(1) - 1), none], 1));
     }
 
-    // what the checkpoint asks to add (a z-loss, say) is in the recorded loss; layers add theirs where gradients are recorded
+    // the additional losses of the checkpoint (such as a z-loss) are in the recorded loss; layers add theirs where gradients are recorded
     double Loss(HybridLanguageModel model)
     {
         var (ids, targets) = Labelled();
@@ -238,7 +238,7 @@ sealed class ConformanceCase : IDisposable
         return Largest(context.Routing.Select((record, index) => Difference(Read($"router.{index}"), record.Logits)).ToArray());
     }
 
-    // the checkpoint as its configuration asks for the loss: alone, and added with its coefficient
+    // the loss as in the configuration of the checkpoint: alone, and added with its coefficient
     double AuxiliaryLoss(HybridLanguageModel model)
     {
         var config = JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "config.json")))!;

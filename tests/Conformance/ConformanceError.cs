@@ -5,7 +5,7 @@ namespace HybridArchitectures.Conformance;
 /// <summary>How far apart tensors are.</summary>
 static class ConformanceError
 {
-    /// <summary>The largest absolute difference, taken on the CPU wherever the tensors are.</summary>
+    /// <summary>Returns the maximum absolute difference, computed on the CPU.</summary>
     public static double Difference(Tensor expected, Tensor actual)
     {
         if (!expected.shape.SequenceEqual(actual.shape))

@@ -5,9 +5,9 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Conformance;
 
 /// <summary>
-/// Writes the checkpoints of cases anew, so that the reference can be asked whether it reads them (<c>check_written.py</c>): a folder each, without
-/// any setting taken over from the case, in several files, and beside it <c>NAME.logits.safetensors</c> with ids, this library's logits for them, and
-/// how far off others may be.
+/// Writes the checkpoints of cases again, to check that the reference reads them (<c>check_written.py</c>). Each has a folder
+/// with several files, without any setting of the case, and next to it <c>NAME.logits.safetensors</c> with ids, this library's logits for them, and
+/// the tolerance.
 /// </summary>
 static class ConformanceExport
 {

@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Conformance;
 
-/// <summary>Scores after samplers and chains of them: the kept tokens must be the same, their scores within the tolerance.</summary>
+/// <summary>Scores after samplers and chains of them: the remaining tokens must be the same, their scores within the tolerance.</summary>
 static class ConformanceSamplers
 {
     const double Tolerance = 1e-6;
@@ -49,7 +49,7 @@ static class ConformanceSamplers
         return [.. TensorMemory.Span<long>(history).ToArray().Chunk((int)history.size(1)).Select(row => row.Select(id => (int)id).ToArray())];
     }
 
-    /// <summary>The largest difference of kept scores; infinite where other tokens are kept.</summary>
+    /// <summary>The maximum difference of scores; infinite if other tokens remain.</summary>
     public static double Error(Tensor expected, Tensor actual)
     {
         var (want, have) = (TensorMemory.Span<float>(expected).ToArray(), TensorMemory.Span<float>(actual.cpu().contiguous()).ToArray());
@@ -82,7 +82,7 @@ static class ConformanceSamplers
                 "TypicalLogitsWarper" => new TypicalP(Number("mass")),
                 "EpsilonLogitsWarper" => new EpsilonCutoff(Number("epsilon")),
                 "NoRepeatNGramLogitsProcessor" => new NoRepeatNgrams((int)Number("ngram_size")),
-                var other => throw new InvalidDataException($"no sampler stands for {other}"),
+                var other => throw new InvalidDataException($"no sampler is named {other}"),
             },
         ];
     }

@@ -44,7 +44,7 @@ public sealed class HeldOutTests : IDisposable
     public void Loss_by_document_reads_each_alone()
     {
         var losses = new DocumentLossTask(data, contextLength: 2).Measure(model);
-        // 0 1 2 0 in windows of three tokens: 0 1 2, and 0 alone; the document of one token has no target; 0 1 1 0 likewise
+        // 0 1 2 0 in windows of three tokens: 0 1 2, and 0 alone; the document of one token has no target; the same for 0 1 1 0
         Assert.Equal([0, 2], losses.Select(loss => loss.Document));
         Assert.Equal([2L, 2], losses.Select(loss => loss.Tokens));
         Assert.Equal((Nats(0, 1) + Nats(1, 2)) / 2, losses[0].Loss, 1e-4);

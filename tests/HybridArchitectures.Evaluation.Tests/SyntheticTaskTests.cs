@@ -41,7 +41,7 @@ public sealed class SyntheticTaskTests
     [Fact]
     public void Gaps_of_recall_follow_the_power_law()
     {
-        // 4 pairs in 16 fill all gaps; one pair in 64 stands at gap g with probability proportional to g^(0.01 - 1)
+        // 4 pairs in 16 fill all gaps; one pair in 64 is at gap g with probability proportional to g^(0.01 - 1)
         var task = new MultiQueryRecall { VocabularySize = 128, Length = 64, Pairs = 1 };
         var counts = new int[31];
         foreach (var (_, targets) in Rows(task, count: 4000)) counts[(Array.FindIndex(targets, target => target >= 0) - 2) / 2]++;
@@ -70,7 +70,7 @@ public sealed class SyntheticTaskTests
                 if (targets[i] < 0) continue;
                 asked++;
                 int before = Array.IndexOf(ids, ids[i], 0, i);
-                Assert.True(before >= 0 && before % 2 == 0, "a key that was not shown is asked for");
+                Assert.True(before >= 0 && before % 2 == 0, "a query for a key that was not shown");
                 Assert.Equal(ids[before + 1], targets[i]);
             }
         }

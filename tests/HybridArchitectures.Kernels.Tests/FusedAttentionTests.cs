@@ -105,7 +105,7 @@ public class FusedAttentionTests
             "the fifth query");
     }
 
-    // rows of documents [4, 1, 0, 6], [11], [2, 3] in a length of 12: positions restart, -1 at pads
+    // rows of documents [4, 1, 0, 6], [11], [2, 3] in a length of 12: positions restart, -1 at padding
     static AttentionPositions Packed()
     {
         long[] positions = [0, 1, 2, 3, 0, 0, 1, 2, 3, 4, 5, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, -1, 0, 1, 0, 1, 2, -1, -1, -1, -1, -1, -1, -1];

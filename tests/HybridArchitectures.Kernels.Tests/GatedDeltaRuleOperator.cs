@@ -54,8 +54,8 @@ public sealed class GatedDeltaRuleOperator : SequenceOperator
         new(i["query"], i["key"], i["value"], i["decay"], i["strength"]) { InitialState = i.GetValueOrDefault("initialState"), Layout = layout });
 
     /// <summary>
-    /// Chunks as one composes them in the activations' type (arXiv 2412.06464, section 3.3): every product of two tensors takes and gives that type;
-    /// sums of logarithms, the triangular systems and states are float32.
+    /// Chunks as one composes them in the activations' type (arXiv 2412.06464, section 3.3): every product of two tensors has operands
+    /// and result of that type. Sums of logarithms, the triangular systems and states are float32.
     /// </summary>
     public static (Tensor Output, Tensor Final) Rounded(Tensors i, SequenceLayout? layout)
     {

@@ -51,7 +51,7 @@ static class OperatorCheck
     }
 
     /// <summary>
-    /// What gradients are taken of is the sum of outputs with these weights: cosines of bfloat16's precision, so that no type rounds them.
+    /// The gradients are those of the sum of outputs with these weights: cosines of bfloat16's precision, so that no type rounds them.
     /// </summary>
     public static Tensor Direction(Tensor output)
     {
@@ -104,7 +104,7 @@ static class OperatorCheck
         Assert.True(own <= 2 * theirs + order * Math.Max(size, 1e-3), $"{name}: error {own:g3}, composed operators {theirs:g3}, values of {size:g3}");
     }
 
-    /// <summary>Runs steps while another thread collects garbage without pause, for the time given and at least as many as asked for.</summary>
+    /// <summary>Runs steps while another thread collects garbage without pause, for a time and at least a number of steps.</summary>
     public static void UnderGarbageCollection(TimeSpan time, int minSteps, Action step)
     {
         using var stop = new CancellationTokenSource();

@@ -6,7 +6,7 @@ namespace HybridArchitectures.Kernels.Tests;
 
 /// <summary>
 /// An operator along a sequence as tests see it: inputs by name, "initialState" among them. Results and gradients of a weighted sum of output and
-/// final state are compared; an error is the largest difference over the largest expected magnitude of that tensor.
+/// final state are compared; an error is the maximum difference over the maximum expected magnitude of that tensor.
 /// </summary>
 public abstract class SequenceOperator
 {
@@ -50,7 +50,7 @@ public abstract class SequenceOperator
         Assert.True(error <= allowed, $"{name}: error {error:g3}, allowed {allowed:g3}");
     }
 
-    // not below 1e-3, lest a gradient that is nothing but rounding be measured by itself
+    // at least 1e-3, so that a gradient that is only rounding is not compared with itself
     public static double Error(Tensor actual, Tensor expected)
     {
         using var scope = NewDisposeScope();
@@ -83,7 +83,7 @@ public abstract class SequenceOperator
 
     public static Tensors Backward(Tensors leaves, (Tensor Output, Tensor Final) results) => Backward(leaves, results.Output, results.Final);
 
-    // the weights of the sum depend on an element's place alone: cosines, of bfloat16's precision so that no type rounds them
+    // the weights of the sum depend on the position of an element alone: cosines, of bfloat16's precision so that no type rounds them
     public static Tensors Backward(
         Tensors leaves, Tensor output, Tensor final, double outputWeight = 1, double finalWeight = 1, long offset = 0, long row = 0)
     {

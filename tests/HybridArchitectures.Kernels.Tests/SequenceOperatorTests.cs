@@ -8,7 +8,7 @@ namespace HybridArchitectures.Kernels.Tests;
 
 /// <summary>
 /// What every operator along a sequence promises, checked for each of them. Results and gradients of a weighted sum of output and final state are
-/// compared with the sequential reference in float64; an error is the largest difference over the largest expected magnitude of that tensor.
+/// compared with the sequential reference in float64; an error is the maximum difference over the maximum expected magnitude of that tensor.
 /// </summary>
 public abstract class SequenceOperatorTests
 {

@@ -18,7 +18,7 @@ sealed class SequenceProperties(SequenceOperator op, Device? device = null)
         var packed = op.Inputs(1, tokens, variant);
         packed.Remove("initialState");
         using var layout = SequenceLayout.Packed([lengths], tokens + pads, device);
-        // what pads hold is nobody's business
+        // values at padding do not matter
         foreach (var name in op.Timed)
             packed[name] = cat([packed[name], full_like(packed[name].narrow(1, 0, 1), double.NaN).expand(PadSize(packed[name], pads))], 1);
         var together = Evaluate(packed, type, layout, output: 1, final: 0);
@@ -44,7 +44,7 @@ sealed class SequenceProperties(SequenceOperator op, Device? device = null)
 
     static long[] PadSize(Tensor tensor, long pads) => [tensor.size(0), pads, .. tensor.shape[2..]];
 
-    /// <summary>Rows filled with pads, empty ones among them, give what each gives alone, and zeros at pads.</summary>
+    /// <summary>Padded rows, including empty ones, have the same results as separate rows, and zeros at padding.</summary>
     public void PaddedRowsEqualTheRowAlone(ScalarType type, long[] lengths, long length, int variant = 0)
     {
         using var scope = NewDisposeScope();
@@ -74,7 +74,7 @@ sealed class SequenceProperties(SequenceOperator op, Device? device = null)
         }
     }
 
-    /// <summary>A row cut anywhere, its state carried over, gives what the whole gives: outputs and every gradient.</summary>
+    /// <summary>A row that is divided anywhere, with its state carried over, has the same outputs and gradients as the whole row.</summary>
     public void SplitEqualsWhole(ScalarType type, long length, long at, int variant = 0)
     {
         using var scope = NewDisposeScope();
@@ -95,7 +95,7 @@ sealed class SequenceProperties(SequenceOperator op, Device? device = null)
         foreach (var name in whole.Keys) SequenceOperator.Close(name, split[name], whole[name], type);
     }
 
-    /// <summary>Token by token gives what the whole row gives.</summary>
+    /// <summary>Single steps have the same results as the whole row.</summary>
     public void StepsEqualTheWholeRow(ScalarType type, long length, int variant = 0)
     {
         using var scope = NewDisposeScope();

@@ -129,7 +129,7 @@ public class DesignStripTests
     {
         using var named = SKBitmap.Decode(DesignStrip.Png(ExampleDesigns.Inter, scale: 1));
         Assert.True(named.Pixels.Count(pixel => pixel == Inks.Attention.Skia) > 2 * 34 * 40);
-        // the name stands above the strip: dark on white where another name of no ink leaves white
+        // the name is above the strip: dark on white where another name of no ink leaves white
         using var unnamed = SKBitmap.Decode(DesignStrip.Png(ExampleDesigns.Inter with { Name = "." }, scale: 1));
         int Dark(SKBitmap image) => Enumerable.Range(14, 22).Sum(y => Enumerable.Range(0, image.Width).Count(x => image.GetPixel(x, y).Red < 128));
         Assert.True(Dark(named) > Dark(unnamed) + 200);

@@ -169,7 +169,7 @@ public class LossPlotTests
         var window = picture.Shapes.OfType<Shape.Clip>().Single();
         var legend = picture.Shapes.OfType<Shape.Shifted>().Single();
         Assert.True(window.Height >= 0.3 * height, $"the window has {window.Height} of {height} pixels");
-        Assert.True(legend.Y >= window.Y + window.Height + 40, "axis labels stand between chart and legend");
+        Assert.True(legend.Y >= window.Y + window.Height + 40, "axis labels are between chart and legend");
         Assert.All(legend.Shapes.OfType<Shape.Sentence>(), entry => Assert.InRange(legend.Y + entry.Y, legend.Y, height - 6));
         Assert.All(legend.Shapes.OfType<Shape.Sentence>(),
             entry => Assert.True(entry.X + Shape.Sentence.Measure(entry.Parts, entry.Size) <= Layout.Width));

@@ -1,4 +1,4 @@
-// Trains a tiny model that saves often, goes on where an earlier process of the same folder died, and says what it has saved.
+// Trains a tiny model that saves often, resumes where an earlier process of the same folder died, and prints the saved steps.
 // KilledRun FOLDER STEPS plain|slow|die [N] slow: saves take long; die: the process kills itself at the N-th step of writing and deleting checkpoints
 //   KilledRun saves FOLDER COUNT N                 saves one model COUNT times to one folder and loads it, next to others;
 //                                                  kills itself at the N-th step of writing; 0: never

@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Benchmarks.Cpu;
 
-/// <summary>What this machine can do at best, measured: the physical limits of what runs on it.</summary>
+/// <summary>Measures the physical limits of this machine.</summary>
 sealed record CpuMachine(double BytesPerSecond, double FlopsPerSecond, double ExponentialsPerSecond)
 {
     public static CpuMachine Measure()
@@ -31,7 +31,7 @@ sealed record CpuMachine(double BytesPerSecond, double FlopsPerSecond, double Ex
         return best;
     }
 
-    /// <summary>The longest of the three: they can overlap.</summary>
+    /// <summary>Gets the maximum of the three times, because they can overlap.</summary>
     public (double Ms, string Text) Limit(double bytes, double flops, double exponentials)
     {
         var (memory, arithmetic, special) = (1e3 * bytes / BytesPerSecond, 1e3 * flops / FlopsPerSecond, 1e3 * exponentials / ExponentialsPerSecond);

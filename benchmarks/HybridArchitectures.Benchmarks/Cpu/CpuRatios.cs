@@ -14,7 +14,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Benchmarks.Cpu;
 
-/// <summary>The library's claims of speed in main memory: each a ratio to what a user would write instead, beside the machine's limit.</summary>
+/// <summary>
+/// Measures the speed of operators in main memory as ratios to the code that a user would write instead, next to the limit of the machine.
+/// </summary>
 static class CpuRatios
 {
     const int DecodeTokens = 32;
@@ -56,7 +58,7 @@ static class CpuRatios
             using (NewDisposeScope()) action();
             return Stopwatch.GetElapsedTime(start).TotalMilliseconds;
         }
-        // until the runtime has compiled the loops with all it can do, which it does beside them and in two steps
+        // until the runtime has compiled the loops fully, which it does in the background in two steps
         for (int pass = 0; pass < 2; pass++)
         {
             foreach (var action in new[] { one.Ours, one.Theirs })

@@ -4,7 +4,7 @@ using System.Text.Json;
 namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
-/// The same operators in Python, measured by a process of their own: PyTorch's, and mamba_ssm's and causal_conv1d's where they are installed.
+/// The same operators in Python, measured in a separate process: PyTorch's, and mamba_ssm's and causal_conv1d's where they are installed.
 /// </summary>
 static class Anchors
 {

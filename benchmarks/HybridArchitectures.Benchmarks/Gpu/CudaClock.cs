@@ -85,7 +85,7 @@ sealed unsafe class CudaClock
         return elapsed;
     }
 
-    /// <summary>Gives what libtorch's allocator holds free back to the GPU: it does so before it refuses a request that cannot be met.</summary>
+    /// <summary>Returns the free memory of libtorch's allocator to the GPU, as the allocator does before it refuses a request.</summary>
     public static void ReleaseFreeBlocks()
     {
         torch.cuda.synchronize();

@@ -9,7 +9,7 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 /// </summary>
 readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
 {
-    // a bfloat16 matrix product of random numbers, read on such cards
+    // a bfloat16 matrix product of random numbers, measured on such GPUs
     const double BFloat16PerSecond = 790e12;
 
     /// <summary>A device-to-device copy, counting bytes read and written: measured before the cases are, else what one H200 gave.</summary>

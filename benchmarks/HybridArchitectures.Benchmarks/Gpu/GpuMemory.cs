@@ -17,7 +17,7 @@ static class GpuMemory
 
     static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
 
-    /// <summary>Asks a separate process.</summary>
+    /// <summary>Measures in a separate process.</summary>
     public static IReadOnlyList<Line> Run(string? filter, bool tiny, Action<string> report)
     {
         var program = Environment.ProcessPath!;

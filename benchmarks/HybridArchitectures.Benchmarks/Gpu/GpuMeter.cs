@@ -7,7 +7,7 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
 /// Measures cases on one device. Runs are put into the stream behind copies that keep the GPU busy until the host has issued them all, each run
-/// between two events, so that what counts is the GPU's time and not the host's; the median is taken. Successive runs take other inputs wherever
+/// between two events, so that the time of the GPU counts and not that of the host; the median is taken. Successive runs take other inputs wherever
 /// one set would fit into the GPU's cache.
 /// </summary>
 sealed class GpuMeter(Device device, double seconds) : IDisposable

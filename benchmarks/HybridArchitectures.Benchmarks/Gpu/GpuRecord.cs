@@ -43,7 +43,7 @@ sealed record GpuRecord
     [JsonPropertyName("anchor_total_ms")]
     public double? AnchorTotalMs { get; init; }
 
-    /// <summary>What the rival was.</summary>
+    /// <summary>Gets the name of the rival.</summary>
     [JsonPropertyName("anchor")]
     public string? Anchor { get; init; }
 

@@ -19,7 +19,7 @@ static class TrainingMemoryTable
 {
     const double Allowed = 0.1;
 
-    /// <summary>In a process of its own.</summary>
+    /// <summary>Runs in a separate process.</summary>
     public static int Run(string[] arguments)
     {
         var program = Environment.ProcessPath!;

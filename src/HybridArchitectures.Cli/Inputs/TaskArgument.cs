@@ -18,7 +18,7 @@ static class TaskArgument
     /// <summary>Gets the names of all tasks.</summary>
     public static IEnumerable<string> Names => [.. Plain, "lambada=FILE", .. ChoiceFormats.All.Select(format => $"{format.Name}=FILE")];
 
-    /// <summary>Creates the tasks that a name stands for.</summary>
+    /// <summary>Creates the tasks of a name.</summary>
     public static IReadOnlyList<EvaluationTask> Parse(string text, TaskSettings settings) => text switch
     {
         "mad" => [.. MadTasks.All.Select(task => task.ToEvaluationTask())],

@@ -15,7 +15,7 @@ sealed class TrainingFlags
     readonly Option<int> micro = new(
         "--micro-batch") { Description = "The number of rows per forward pass. 0 means all rows of a step.", DefaultValueFactory = _ => 0 };
     readonly Option<long?> steps =
-        new("--steps") { Description = "How many steps; give one of --steps, --tokens and --seconds. A run that goes on keeps its duration if "
+        new("--steps") { Description = "The number of steps; set one of --steps, --tokens and --seconds. A run that goes on keeps its duration if "
         + "none is given." };
     readonly Option<long?> tokens = new("--tokens") { Description = "The number of training tokens." };
     readonly Option<double?> seconds = new("--seconds") { Description = "The training time in seconds." };

@@ -70,7 +70,7 @@ public sealed class InferenceCostTask(InferenceCostOptions? options = null) : Ev
             predicted + PrefillBytes(model, batch, prompt + skipped));
     }
 
-    // what a prompt needs besides the cache
+    // the memory that a prompt needs in addition to the cache
     static long PrefillBytes(HybridLanguageModel model, long batch, long prompt)
     {
         int size = ElementSize(model.ComputeType);

@@ -94,7 +94,7 @@ public sealed class RulerTask : LongContextTask
         + $"What is the special magic {kind} for {key} mentioned in the provided text? The special magic {kind} for {key} mentioned in the provided "
             + $"text is", [value]);
 
-    // one solved example of a short text stands in front, as in RULER
+    // one solved example of a short text comes first, as in RULER
     static LongContextSample Variables(int units, SeededRandom random)
     {
         var example = Chain(5, random);
@@ -110,7 +110,7 @@ public sealed class RulerTask : LongContextTask
         string[] variables = [.. names];
         string value = random.Next(10_000, 100_000).ToString(CultureInfo.InvariantCulture);
         var lines = Enumerable.Repeat(Filler, units).ToList();
-        // in order, at random places
+        // in order, at random positions
         int[] places = [.. Enumerable.Range(0, hops + 1).Select(_ => random.Next(units + 1)).Order()];
         for (int i = hops; i >= 0; i--)
             lines.Insert(places[i], i == 0 ? $"VAR {variables[0]} = {value}" : $"VAR {variables[i]} = VAR {variables[i - 1]}");

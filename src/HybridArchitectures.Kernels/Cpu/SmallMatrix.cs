@@ -6,7 +6,7 @@ namespace HybridArchitectures.Kernels.Cpu;
 
 /// <summary>
 /// Multiplies matrices that fit into the first cache levels of a core (up to about 128 x 128), on one core. Matrices are row-major float32. The
-/// numbers of rows are multiples of 4 and those of columns multiples of 8; the caller pads them. Eight sums of a 4 x 16 tile stay in registers. Per
+/// numbers of rows are multiples of 4, and those of columns multiples of 8: callers add padding. Eight sums of a 4 x 16 tile stay in registers. Per
 /// step of the depth, two vectors of b and four numbers of a are read for eight fused multiply-adds, so the arithmetic units and not the load ports
 /// are the limit. With 512-bit vectors, a tile is 4 x 32. Every sum is computed in the order of the depth, so the result does not depend on the tile.
 /// </summary>

@@ -37,7 +37,7 @@ static class ExpertRoutingCuda
     /// <param name="choices">The number of experts per token.</param>
     /// <param name="sigmoid">Whether scores are sigmoids of the logits; otherwise their softmax.</param>
     /// <param name="renormalize">Whether the weights of a token are divided by their sum.</param>
-    /// <param name="scale">What the weights are multiplied by.</param>
+    /// <param name="scale">The multiplier of the weights.</param>
     /// <returns>The experts, (tokens, choices) int64, best first, and their weights, (tokens, choices) bfloat16.</returns>
     public static (Tensor Chosen, Tensor Weights) Route(Tensor tokens, Tensor router, Tensor? bias, int choices, bool sigmoid, bool renormalize,
         double scale)

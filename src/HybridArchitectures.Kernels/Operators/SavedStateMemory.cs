@@ -18,23 +18,23 @@ static class SavedStateMemory
     public static double SelectiveScan(long channels, long states, bool cuda) => 4.0 * channels * states / (cuda ? ScanTileOnCuda : ScanTileInMemory);
 
     /// <summary>
-    /// Counts the bytes of <see cref="Kernels.Operators.GatedDeltaRule"/> per token. The CUDA kernels save the queries and keys that they get.
+    /// Counts the bytes of <see cref="Kernels.Operators.GatedDeltaRule"/> per token. The CUDA kernels save their queries and keys.
     /// </summary>
-    /// <param name="heads">Heads of the values.</param>
-    /// <param name="keyHeads">Heads of the keys.</param>
-    /// <param name="keySize">Elements of a key.</param>
-    /// <param name="valueSize">Elements of a value.</param>
-    /// <param name="chunkSize">The chunk asked for.</param>
-    /// <param name="elementSize">Bytes of an activation.</param>
-    /// <param name="gpu">The limits of the GPU; null in main memory.</param>
+    /// <param name="heads">The number of heads of the values.</param>
+    /// <param name="keyHeads">The number of heads of the keys.</param>
+    /// <param name="keySize">The number of elements of a key.</param>
+    /// <param name="valueSize">The number of elements of a value.</param>
+    /// <param name="chunkSize">The requested chunk size.</param>
+    /// <param name="elementSize">The number of bytes of an activation.</param>
+    /// <param name="gpu">The limits of the GPU. Null means main memory.</param>
     public static double GatedDeltaRule(
         long heads, long keyHeads, long keySize, long valueSize, long chunkSize, int elementSize, GpuLimits? gpu)
     {
         if (gpu is not null && elementSize == 2
             && GatedDeltaShape.For(keySize, valueSize, true, gpu.ComputeCapability, gpu.SharedMemory) is not null)
             return 2.0 * keyHeads * keySize * elementSize;
-        // float32, per head: five tables of a chunk, queries, keys and values as the products take them, what is solved for; and a state at each
-        // chunk
+        // float32, per head: five tables of a chunk, queries, keys and values in the layout of the products, the solved
+        // systems, and a state at each chunk
         return sizeof(float) * heads * (5.0 * chunkSize + 6.0 * keySize + 3.0 * valueSize + (double)keySize * valueSize / chunkSize);
     }
 

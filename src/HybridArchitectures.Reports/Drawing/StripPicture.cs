@@ -41,7 +41,7 @@ sealed class StripPicture
         return
         [
             ("parameters", [.. cost.Parameters.Blocks.Select(block => (double)block.Total)], ""),
-            ($"training operations per token, texts of {Figures.Full(length)}", [.. cost.Flops().Blocks.Select(block => 3 * block.Total)], " FLOP"),
+            ($"training FLOPs per token, sequence length {Figures.Full(length)}", [.. cost.Flops().Blocks.Select(block => 3 * block.Total)], " FLOP"),
             ($"cache of one row after {Figures.Full(length)} tokens, bfloat16",
                 [.. design.Blocks.Select(block => (double)CacheSize.FromDesign(design, block, length, 2).Total)], " bytes"),
         ];

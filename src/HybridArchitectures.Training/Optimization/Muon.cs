@@ -101,7 +101,7 @@ public sealed class Muon : Optimizer
 
     Tensor Mix(Tensor mean, Tensor gradient) => mean.mul(Scalars.From(options.Momentum)).add_(gradient, Scalars.From(1 - options.Momentum));
 
-    /// <summary>Cuts a parameter, (rows, columns) or (experts, rows, columns), and its update into matrices of one shape each.</summary>
+    /// <summary>Divides a parameter, (rows, columns) or (experts, rows, columns), and its update into matrices of one shape each.</summary>
     IEnumerable<MatrixUpdate> Matrices(Tensor value, Tensor direction, MatrixLayout layout, bool decays)
     {
         long first = 0, columns = value.size(-1);

@@ -83,7 +83,7 @@ sealed class OlmoHybridFamily() : PretrainedFamily("olmo_hybrid", "OlmoHybridFor
         }
     }
 
-    // one of two names; the first is that of the published files, the second that which transformers saves
+    // one of two names; the first is that of the published files, the second is the one that transformers saves
     static TensorChoice Norm(string first, string second, string model) =>
         new([TensorRules.Rename(first, model)], [TensorRules.Rename(second, model)]);
 
@@ -102,7 +102,7 @@ sealed class OlmoHybridFamily() : PretrainedFamily("olmo_hybrid", "OlmoHybridFor
         foreach (var rule in TensorRules.DeltaProjections(model, spec, (file + "q_proj.weight", "q"), (file + "k_proj.weight", "k"),
             (file + "v_proj.weight", "v"), (file + "g_proj.weight", "z"), (file + "b_proj.weight", "b"), (file + "a_proj.weight", "a")))
             yield return rule;
-        // transformers cuts the joined convolution into thirds, whatever the widths
+        // transformers divides the joined convolution into thirds, whatever the widths
         int channels = spec.ConvolutionChannels, third = (channels + 2) / 3;
         yield return new(TensorRules.SplitFilters(file, model, spec.KeyWidth, spec.KeyWidth, spec.ValueWidth),
             TensorRules.SplitFilters(file, model, third, third, channels - 2 * third),

@@ -10,7 +10,7 @@ public static class DesignCostExtensions
     /// <exception cref="ArgumentException">No model can be made of the design.</exception>
     public static ParameterCount CountParameters(this HybridDesign design) => ParameterCount.FromDesign(design);
 
-    /// <summary>Returns parameters, operations, cache and memory for texts of a length.</summary>
+    /// <summary>Returns parameters, FLOPs, cache and memory for a sequence length.</summary>
     /// <param name="design">A complete design.</param>
     /// <param name="sequenceLength">Tokens of a text. The default is 8192.</param>
     /// <exception cref="ArgumentException">The length is below 1, or no model can be made of the design.</exception>

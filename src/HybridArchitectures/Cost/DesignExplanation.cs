@@ -13,7 +13,7 @@ static class DesignExplanation
     {
         var cost = design.Cost(sequenceLength);
         var flops = cost.Flops();
-        double most = flops.Blocks.Max(block => block.Total);
+        double max = flops.Blocks.Max(block => block.Total);
         string head = design.TiedHead ? "embedding, also head" : "embedding and head";
         string[] mixers = [.. design.Blocks.Select(block => Mixer(design, block))];
         string[] feedForwards = [.. design.Blocks.Select(block => FeedForward(block.FeedForward))];
@@ -21,7 +21,7 @@ static class DesignExplanation
         table.Add("layer", " ", "mixer", "feed-forward", "params", "FLOPs/token", "cache");
         for (int i = 0; i < design.Depth; i++)
         {
-            string bar = new('#', Math.Max(1, (int)Math.Round(BarWidth * flops.Blocks[i].Total / most)));
+            string bar = new('#', Math.Max(1, (int)Math.Round(BarWidth * flops.Blocks[i].Total / max)));
             table.Add(Invariant($"{i + 1}"), design.Blocks[i].Mixer?.Symbol ?? "-", mixers[i], feedForwards[i],
                 Units.Count(cost.Parameters.Blocks[i].Total),
                 Units.Flops(3 * flops.Blocks[i].Total), Units.Bytes(CacheSize.FromDesign(design, design.Blocks[i], sequenceLength, 2).Total), bar);
@@ -36,7 +36,7 @@ static class DesignExplanation
         table.Add("", " ", "all", "", Units.Count(cost.Parameters.Total), Units.Flops(flops.Training), Units.Bytes(cost.Cache().Total));
         return Invariant($"{design.Name ?? "design"}: width {design.Width}, vocabulary {design.VocabularySize:N0}, ")
             + Invariant($"{design.Depth} blocks {design.Pattern}\n") + table
-            + Invariant($"texts of {sequenceLength:N0} tokens; operations of training without embedding and head; cache of one row in bfloat16\n");
+            + Invariant($"sequence length {sequenceLength:N0}; training FLOPs without embedding and head; cache of one row in bfloat16\n");
     }
 
     /// <summary>Formats columns of fixed widths.</summary>

@@ -30,7 +30,7 @@ public static class MegatronPattern
                 '-' => new PatternBlock(null, PatternFeedForward.Usual),
                 'E' => new PatternBlock(null, PatternFeedForward.Experts),
                 '|' => throw Refused(pattern, i, "a boundary between pipeline stages, which is not part of a design; remove it"),
-                '/' => throw Refused(pattern, i, "the start of layers for multi-token prediction, which are not supported; cut the pattern there"),
+                '/' => throw Refused(pattern, i, "the start of layers for multi-token prediction, which are not supported; end the pattern there"),
                 '+' => throw Refused(pattern, i, "multi-head latent attention, which is not built in; write a custom mixer"),
                 _ => throw Refused(pattern, i, "unknown"),
             };

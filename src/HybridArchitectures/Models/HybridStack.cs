@@ -122,7 +122,7 @@ public sealed class HybridStack : HybridModule
             if (added is not null) (x, added) = (x.add(added, Scalars.One), null);
             var next = ActivationCheckpointing && is_grad_enabled() ? CheckpointedBlock.Forward(blocks[i], x, context)
                 : blocks[i].Forward(x, context, context.Cache?.States[i]);
-            if (!ReferenceEquals(next, x) && !ReferenceEquals(x, given)) x.Dispose();      // autograd keeps what it needs
+            if (!ReferenceEquals(next, x) && !ReferenceEquals(x, given)) x.Dispose();      // autograd saves the tensors that it needs
             x = next;
             Observer?.Invoke(i, x);
         }

@@ -20,6 +20,6 @@ sealed class StepInput(Tensor stream, RootMeanSquareNorm norm, Tensor? normed = 
     /// <summary>Gets the normed stream.</summary>
     public Tensor Normed => normed ??= norm.Forward(stream);
 
-    /// <summary>Gets what a product has to read and to compute before it; without a norm if that is computed already.</summary>
+    /// <summary>Gets the input of a product, and the norm that the product must compute first, if it is not computed yet.</summary>
     public (Tensor X, FewRowsFusion Fusion) Fused => normed is null ? (stream, norm.Fusion(stream)) : (normed, default);
 }

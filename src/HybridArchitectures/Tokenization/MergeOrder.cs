@@ -9,11 +9,11 @@ static class MergeOrder
 {
     const string NotRanks = "such a tokenizer is not supported: it cannot be read as ranks";
 
-    /// <summary>Refuses merges that would give other tokens than the ranks.</summary>
+    /// <summary>Refuses merges that would produce other tokens than the ranks.</summary>
     /// <param name="list">The list: pairs, or texts with a space between the two halves.</param>
     /// <param name="vocabulary">Maps spellings to ids.</param>
     /// <param name="ignoreMerges">Whether a piece that is a token becomes that token even if the merges do not form it.</param>
-    /// <exception cref="InvalidDataException">The merges would give other tokens.</exception>
+    /// <exception cref="InvalidDataException">The merges would produce other tokens.</exception>
     public static void Check(JsonPart list, Dictionary<string, int> vocabulary, bool ignoreMerges)
     {
         var merges = Read(list, vocabulary);

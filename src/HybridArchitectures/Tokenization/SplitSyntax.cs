@@ -81,7 +81,7 @@ sealed class SplitSyntax
         if (Is("(")) Group(ignoresCase, depth);
         else if (Skip("[")) parts.Add(Class(ignoresCase, depth: 0));
         else if (Skip(".")) parts.Add(SplitClass.Literal('\n').Negated());
-        else if (Is("^") || Is("$") || Is("*") || Is("+") || Is("?")) throw Refuse($"\"{runes[at]}\" in this place");
+        else if (Is("^") || Is("$") || Is("*") || Is("+") || Is("?")) throw Refuse($"\"{runes[at]}\" at this position");
         else if (Skip("\\"))
         {
             if (Escape(ignoresCase) is { } known) parts.Add(known);

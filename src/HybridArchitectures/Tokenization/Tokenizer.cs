@@ -87,7 +87,7 @@ public abstract class Tokenizer
     /// <summary>Gets the token that ends a text. Null if there is none.</summary>
     public abstract int? EndOfText { get; }
 
-    /// <summary>Gets the token that pads shorter rows. Null if there is none.</summary>
+    /// <summary>Gets the padding token. Null if there is none.</summary>
     public abstract int? Padding { get; }
 
     /// <summary>Gets the tokens at which generation ends.</summary>

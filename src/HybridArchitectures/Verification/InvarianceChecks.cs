@@ -89,7 +89,7 @@ sealed class InvarianceChecks
             foreach (int left in new[] { 0, length - real, (length - real) / 2 })
             {
                 int right = length - real - left;
-                Trying = $"{real} tokens with {left} pads before and {right} after";
+                Trying = $"{real} tokens with {left} padding tokens before and {right} after";
                 var padded = cat([Columns(Row(others, 1), 0, left), row, Columns(Row(others, 2), 0, right)], 1);
                 using (var context = SequenceContext.FromMask(Mask(left, real, right)))
                     errors.Compare(alone, Columns(probe.Run(padded, context), 0, real), Trying);

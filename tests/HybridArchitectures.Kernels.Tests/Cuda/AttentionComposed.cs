@@ -7,7 +7,7 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 /// <summary>Attention as one would compose it of operators in the tensors' type, which the kernels are compared with.</summary>
 static class AttentionComposed
 {
-    /// <summary>Scores and probabilities in the tensors' type, all of them in memory; a query that sees nothing gives 0.</summary>
+    /// <summary>Scores and probabilities in the type of the tensors, all of them in memory. The output of a query that sees nothing is 0.</summary>
     public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale, Tensor visible, double? softcap = null,
         Tensor? sinkLogits = null)
     {
@@ -38,7 +38,7 @@ static class AttentionComposed
     {
         using var scope = NewDisposeScope();
         var visible = AttentionReference.Visible(inputs[0].size(1), inputs[1].size(1), window, sinks, positions, inputs[0].device);
-        // what pads give is of no concern
+        // results at padding do not matter
         var real = positions is null ? null : visible.any(-1).unsqueeze(-1).unsqueeze(-1);
         Tensor Real(Tensor output) => real is null ? output : output.masked_fill(real.logical_not(), 0);
         OperatorCheck.BFloat16IsAsGoodAsComposed(i => Real(FusedAttention.Forward(i[0]!, i[1]!, i[2]!, scale, window, sinks, positions)),

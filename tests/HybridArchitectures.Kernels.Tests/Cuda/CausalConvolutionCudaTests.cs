@@ -84,7 +84,7 @@ public class CausalConvolutionCudaTests : IDisposable
             [OperatorCheck.Normal(2, 70, 16), OperatorCheck.Normal(16, 4), OperatorCheck.Normal(16), OperatorCheck.Normal(2, 3, 16)], 1, 2);
     }
 
-    // full rows of one document, without states, have kernels of their own: channels of one slab, of two, and single ones; rows that end in every
+    // full rows of one document, without states, have separate kernels: channels of one slab, of two, and single ones; rows that end in every
     // part of a stage, a tile, and a block; few parts to add up and many
     [Theory]
     [InlineData(1, 1, 4, true)]

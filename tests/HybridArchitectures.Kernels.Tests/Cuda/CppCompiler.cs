@@ -5,7 +5,7 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 /// <summary>The C++ compilers this machine has.</summary>
 static class CppCompiler
 {
-    /// <summary>Where the headers and the stand-in for the driver lie.</summary>
+    /// <summary>The folder of the headers and of the emulated driver.</summary>
     public static string Headers { get; } = Path.Combine(AppContext.BaseDirectory, "Cuda", "Emulation");
 
     /// <summary>A compiler for the emulation. g++ comes first: clang takes two to four times as long for the kernels.</summary>

@@ -8,13 +8,13 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>
-/// The CUDA back end over main memory, until disposed: driver and compiler are stood in for by <c>driver.cpp</c>, which runs a block's threads as
+/// The CUDA back end over main memory, until disposed: <c>driver.cpp</c> replaces driver and compiler, which runs a block's threads as
 /// fibers. What kernels write to lies between guards and holds NaN before. Compiled kernels stay in a folder of the system's temporary one, so only
 /// a changed source is compiled.
 /// </summary>
 sealed unsafe class CudaEmulation : IDisposable
 {
-    // elements before and after a tensor; what integers are before
+    // elements before and after a tensor; the previous values of integers
     const int Guard = 64, Whole = -77_777;
     const string KernelOptions = "-std=c++17 -O1 -g0 -fPIC -fno-strict-aliasing -Wno-unknown-pragmas";
 

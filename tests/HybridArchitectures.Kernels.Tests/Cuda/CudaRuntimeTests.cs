@@ -92,7 +92,7 @@ public class CudaRuntimeTests : IDisposable
     }
 
     [Fact]
-    public void A_card_older_than_Ampere_is_refused_by_name()
+    public void A_GPU_older_than_Ampere_is_refused_by_name()
     {
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation(capability: 75);
@@ -106,7 +106,7 @@ public class CudaRuntimeTests : IDisposable
     [InlineData(89, "sm_89")]
     [InlineData(90, "sm_90a")]
     [InlineData(120, "sm_120")]
-    public void Kernels_are_compiled_for_the_card_in_hand(int capability, string architecture)
+    public void Kernels_are_compiled_for_the_GPU_that_runs_them(int capability, string architecture)
     {
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation(capability: capability);
@@ -114,7 +114,7 @@ public class CudaRuntimeTests : IDisposable
     }
 
     [Fact]
-    public void Without_a_card_the_back_end_is_refused_by_name()
+    public void Without_a_GPU_the_back_end_is_refused_by_name()
     {
         using var scope = NewDisposeScope();
         using (OperatorOptions.Use(new() { RmsNormBackend = KernelBackend.Cuda }))
@@ -181,7 +181,7 @@ public class CudaRuntimeTests : IDisposable
     }
 
     [Fact]
-    public void Each_card_has_its_own_context_and_the_caller_keeps_the_one_it_had()
+    public void Each_GPU_has_a_separate_context_and_that_of_the_caller_is_restored()
     {
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation();

@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>The card that device tests run on.</summary>
+/// <summary>The GPU that device tests use.</summary>
 static class Gpu
 {
     public static Device Device => CUDA;
@@ -20,7 +20,7 @@ static class Gpu
     }
 
     /// <summary>
-    /// Until disposed, what this library's kernels write to holds NaN before and lies between guards, and what libtorch's allocator hands out next
+    /// Until disposed, the memory to which this library's kernels write holds NaN first and is between guards, and new memory of libtorch's allocator
     /// holds NaN.
     /// </summary>
     public static IDisposable Poisoned() => new Poison();

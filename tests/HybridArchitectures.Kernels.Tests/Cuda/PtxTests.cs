@@ -93,7 +93,7 @@ public class PtxTests
         }
     }
 
-    /// <summary>What clang does not see, the text of inline PTX, NVRTC does, and it needs no GPU.</summary>
+    /// <summary>NVRTC checks the text of inline PTX, which clang does not. It needs no GPU.</summary>
     [Theory]
     [InlineData("sm_80")]
     [InlineData("sm_89")]

@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>
-/// Every kernel once over small odd sizes, for a memory checker to watch: it slows a card down a hundredfold. Set PYTORCH_NO_CUDA_MEMORY_CACHING=1,
+/// Runs every kernel once with small odd sizes under a memory checker, which slows a GPU down a hundredfold. Set PYTORCH_NO_CUDA_MEMORY_CACHING=1,
 /// so that tensors lie apart.
 /// </summary>
 [Trait("device", "cuda")]

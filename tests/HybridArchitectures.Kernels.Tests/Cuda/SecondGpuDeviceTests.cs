@@ -10,7 +10,7 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 /// Tensors on a second GPU of a host, while libtorch works on the first: kernels, products and streams must be those of the GPU that holds them.
 /// </summary>
 [Trait("device", "cuda")]
-[Trait("cards", "2")]
+[Trait("gpus", "2")]
 public class SecondGpuDeviceTests
 {
     static readonly Device Second = new(DeviceType.CUDA, 1);
@@ -68,7 +68,7 @@ public class SecondGpuDeviceTests
     }
 
     [Fact]
-    public void A_product_of_cuBLAS_runs_on_the_card_of_its_factors()
+    public void A_product_of_cuBLAS_runs_on_the_GPU_of_its_operands()
     {
         AreNeeded();
         using var scope = NewDisposeScope();

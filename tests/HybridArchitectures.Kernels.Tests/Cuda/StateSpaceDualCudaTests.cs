@@ -188,7 +188,7 @@ public class StateSpaceDualCudaTests : IDisposable
 
     [Theory]
     [InlineData(90, 232_448), InlineData(80, 166_912), InlineData(86, 101_376), InlineData(120, 101_376)]
-    public void Every_size_has_a_cut_that_fits_the_cards_shared_memory(int capability, int shared)
+    public void Every_size_has_a_configuration_that_fits_the_shared_memory(int capability, int shared)
     {
         foreach (bool single in new[] { false, true })
             foreach (long headSize in new[] { 1, 32, 64, 96, 128, 200, 1000 })

@@ -146,7 +146,7 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
             Assert.True(File.Exists(Path.Combine(folder, file)), $"no {file}; the program said:\n{said}");
     }
 
-    // our packages go to a folder of their own; everything else is taken from where this machine has it
+    // the packages of this repository go to a separate folder; everything else comes from the package folder of this machine
     static string Configuration(string feed, string cache, string installed) => $"""
         <configuration>
           <config><add key="globalPackagesFolder" value="{installed}" /></config>

@@ -2,7 +2,7 @@ using System.Reflection;
 
 namespace HybridArchitectures.Reports.Tests.Packages;
 
-/// <summary>The packages of this repository, packed once from what this test run has built, under a version of their own.</summary>
+/// <summary>The packages of this repository, packed once from the build of this test run, with a separate version.</summary>
 public sealed class PackedPackages : IAsyncLifetime
 {
     public static readonly string[] Names =

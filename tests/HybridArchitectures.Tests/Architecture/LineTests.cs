@@ -19,6 +19,11 @@ public class LineTests
     static readonly Dictionary<string, string> LongMethods = new()
     {
         ["benchmarks/HybridArchitectures.Benchmarks/Gpu/GpuCases.cs"] = "the list of all cases",
+        ["src/HybridArchitectures.Kernels/Cpu/CausalConvolutionTask.cs"] = "a loop over vectors in registers",
+        ["src/HybridArchitectures.Kernels/Cpu/NormKernel.cs"] = "a loop over vectors in registers",
+        ["src/HybridArchitectures.Kernels/Cpu/StateSpace/SelectiveScanTaskBackward.cs"] = "a loop over vectors in registers",
+        ["src/HybridArchitectures.Kernels/Cpu/StateSpace/StateSpaceDualTask.cs"] = "a loop over vectors in registers",
+        ["src/HybridArchitectures.Kernels/Cpu/StateSpace/StateSpaceDualTile.cs"] = "a loop over vectors in registers",
         ["src/HybridArchitectures/Checkpoints/FalconH1Family.cs"] = "the mapping of one configuration",
         ["src/HybridArchitectures/Checkpoints/GraniteFamily.cs"] = "the mapping of one configuration",
         ["src/HybridArchitectures/Checkpoints/JambaFamily.cs"] = "the mapping of one configuration",
@@ -40,18 +45,13 @@ public class LineTests
         ["tests/HybridArchitectures.Training.Tests/Running/KillTests.cs"] = "one story of killed runs",
     };
 
-    // the number of long methods of the kernels, which may only shrink
-    const int LongKernelMethods = 7;
-    const string Kernels = "src/HybridArchitectures.Kernels/";
-
     static string Relative(string path) => Path.GetRelativePath(Repository.Root, path).Replace(Path.DirectorySeparatorChar, '/');
 
     // device functions whose loops use nearly all registers: if they are split, compilers place instructions and registers differently
     static readonly string[] LongDeviceFunctions =
     [
-        "BranchFusion.cu: rows_backward", "CausalConvolution.cu: convolution_backward", "CausalConvolution.cu: plain_backward",
-        "SelectiveScanBackward.cuh: Scan::backward", "SelectiveScanFewChannels.cu: walk", "SelectiveScanForward.cuh: Scan::walk",
-        "StateSpaceDualGroupPairs.cuh: run", "StateSpaceDualPairs.cuh: run",
+        "BranchFusionRows.cuh: rows_backward", "SelectiveScanBackward.cuh: Scan::backward", "SelectiveScanFewChannels.cu: walk",
+        "SelectiveScanForward.cuh: Scan::walk", "StateSpaceDualGroupPairs.cuh: run", "StateSpaceDualPairs.cuh: run",
     ];
 
     static IEnumerable<string> Files(params string[] patterns) => patterns
@@ -76,11 +76,8 @@ public class LineTests
     {
         var found = Files("*.cs").SelectMany(path => MethodLengths.Of(path).Where(one => one.Lines >= MethodLimit)
             .Select(one => (Path: Relative(path), Text: $"{one.Place}: {one.Lines} lines"))).ToArray();
-        Assert.Empty(found.Where(one => !LongMethods.ContainsKey(one.Path) && !one.Path.StartsWith(Kernels, StringComparison.Ordinal))
-            .Select(one => one.Text));
+        Assert.Empty(found.Where(one => !LongMethods.ContainsKey(one.Path)).Select(one => one.Text));
         Assert.Empty(LongMethods.Keys.Except(found.Select(one => one.Path)));
-        string[] kernels = [.. found.Where(one => one.Path.StartsWith(Kernels, StringComparison.Ordinal)).Select(one => one.Text)];
-        Assert.True(kernels.Length <= LongKernelMethods, $"expected at most {LongKernelMethods}:\n{string.Join('\n', kernels)}");
     }
 
     [Fact]

@@ -21,14 +21,14 @@ public class ConformanceDeviceTests
     }
 
     [Theory, MemberData(nameof(Cases))]
-    public void A_case_gives_the_recorded_outputs_on_a_card(string name)
+    public void A_case_has_the_recorded_outputs_on_a_GPU(string name)
     {
         NeedsACard();
         Assert.All(ConformanceRunner.Run(Path.Combine(Root, name), CUDA), result => Assert.True(result.Passes, $"{result} {result.Message}"));
     }
 
     [Theory, MemberData(nameof(TinyDesigns.Names), MemberType = typeof(TinyDesigns))]
-    public void Designs_of_every_kind_keep_every_promise_on_a_card(string name)
+    public void Designs_of_every_kind_keep_every_promise_on_a_GPU(string name)
     {
         NeedsACard();
         var report = DesignVerifier.Verify(TinyDesigns.Get(name), new() { Device = CUDA });

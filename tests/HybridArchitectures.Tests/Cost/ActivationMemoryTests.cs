@@ -13,7 +13,7 @@ public partial class ActivationMemoryTests
 {
     const string Alone = "HYBRID_TESTS_MEASURE_ACTIVATIONS";
 
-    /// <summary>Runs itself in a process of its own, where nothing else takes or returns memory meanwhile.</summary>
+    /// <summary>Runs itself in a separate process, in which no other code takes or returns memory.</summary>
     [Fact]
     public async Task Estimated_activations_are_within_a_tenth_of_what_is_held()
     {
@@ -59,7 +59,7 @@ public partial class ActivationMemoryTests
             Compare($"{pattern} with checkpointing", HeldWithCheckpointing(design, batch, length),
                 design.Cost(length).TrainingMemory(batch, elementSize: 4, checkpointing: true, DeviceType.CPU).Activations);
         }
-        // copies of weights are kept too
+        // copies of weights are saved too
         var narrow = plain.WithFeedForward(FeedForwardSpec.SwiGlu(512)).Pattern("TMmHTM").Build();
         var estimate = narrow.Cost(length).TrainingMemory(batch, elementSize: 2, device: DeviceType.CPU);
         Held(narrow, 1, 64, ScalarType.BFloat16);
@@ -108,7 +108,7 @@ public partial class ActivationMemoryTests
         return Allocated() - before;
     }
 
-    // What the allocator has given out, in all of its arenas and in mappings. Tensors that only await their finalizers are freed first.
+    // Returns the allocated memory, in all arenas and mappings. Tensors that only wait for their finalizers are freed first.
     static long Allocated()
     {
         for (int i = 0; i < 2; i++)

@@ -77,7 +77,7 @@ public class CostTests
                 var experts = design.Blocks.Select(block => block.FeedForward).OfType<MixtureOfExpertsSpec>().First();
                 entries = entries / experts.Experts * experts.ExpertsPerToken;
             }
-            // an embedding is looked up; as a head of its own or tied it is multiplied with once
+            // an embedding is looked up; a separate or tied head is one product
             if (!design.TiedHead && parameter.Contains("embedding")) continue;
             // shared weights are multiplied with once a use
             if (parameter.StartsWith("stack.shared.", StringComparison.Ordinal))
@@ -142,20 +142,20 @@ public class CostTests
         Assert.Equal(4 * plain.Activations, cost.TrainingMemory(batch: 4).Activations);
     }
 
-    // 64 channels, 16 states: on a card the scan keeps a float32 state at every 16th token, in main memory at every 32nd
+    // 64 channels, 16 states: on a GPU the scan saves a float32 state at every 16th token, in main memory at every 32nd
     [Fact]
-    public void A_selective_scan_keeps_states_at_every_16th_token_on_a_card()
+    public void A_selective_scan_saves_states_at_every_16th_token_on_a_GPU()
     {
         var design = HybridDesign.Create(32, 100).WithMamba1().Depth(1).Build();
         Assert.Equal(4 * 64 * 16 * (2048 / 16 - 2048 / 32), Activations(design, DeviceType.CUDA) - Activations(design, DeviceType.CPU));
     }
 
-    // 4 heads of 64, 128 states: chunks of 64 on compute capability 9.0, whose states are of the activations' type, and beside them three float32
+    // 4 heads of 64, 128 states: chunks of 64 on compute capability 9.0, whose states have the type of the activations, and three float32
     // numbers a token and head
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public void A_state_space_dual_keeps_what_its_kernel_on_a_card_does(bool states)
+    public void A_state_space_dual_saves_as_much_as_its_kernel_on_a_GPU(bool states)
     {
         var design = HybridDesign.Create(128, 100).WithMamba2(stateSize: 128, headSize: 64).Depth(1).Build();
         using var options = OperatorOptions.Use(new() { SaveChunkStates = states });
@@ -182,7 +182,7 @@ public class CostTests
     }
 
     [Fact]
-    public void Sizes_of_every_kind_have_an_estimate_on_a_card()
+    public void Sizes_of_every_kind_have_an_estimate_on_a_GPU()
     {
         var random = new Random(1);
         for (int i = 0; i < 2000; i++)
@@ -236,11 +236,11 @@ public class CostTests
     [InlineData("RTX-5090", 512, 28)]
     [InlineData("RTX-4090", 384, 21)]
     [InlineData("RTX-3090", 384, 19.5)]
-    public void Bandwidths_of_cards_follow_from_bus_and_memory_clock(string name, int bits, double gigabits) =>
+    public void Bandwidths_of_GPUs_follow_from_bus_and_memory_clock(string name, int bits, double gigabits) =>
         Assert.Equal(bits / 8.0 * gigabits, Accelerator.Get(name).Bandwidth / 1e9, 0.001 * Accelerator.Get(name).Bandwidth / 1e9);
 
     [Fact]
-    public void Every_known_card_names_its_source() =>
+    public void Every_known_GPU_names_its_source() =>
         Assert.All(Accelerator.Known, accelerator => Assert.False(string.IsNullOrWhiteSpace(accelerator.Source)));
 
     [Fact]

@@ -119,7 +119,7 @@ public sealed class ExecutedProductsTests(ExecutedProductsTests.Traces traces) :
         }
     }
 
-    /// <summary>The passes of all designs, in a process of their own.</summary>
+    /// <summary>The passes of all designs, in a separate process.</summary>
     public sealed class Traces : IDisposable
     {
         readonly string folder = Directory.CreateTempSubdirectory("hybrid-test-").FullName;

@@ -7,7 +7,7 @@ namespace HybridArchitectures.Tests.Cost;
 /// <summary>A cost printed in arXiv 2510.04800 and the result of the cost model.</summary>
 /// <param name="Recipe">The model.</param>
 /// <param name="Quantity">What is printed.</param>
-/// <param name="Printed">As printed; its last digit is what it was rounded to.</param>
+/// <param name="Printed">The printed number, rounded to its last digit.</param>
 /// <param name="Deviation">Why the cost model does not round to it; null if it does.</param>
 sealed record PaperFigure(string Recipe, PaperQuantity Quantity, string Printed, string? Deviation = null)
 {

@@ -7,7 +7,7 @@ namespace HybridArchitectures.Tests.Design;
 /// <param name="Source">Where the layers can be read: a repository and its file, the model's published configuration, or a paper.</param>
 /// <param name="Blocks">Read from their notation.</param>
 /// <param name="Expected">The same as a pattern string, white space free.</param>
-/// <param name="PrintsBack">Whether the blocks give their notation again.</param>
+/// <param name="PrintsBack">Whether the blocks print the same notation.</param>
 sealed record PublishedPattern(string Name, string Source, EquatableList<PatternBlock> Blocks, string Expected, bool PrintsBack)
 {
     const string Nemotron8B = "M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M-";

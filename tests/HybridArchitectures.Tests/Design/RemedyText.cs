@@ -30,7 +30,7 @@ static partial class RemedyText
     static HybridDesign Replace(HybridDesign design, int layer, Func<BlockSpec, BlockSpec> change) =>
         (design with { Blocks = design.Blocks.With(layer - 1, change(design.Blocks[layer - 1])) }).Resolve();
 
-    // only where a letter stands for one mixer, as in a builder
+    // only where a letter means one mixer, as in a builder
     static HybridDesign? WithPattern(HybridDesign design, string headSize, string pattern)
     {
         var kinds = design.Blocks.Select(block => block.Mixer).OfType<MixerSpec>().Distinct().ToList();

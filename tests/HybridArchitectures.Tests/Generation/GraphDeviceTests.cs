@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Generation;
 
-/// <summary>Decoding on a GPU: captured graphs give what eager steps give, and a row what it gives alone.</summary>
+/// <summary>Decoding on a GPU: captured graphs have the results of eager steps, and a row has the results that it has alone.</summary>
 [Trait("device", "cuda")]
 public sealed class GraphDeviceTests : IDisposable
 {

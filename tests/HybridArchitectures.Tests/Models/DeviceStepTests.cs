@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Models;
 
-/// <summary>Decoding steps as a GPU takes them, whose lengths and positions are tensors, here in main memory: they give what steps with numbers
-/// of the host give.</summary>
+/// <summary>Decoding steps as on a GPU, whose lengths and positions are tensors, here in main memory: they have the results of steps with numbers
+/// of the host.</summary>
 public sealed class DeviceStepTests : IDisposable
 {
     readonly TorchSharp.DisposeScope scope = NewDisposeScope();

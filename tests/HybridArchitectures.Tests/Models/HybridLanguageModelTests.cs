@@ -81,7 +81,7 @@ public class HybridLanguageModelTests
             }
         }
         Assert.Equal(lengths, cache.Lengths);
-        // a chunk of several tokens, then single ones, each row from its own place; another batch order meanwhile
+        // a chunk of several tokens, then single ones, each row from its own position, in another batch order
         using var reordered = cache.Select(2, 0, 1, 3);
         var order = new[] { 2, 0, 1, 3 };
         var shuffled = follow.index_select(0, tensor(new long[] { 2, 0, 1, 3 }));

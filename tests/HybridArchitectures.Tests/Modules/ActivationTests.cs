@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Modules;
 
-/// <summary>Mixers of other nonlinearities than SiLU beside the same composed of operators.</summary>
+/// <summary>Mixers with other nonlinearities than SiLU, compared with compositions of operators.</summary>
 public sealed class ActivationTests : IDisposable
 {
     const int Width = 12, Length = 7;

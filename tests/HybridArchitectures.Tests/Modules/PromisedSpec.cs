@@ -3,7 +3,7 @@ using HybridArchitectures.Modules;
 
 namespace HybridArchitectures.Tests.Modules;
 
-/// <summary>A user's mixer that promises what it is told to.</summary>
+/// <summary>A custom mixer whose promises a test sets.</summary>
 public sealed record PromisedSpec : CustomMixerSpec
 {
     /// <summary>Parameters that are counted beyond those there are.</summary>

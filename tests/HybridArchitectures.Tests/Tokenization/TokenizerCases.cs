@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace HybridArchitectures.Tests.Tokenization;
 
-/// <summary>The recorded tokenizer: what the reference library gives for a small vocabulary in Llama 3's layout.</summary>
+/// <summary>The recorded results of the reference library for a small vocabulary in Llama 3's layout.</summary>
 static class TokenizerCases
 {
     public static readonly string Folder = Path.Combine(AppContext.BaseDirectory, "Cases", "tokenizer");

@@ -65,7 +65,7 @@ public sealed class TokenShardsTests : IDisposable
         Assert.Equal(texts.Sum(text => System.Text.Encoding.UTF8.GetByteCount(text)), data.CountBytes(all));
         Assert.Equal(new ShardingProgress(4, 4, last!.TotalBytes, files.Sum(file => new FileInfo(file).Length), texts.Count, data.Count), last);
         Assert.True(Directory.GetFiles(folder["out"], "00000-*").Length > 2, "no second shard");
-        // across the border of shards, and saved anew as one
+        // across the border of shards, and saved again as one
         for (long start = 0; start + 50 < data.Count; start += 37)
         {
             var part = new long[50];

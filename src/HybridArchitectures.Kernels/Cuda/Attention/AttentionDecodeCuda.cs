@@ -4,17 +4,21 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda.Attention;
 
-/// <summary>Decoding attention on compute capability 8.0 and later, in bfloat16 and float32.</summary>
+/// <summary>Computes decoding attention on compute capability 8.0 and later, in bfloat16 and float32.</summary>
 static class AttentionDecodeCuda
 {
-    // a window, where there is none
+    // the window if there is none
     const long Unbounded = 1 << 30;
 
-    /// <summary>Returns whether the device of the queries has the kernels, and the queries are of a type that the kernels take.</summary>
+    const double Log2E = 1.4426950408889634;
+
+    /// <summary>Returns whether the kernels support the device and the dtype of the queries.</summary>
     public static bool Serves(Tensor query) =>
         query.device_type == DeviceType.CUDA && query.dtype is ScalarType.BFloat16 or ScalarType.Float32;
 
-    /// <summary>Returns why the kernels do not take arguments that <see cref="Operators.AttentionDecode.Forward"/> takes; null if they do.</summary>
+    /// <summary>
+    /// Returns why the kernels do not support arguments that <see cref="Operators.AttentionDecode.Forward"/> supports, or null if they do.
+    /// </summary>
     public static string? Refusal(Tensor query, Tensor keys, Tensor values)
     {
         if (query.dtype is not (ScalarType.BFloat16 or ScalarType.Float32)) return $"query is {query.dtype}; expected BFloat16 or Float32";
@@ -64,7 +68,6 @@ static class AttentionDecodeCuda
             states = CudaMemory.New(query, ScalarType.Float32, batch * groups * parts * rowsThere * 2);
             arrivals = workspace?.Arrivals(query, batch * groups) ?? zeros([batch * groups], ScalarType.Int32, query.device);
         }
-        double log2E = 1 / Math.Log(2);
         var arguments = new AttentionDecodeArguments
         {
             Query = CudaMemory.Address(query), Keys = CudaMemory.Address(keys), Values = CudaMemory.Address(values),
@@ -75,12 +78,11 @@ static class AttentionDecodeCuda
             ValueRow = values.stride(0), ValueToken = values.stride(1), ValueHead = values.stride(2),
             Queries = queries, Heads = heads, KeyHeads = keyHeads, Capacity = capacity, HeadSize = query.size(3), ValueSize = values.size(3),
             Window = window ?? Unbounded, Sinks = Math.Min(sinks, Unbounded), Ring = ring ? 1 : 0, MaxParts = maxParts, Parts = parts,
-            Rows = rowsThere,
-            Scale = (float)(softcap is { } cap ? inputs.Scale / cap : inputs.Scale * log2E), Cap = (float)((softcap ?? 0) * log2E),
+            Rows = rowsThere, Cap = (float)((softcap ?? 0) * Log2E),
+            Scale = (float)(softcap is { } cap ? inputs.Scale / cap : inputs.Scale * Log2E),
         };
         device.Launch(shape.Variant, shape.Kernel, (groups, parts, batch), AttentionDecodeShape.Threads, shape.SharedBytes(maxParts), arguments);
-        GC.KeepAlive((query, keys, values, lengths, logits, sums, states));
-        GC.KeepAlive((arrivals, workspace));
+        GC.KeepAlive((query, keys, values, lengths, logits, (sums, states, arrivals, workspace)));
         return output.MoveToOuterDisposeScope();
     }
 

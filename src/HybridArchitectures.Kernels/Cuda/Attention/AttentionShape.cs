@@ -33,8 +33,8 @@ readonly record struct AttentionShape(long HeadSize, long ValueSize, bool Sinks,
         {
             int query = Tiles(HeadSize) * Queries * 64, output = Tiles(ValueSize) * Queries * 64, front = SharedOutput ? Math.Max(query, output)
                 : query + output;
-            int cards = 8 + 8 * Groups + BoundInts * Queries;
-            return sizeof(ushort) * (front + Stages * (Tiles(HeadSize) + Tiles(ValueSize)) * KeyTile * 64) + sizeof(int) * 2 * cards
+            int recordInts = 8 + 8 * Groups + BoundInts * Queries;
+            return sizeof(ushort) * (front + Stages * (Tiles(HeadSize) + Tiles(ValueSize)) * KeyTile * 64) + sizeof(int) * 2 * recordInts
                 + sizeof(long) * (6 + 4 * Stages) + Alignment;
         }
     }
@@ -52,8 +52,9 @@ readonly record struct AttentionShape(long HeadSize, long ValueSize, bool Sinks,
         get
         {
             int sizes = Tiles(HeadSize) + Tiles(ValueSize), tiles = sizes * (BackwardKeys + 2 * QueryTile) + 2 * (BackwardKeys / 64) * QueryTile,
-                cards = 8 + BoundInts * QueryTile;
-            return sizeof(ushort) * 64 * tiles + sizeof(float) * ((int)SumsSize + 4 * QueryTile) + sizeof(int) * (2 * cards + 2) + sizeof(long) * 12
+                recordInts = 8 + BoundInts * QueryTile;
+            return sizeof(ushort) * 64 * tiles + sizeof(float) * ((int)SumsSize + 4 * QueryTile)
+                + sizeof(int) * (2 * recordInts + 2) + sizeof(long) * 12
                 + Alignment;
         }
     }

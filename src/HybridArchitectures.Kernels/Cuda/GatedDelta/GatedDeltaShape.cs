@@ -3,10 +3,10 @@ using HybridArchitectures.Kernels.Runtime;
 namespace HybridArchitectures.Kernels.Cuda.GatedDelta;
 
 /// <summary>Describes how the kernels of the gated delta rule are compiled for one shape.</summary>
-/// <param name="KeySize">The elements of a key, a multiple of 8 up to <see cref="MaxSize"/>.</param>
-/// <param name="ValueSize">The elements of a value, likewise.</param>
+/// <param name="KeySize">The number of elements of a key, a multiple of 8 up to <see cref="MaxSize"/>.</param>
+/// <param name="ValueSize">The number of elements of a value, a multiple of 8 up to <see cref="MaxSize"/>.</param>
 /// <param name="Grouped">Whether four warps multiply together, which needs compute capability 9.0.</param>
-/// <param name="Slices">The groups of four warps of a block of a walk, each with 64 elements of the values.</param>
+/// <param name="Slices">The number of groups of four warps of a block of a walk, each with 64 elements of the values.</param>
 sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Slices)
 {
     /// <summary>The number of tokens of a chunk.</summary>
@@ -22,10 +22,10 @@ sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Sl
 
     int ValueTiles => (int)(ValueSize + 63) / 64;
 
-    /// <summary>Gets the blocks that share the values of a head in a walk.</summary>
+    /// <summary>Gets the number of blocks that share the values of a head in a walk.</summary>
     public int ValueBlocks => (ValueTiles + Slices - 1) / Slices;
 
-    /// <summary>Gets the threads of a block of a walk; with products of four warps, four more warps copy.</summary>
+    /// <summary>Gets the number of threads of a block of a walk. With products of four warps, four more warps copy.</summary>
     public int WalkThreads => 128 * (Slices + (Grouped ? 1 : 0));
 
     public int PairThreads => 128 * KeyTiles;
@@ -52,8 +52,8 @@ sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Sl
     }
 
     /// <summary>Returns the shape for heads of these sizes, or null if the kernels do not support them on such a GPU.</summary>
-    /// <param name="keySize">The elements of a key.</param>
-    /// <param name="valueSize">The elements of a value.</param>
+    /// <param name="keySize">The number of elements of a key.</param>
+    /// <param name="valueSize">The number of elements of a value.</param>
     /// <param name="manyHeads">Whether there are enough rows of heads to fill the GPU with whole heads.</param>
     /// <param name="capability">The compute capability of the GPU, for example 90.</param>
     /// <param name="sharedMemory">The maximum number of bytes of shared memory of a block.</param>

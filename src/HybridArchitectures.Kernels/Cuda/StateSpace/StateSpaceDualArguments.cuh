@@ -43,7 +43,7 @@ constexpr int PairWarps = SSD_PAIR_WARPS, PairThreads = 32 * PairWarps, RowWarps
 Units = (P + Unit - 1) / Unit;
 constexpr float MinLogarithm = -128;  // 2^-128 is treated as 0
 
-static_assert(sizeof(int) == sizeof(float) && Q % 16 == 0 && Q <= 64 && PairWarps % Blocks == 0 && Unit % 16 == 0, "sizes the kernels are cut for");
+static_assert(sizeof(int) == sizeof(float) && Q % 16 == 0 && Q <= 64 && PairWarps % Blocks == 0 && Unit % 16 == 0, "supported sizes");
 
 struct DualArguments {
     TensorMap xMap, bMap, cMap, outputMap, gradientMap, statesMap, stateGradientsMap;  // for the copies of groups of four warps

@@ -1,0 +1,85 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Cpu.StateSpace;
+
+// the forward pass
+sealed unsafe partial class SelectiveScanTask<TElement>
+{
+    public void Forward(Tensor output, Tensor final, Tensor? initial, Tensor? kept)
+    {
+        byte* y = (byte*)TensorMemory.Pointer(output);
+        float* end = CpuRows.Pointer(final), begin = CpuRows.Pointer(initial), saved = CpuRows.Pointer(kept);
+        CpuTasks.Run(batch * groups * Blocks, Work, task => ForwardTask(task, y, end, begin, saved));
+        GC.KeepAlive((output, final, initial, kept, roots));
+    }
+
+    void ForwardTask(long task, byte* output, float* final, float* initial, float* kept)
+    {
+        using var scratch = new CpuTasks.Scratch(PlaceFloats);
+        var place = Begin(task, scratch.Memory);
+        long stateAt = (place.Row * channels + place.First) * states, size = (long)block * states;
+        Gather(initial == null ? null : initial + stateAt, place.Count, 1, place.Running);
+        for (long from = 0; from < place.Length; from += Piece)
+        {
+            int tokens = (int)Math.Min(Piece, place.Length - from);
+            if (kept != null)
+                Unsafe.CopyBlockUnaligned(kept + (task * Pieces + from / Piece) * size, place.Running,
+                    (uint)(place.Vectors * Lanes * states * sizeof(float)));
+            Load(place, from, tokens);
+            long token = (place.Row * length + from) * groups + place.Group;
+            for (int v = 0; v < place.Vectors; v++)
+                if (Bounded(place, v)) ScanVector<BoundedExponent>(place, v, from, tokens, B + token * states, C + token * states);
+                else ScanVector<AnyExponent>(place, v, from, tokens, B + token * states, C + token * states);
+            Store<WholeVectors>(place, from, tokens, 0, place.Whole, output);
+            if (place.Whole < place.Vectors) Store<PartOfVector>(place, from, tokens, place.Whole, place.Vectors, output);
+        }
+        Scatter(place.Running, place.Count, final + stateAt);
+        for (long t = place.Length; t < length; t++) Clear(output, place, t);
+    }
+
+    void Clear(byte* rows, in Place place, long t) =>
+        Unsafe.InitBlockUnaligned(rows + ((place.Row * length + t) * channels + place.First) * TElement.Size, 0, (uint)(place.Count * TElement.Size));
+
+    // processes eight channels of a piece: state and y
+    [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
+    void ScanVector<TExponent>(in Place place, int v, long from, int tokens, float* B, float* C) where TExponent : struct, IExponent
+    {
+        float* rates = place.Rates + v * states * Lanes, h = place.Running + v * states * Lanes;
+        float* dt = place.Dt + v * Lanes, input = place.Input + v * Lanes, output = place.Output + v * Lanes;
+        int count = states, wide = block;
+        long between = groups * states, next = Math.Min(from + Piece, place.Length - tokens), time = (v & 1) == 0 ? xToken : dtToken;
+        byte* ahead = Ahead((v & 1) == 0 ? InputAt(place, next) : DtAt(place, next), v);
+        for (int i = 0; i < tokens; i++, B += between, C += between, ahead += time)
+        {
+            Prefetch(ahead);
+            if (Starts(place, from + i)) new Span<float>(h, count * Lanes).Clear();
+            var (step, added) = (Vector256.Load(dt + i * wide), Vector256.Load(input + i * wide));
+            Vector256<float> even = default, odd = default;
+            int n = 0;
+            for (; n + 2 <= count; n += 2)
+            {
+                float* at = h + n * Lanes, rate = rates + n * Lanes;
+                var first = Vector256.MultiplyAddEstimate(
+                    TExponent.Exp2(step, Vector256.Load(rate)), Vector256.Load(at), added * Vector256.Create(B[n]));
+                var second = Vector256.MultiplyAddEstimate(TExponent.Exp2(step, Vector256.Load(rate + Lanes)), Vector256.Load(at + Lanes),
+                    added * Vector256.Create(B[n + 1]));
+                first.Store(at);
+                second.Store(at + Lanes);
+                even = Vector256.MultiplyAddEstimate(first, Vector256.Create(C[n]), even);
+                odd = Vector256.MultiplyAddEstimate(second, Vector256.Create(C[n + 1]), odd);
+            }
+            if (n < count)
+            {
+                float* at = h + n * Lanes;
+                var last = Vector256.MultiplyAddEstimate(TExponent.Exp2(step, Vector256.Load(rates + n * Lanes)), Vector256.Load(at),
+                    added * Vector256.Create(B[n]));
+                last.Store(at);
+                even = Vector256.MultiplyAddEstimate(last, Vector256.Create(C[n]), even);
+            }
+            (even + odd).Store(output + i * wide);
+        }
+    }
+}
