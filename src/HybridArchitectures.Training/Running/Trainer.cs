@@ -18,7 +18,7 @@ namespace HybridArchitectures.Training.Running;
 /// <remarks>
 /// <para>
 /// Runs with the same seed and initial model are bit-identical on the CPU. A run that was cancelled, or killed after a checkpoint, continues
-/// bit-identically, except for what depends on the clock if the duration is a time.
+/// bit-identically. If the duration is a time, the number of steps and the learning rates depend on the clock.
 /// </para>
 /// <para>
 /// With <see cref="DataParallel"/>, several processes train one model. Reports, evaluations and files are those of rank 0. Callbacks run on all
@@ -70,14 +70,14 @@ public sealed partial class Trainer : IDisposable
     int pendingSteps;
     long checkpointStep = -1, reportedTokens;
 
-    /// <summary>Prepares a run that starts with the present parameters of a model.</summary>
+    /// <summary>Prepares a run that starts with the current parameters of a model.</summary>
     /// <param name="model">The model, on its device. The caller disposes it.</param>
     /// <param name="training">
     /// The training data: a <see cref="TokenDataset"/>, an <see cref="ExampleDataset"/>, <see cref="GeneratedData"/>, or several by weight (
     /// <see cref="DataMixture"/>).
     /// </param>
     /// <param name="options">The options.</param>
-    /// <param name="heldOut">The held-out data. The default, null, measures nothing.</param>
+    /// <param name="heldOut">The held-out data. The default, null, means that no held-out loss is measured.</param>
     /// <param name="callbacks">Further actions during the run. The default, null, means none.</param>
     /// <param name="parallel">The ranks that train the model together. The default, null, means this process alone.</param>
     /// <exception cref="ArgumentException">

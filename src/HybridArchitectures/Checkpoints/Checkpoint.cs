@@ -24,7 +24,7 @@ public static class Checkpoint
     /// <summary>The file name of the tensors.</summary>
     public const string ModelFile = "model.safetensors";
 
-    /// <summary>Saves a model. The folder appears, or replaces that of an earlier save, when it is complete.</summary>
+    /// <summary>Saves a model. The folder is created or replaced atomically.</summary>
     /// <param name="model">
     /// The model. Attached low-rank adapters that are not merged are saved too, and <see cref="Load"/> attaches them again.
     /// </param>
@@ -104,8 +104,8 @@ public static class Checkpoint
     /// <param name="compute">The dtype of activations: float32 (the default) or bfloat16.</param>
     /// <param name="device">The device of the model. The default, null, means the CPU.</param>
     /// <param name="weightType">
-    /// The type in which weights are held, as in <see cref="HybridDesignModels.CreateModel"/>: float32 (the default) or bfloat16. The file
-    /// is read straight into it; next to the model, memory holds one tensor at most.
+    /// The dtype of the weights in memory, as in <see cref="HybridDesignModels.CreateModel"/>: float32 (the default) or bfloat16. Tensors are
+    /// converted one at a time, so loading needs the memory of one tensor in addition to the model.
     /// </param>
     /// <exception cref="InvalidDataException">A file is damaged, or the tensors are not those of the design. The message names them.</exception>
     public static HybridLanguageModel Load(string folder, ScalarType compute = ScalarType.Float32, Device? device = null,

@@ -50,10 +50,13 @@ public static class PretrainedModel
     /// <param name="compute">The dtype of activations: float32 (the default) or bfloat16.</param>
     /// <param name="device">The device of the model. The default, null, means the CPU.</param>
     /// <param name="progress">Receives the share of loaded tensors, from 0 to 1.</param>
-    /// <param name="options">The options for reading settings. The default, null, means the model as it was trained, and refuses unknown
-    /// settings.</param>
-    /// <param name="weightType">The type in which weights are held whatever the file has, as in <see cref="HybridDesignModels.CreateModel"/>: float32
-    /// (the default) or bfloat16. The file is read straight into it; next to the model, memory holds one tensor at most.</param>
+    /// <param name="options">
+    /// The options for reading settings. The default, null, reads the model as it was trained and refuses unknown settings.
+    /// </param>
+    /// <param name="weightType">
+    /// The dtype of the weights in memory, independent of the file, as in <see cref="HybridDesignModels.CreateModel"/>: float32 (the default) or
+    /// bfloat16. Tensors are converted one at a time, so loading needs the memory of one tensor in addition to the model.
+    /// </param>
     /// <exception cref="DirectoryNotFoundException">
     /// The folder does not exist. The message explains how to download one from the Hugging Face Hub.
     /// </exception>
@@ -231,7 +234,7 @@ public static class PretrainedModel
             .ToDictionary(rule => rule.File, rule => rule.Gather(state));
     }
 
-    /// <summary>Saves a model as a checkpoint of a family. The folder appears, or replaces an earlier one, when it is complete.</summary>
+    /// <summary>Saves a model as a checkpoint of a family. The folder is created or replaced atomically.</summary>
     /// <param name="model">The model.</param>
     /// <param name="folder">A new or empty folder, or one that contains only the configuration and weights of a checkpoint.</param>
     /// <param name="modelType">The <c>model_type</c> of the family.</param>

@@ -7,13 +7,13 @@ public static class DesignCostExtensions
 {
     /// <summary>Counts the trainable parameters: total, active, by part and by block.</summary>
     /// <param name="design">A complete design.</param>
-    /// <exception cref="ArgumentException">No model can be made of the design.</exception>
+    /// <exception cref="ArgumentException">A model of the design is not possible.</exception>
     public static ParameterCount CountParameters(this HybridDesign design) => ParameterCount.FromDesign(design);
 
     /// <summary>Returns parameters, FLOPs, cache and memory for a sequence length.</summary>
     /// <param name="design">A complete design.</param>
-    /// <param name="sequenceLength">Tokens of a text. The default is 8192.</param>
-    /// <exception cref="ArgumentException">The length is below 1, or no model can be made of the design.</exception>
+    /// <param name="sequenceLength">The sequence length in tokens. The default is 8192.</param>
+    /// <exception cref="ArgumentException">The length is below 1, or a model of the design is not possible.</exception>
     public static DesignCost Cost(this HybridDesign design, int sequenceLength = 8192)
     {
         ArgumentNullException.ThrowIfNull(design);
@@ -21,10 +21,10 @@ public static class DesignCostExtensions
         return new(design, sequenceLength);
     }
 
-    /// <summary>Returns the layers as a table, first to last, with parameters, operations and cache of each.</summary>
+    /// <summary>Returns the layers as a table, first to last, with the parameters, FLOPs and cache of each.</summary>
     /// <param name="design">A complete design.</param>
-    /// <param name="sequenceLength">Tokens of a text. The default is 8192.</param>
-    /// <exception cref="ArgumentException">The length is below 1, or no model can be made of the design.</exception>
+    /// <param name="sequenceLength">The sequence length in tokens. The default is 8192.</param>
+    /// <exception cref="ArgumentException">The length is below 1, or a model of the design is not possible.</exception>
     public static string Explain(this HybridDesign design, int sequenceLength = 8192)
     {
         ArgumentNullException.ThrowIfNull(design);

@@ -63,7 +63,7 @@ public static class DesignSolver
 
     /// <summary>
     /// Changes the depth of a design so that it matches another design as closely as possible. The kinds of blocks keep their order and shares: the
-    /// i-th of m blocks is a copy of the block at the same relative height among the n given ones, (i - 1/2) n / m, rounded up.
+    /// i-th of m blocks is a copy of the block at the same relative depth among the n given ones, (i - 1/2) n / m, rounded up.
     /// </summary>
     /// <inheritdoc cref="ByDepth(Func{int, HybridDesignBuilder}, DesignMeasure, HybridDesign, int)"/>
     public static SolvedDesign ByDepth(HybridDesign design, DesignMeasure measure, HybridDesign of, int sequenceLength = 8192)

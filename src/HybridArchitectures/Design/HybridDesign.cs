@@ -58,7 +58,8 @@ public sealed record HybridDesign
     public bool ZeroCenteredNorms { get; init; }
 
     /// <summary>
-    /// Gets or sets the padding token. The look-up gives its embedding no gradient, but a tied head does. The default, null, means none.
+    /// Gets or sets the padding token. Its embedding receives no gradient from the look-up, but it does from a tied head. The default, null, means
+    /// none.
     /// </summary>
     public int? PaddingId { get; init; }
 
@@ -80,7 +81,7 @@ public sealed record HybridDesign
     /// <summary>Gets or sets the multiplier of the logits. The default is 1.</summary>
     public double LogitScale { get; init; } = 1;
 
-    /// <summary>Gets or sets how the weights are initialised. The default is that of <see cref="InitialisationSpec"/>.</summary>
+    /// <summary>Gets or sets how the weights are initialised. The default is an <see cref="InitialisationSpec"/> with default values.</summary>
     public InitialisationSpec Initialisation { get; init; } = new();
 
     /// <summary>Gets the number of blocks.</summary>
@@ -98,7 +99,8 @@ public sealed record HybridDesign
     /// <exception cref="ArgumentException">A size is below 1 or above 1,048,576.</exception>
     public static HybridDesignBuilder Create(int width, int vocabularySize) => new(width, vocabularySize);
 
-    /// <summary>Returns the design with every size that is 0 derived, and checks it.</summary>
+    /// <summary>Derives every size that is 0, which means automatic, and checks the design.</summary>
+    /// <returns>The design with all sizes.</returns>
     /// <exception cref="ArgumentException">
     /// A model of this design is not possible. The message names the block and property, the value, and what was expected.
     /// </exception>
@@ -109,7 +111,7 @@ public sealed record HybridDesign
         return filled;
     }
 
-    /// <summary>Returns the design with sizes that are 0 derived as far as possible, without checks.</summary>
+    /// <summary>Derives sizes that are 0 as far as possible, without checks, and returns the design.</summary>
     internal HybridDesign Fill()
     {
         Require.Size(Width, "width");

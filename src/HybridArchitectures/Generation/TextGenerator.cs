@@ -48,7 +48,7 @@ public sealed class TextGenerator : IDisposable
     /// have changed.
     /// </param>
     /// <exception cref="ArgumentException">
-    /// The tokenizer has more tokens than the model, or models do not have the type of weights, or the type is given for a model other than a
+    /// The tokenizer has more tokens than the model, the type is neither float32 nor bfloat16, or a type is set for a model that is not a
     /// <see cref="HybridLanguageModel"/>.
     /// </exception>
     public TextGenerator(LanguageModel model, Tokenizer? tokenizer = null, ScalarType? weightType = null)
@@ -132,7 +132,7 @@ public sealed class TextGenerator : IDisposable
 
     /// <summary>Continues a text.</summary>
     /// <param name="prompt">The text.</param>
-    /// <param name="options">The options; null for the defaults.</param>
+    /// <param name="options">The options. The default, null, means the default values.</param>
     /// <param name="cancellation">Ends the generation with an <see cref="OperationCanceledException"/> between two tokens.</param>
     /// <returns>The result.</returns>
     /// <exception cref="ArgumentException">The prompt is empty and has no begin-of-text token, or the options do not fit the tokenizer.</exception>
@@ -144,7 +144,7 @@ public sealed class TextGenerator : IDisposable
 
     /// <summary>Continues several texts together.</summary>
     /// <param name="prompts">The texts.</param>
-    /// <param name="options">The options; null for the defaults.</param>
+    /// <param name="options">The options. The default, null, means the default values.</param>
     /// <param name="cancellation">Ends the generation with an <see cref="OperationCanceledException"/> between two tokens.</param>
     /// <returns>One result per prompt.</returns>
     /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
@@ -154,7 +154,7 @@ public sealed class TextGenerator : IDisposable
 
     /// <summary>Continues tokens, such as those of a chat, without changing them.</summary>
     /// <param name="prompt">The tokens, at least one.</param>
-    /// <param name="options">The options; null for the defaults.</param>
+    /// <param name="options">The options. The default, null, means the default values.</param>
     /// <param name="cancellation">Ends the generation with an <see cref="OperationCanceledException"/> between two tokens.</param>
     /// <returns>The result.</returns>
     /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
@@ -163,7 +163,7 @@ public sealed class TextGenerator : IDisposable
 
     /// <summary>Continues several rows of tokens together.</summary>
     /// <param name="prompts">The tokens of each prompt, at least one each.</param>
-    /// <param name="options">The options; null for the defaults.</param>
+    /// <param name="options">The options. The default, null, means the default values.</param>
     /// <param name="cancellation">Ends the generation with an <see cref="OperationCanceledException"/> between two tokens.</param>
     /// <returns>One result per prompt.</returns>
     /// <inheritdoc cref="Generate(IReadOnlyList{string}, GenerationOptions?, CancellationToken)" path="/exception"/>
@@ -173,7 +173,7 @@ public sealed class TextGenerator : IDisposable
 
     /// <summary>
     /// Continues a text, token by token. The work runs on a separate thread, one token for each requested piece. An enumeration that is neither
-    /// completed nor disposed keeps memory until it is collected, and does not affect others.
+    /// completed nor disposed uses memory until it is garbage-collected, and does not affect others.
     /// </summary>
     /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)"/>
     public IAsyncEnumerable<GeneratedPiece> StreamAsync(string prompt, GenerationOptions? options = null, CancellationToken cancellation = default) =>

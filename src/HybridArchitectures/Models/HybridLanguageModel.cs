@@ -88,7 +88,7 @@ public sealed partial class HybridLanguageModel : LanguageModel
     /// </summary>
     public Parameter Head => Design.TiedHead ? Embedding : Parameter("head");
 
-    /// <summary>The adapters that are attached to the model, if any; the room above knows their type.</summary>
+    /// <summary>Gets or sets the attached adapters, or null. The namespace Adapters knows their type.</summary>
     internal object? AttachedAdapters { get; set; }
 
     /// <summary>Gets whether the model has custom mixers.</summary>
