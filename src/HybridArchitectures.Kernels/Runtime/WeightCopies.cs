@@ -42,8 +42,8 @@ static class WeightCopies
         entry.Copy is not null && entry.Weight == weight.Handle && entry.Writes == Interlocked.Read(ref writes) && entry.Version == Version(weight);
 
     /// <summary>
-    /// Returns the tensor to which the optimizer writes the copy of a weight, or null if none is wanted. It is the copy of the present weight, in case
-    /// that the step changes nothing.
+    /// Returns the tensor to which the optimizer writes the copy of a weight, or null if none is wanted. It is the copy of the current weight, in
+    /// case that the step changes nothing.
     /// </summary>
     public static Tensor? Target(Tensor weight)
     {

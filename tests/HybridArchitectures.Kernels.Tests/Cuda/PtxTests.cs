@@ -66,9 +66,9 @@ public class PtxTests
     }
 
     /// <summary>
-    /// A full run of the tests generates PTX of every source for both architectures. An everyday run generates it for the newer one alone, because the
-    /// sources differ only in instructions that the older one lacks: arrays are in local memory for both or for none. It checks one form of each source
-    /// for the older one, which for the selective scan is the form with all shapes, types and launches.
+    /// A full run of the tests generates PTX of every source for both architectures. An everyday run generates it for the newer one alone, because
+    /// the sources differ only in instructions that the older one lacks: arrays are in local memory for both or for none. It checks one form of each
+    /// source for the older one, which for the selective scan is the form with all shapes, types and launches.
     /// </summary>
     [Theory]
     [InlineData("sm_80")]

@@ -62,7 +62,8 @@ public abstract class PretrainedFolderTests : IDisposable
         SafetensorsFile.Write(Path.Combine(folder, "model.safetensors"), tensors);
     }
 
-    private protected static string Refused(string folder) => Assert.Throws<InvalidDataException>(() => PretrainedModel.Load(folder).Dispose()).Message;
+    private protected static string Refused(string folder) =>
+        Assert.Throws<InvalidDataException>(() => PretrainedModel.Load(folder).Dispose()).Message;
 
     private protected static Tensor Logits(HybridLanguageModel model)
     {
