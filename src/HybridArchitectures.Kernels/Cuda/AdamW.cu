@@ -70,8 +70,8 @@ __device__ __forceinline__ void adamw_step(const AdamWArguments& args) {
         const i64 steps = static_cast<i64>(*args.steps);
         *constants = {static_cast<float>(rate / (1 - whole_power(args.beta1, steps))),
             1 / square_root(static_cast<float>(1 - whole_power(args.beta2, steps))), args.divisor ? 1 / *args.divisor : 1.f,
-            static_cast<float>(rate * args.decay), static_cast<float>(args.beta1), static_cast<float>(args.beta2), static_cast<float>(1 - args.beta1), static_cast<float>(1 - args.beta2),
-            static_cast<float>(args.epsilon)};
+            static_cast<float>(rate * args.decay), static_cast<float>(args.beta1), static_cast<float>(args.beta2),
+            static_cast<float>(1 - args.beta1), static_cast<float>(1 - args.beta2), static_cast<float>(args.epsilon)};
     }
     __syncthreads();
     int index = 0;                                     // of the first parameter whose last block is not before this one
