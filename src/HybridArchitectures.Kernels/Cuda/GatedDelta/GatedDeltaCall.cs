@@ -9,9 +9,6 @@ namespace HybridArchitectures.Kernels.Cuda.GatedDelta;
 /// </summary>
 sealed class GatedDeltaCall
 {
-    // with at least this number of heads in all rows, a block of a walk processes a whole head
-    const int MinWholeHeads = 132;
-
     readonly CudaDevice device;
     readonly GatedDeltaShape shape;
     readonly GatedDeltaArguments start;
@@ -53,7 +50,8 @@ sealed class GatedDeltaCall
     public static GatedDeltaShape? ShapeFor(Tensor key, Tensor value)
     {
         var device = CudaRuntime.DeviceOf(value);
-        bool manyHeads = value.size(0) * value.size(2) >= MinWholeHeads;
+        // heads of all rows that are enough for all multiprocessors: a block of a walk then processes a whole head
+        bool manyHeads = value.size(0) * value.size(2) >= device.Multiprocessors;
         return GatedDeltaShape.For(key.size(3), value.size(3), manyHeads, device.Capability, device.SharedMemory);
     }
 
