@@ -37,9 +37,9 @@ static_assert(sizeof(bfloat16) == 2 && sizeof(i64) == 8, "sizes that the host re
 
 // ---- launches that overlap (compute capability 9.0): blocks of the next kernel can start while this one runs, and wait before they access memory
 // ----
-// Before it waits, a kernel may only read memory that nothing has written since the last kernel that was launched without overlap. Every decoding step
-// begins with such kernels of libtorch, so weights, lengths, old keys and values, and the states of the step before can be read early. A kernel that
-// starts early does not see later writes to the same memory by the kernels between.
+// Before it waits, a kernel may only read memory that nothing has written since the last kernel that was launched without overlap. Every decoding
+// step begins with such kernels of libtorch, so weights, lengths, old keys and values, and the states of the step before can be read early. A kernel
+// that starts early does not see later writes to the same memory by the kernels between.
 
 __device__ __forceinline__ void let_next_start() {
 #if !defined(HYBRID_EMULATION) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
