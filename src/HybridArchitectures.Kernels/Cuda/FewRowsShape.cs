@@ -40,8 +40,8 @@ readonly record struct FewRowsShape(int Tiles, bool IsGated, bool IsIndexed, Few
     const int Warps = 8, RowsPerTile = 8, Padding = 32, MaxRows = 16, RoundInputs = 64 * Warps,
         RoundBytes = 2 * Outputs * RoundInputs, MinDepth = 2;
 
-    // With fewer rounds under way in each of two blocks on a multiprocessor, one block with more rounds is faster. More rounds than the maximum are not
-    // faster.
+    // With fewer rounds under way in each of two blocks on a multiprocessor, one block with more rounds is faster. More rounds than the maximum are
+    // not faster.
     const int MinSharedDepth = 5, MaxDepth = 12, BlocksTogether = 2;
 
     // the shared memory that the system reserves for a block, and that of a usual product of one row
