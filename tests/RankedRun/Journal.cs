@@ -11,6 +11,12 @@ sealed class Journal(int dieAt, bool dies) : TrainingCallback
         if (dies && step.Step == dieAt) Process.GetCurrentProcess().Kill();
     }
 
+    public override void OnStart(Trainer trainer)
+    {
+        Console.Out.Write($"began {trainer.Step}\n");
+        Console.Out.Flush();
+    }
+
     public override void OnCheckpoint(Trainer trainer, string folder)
     {
         Console.Out.Write($"saved {trainer.Step}\n");

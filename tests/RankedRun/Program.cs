@@ -2,6 +2,8 @@
 // RankedRun check                        checks collectives, refusals and errors
 // RankedRun train SCENARIO...            trains each scenario by every strategy, and prints reports and hashes
 // RankedRun save FOLDER SCENARIO [STEP]  trains with checkpoints and a sharded optimizer; the last rank kills itself after STEP
+// RankedRun save FOLDER SCENARIO MILLISECONDS RANK   the same, but a rank kills itself after a time
+// RankedRun fail                         the last rank throws an exception in a step
 // RankedRun hang                         the last rank stops answering
 using System.Diagnostics;
 using System.Globalization;
@@ -27,8 +29,13 @@ try
             break;
         case "save":
             int dieAt = args.Length > 3 ? int.Parse(args[3], CultureInfo.InvariantCulture) : -1;
-            var (result, _, model) = Scenario.Get(args[2]).Run(Sharded(), args[1], callbacks: new Journal(dieAt, ranks.Rank == ranks.Size - 1));
+            if (args.Length > 4 && ranks.Rank == int.Parse(args[4], CultureInfo.InvariantCulture)) KillAfter(dieAt);
+            var (result, _, model) = Scenario.Get(args[2]).Run(Sharded(), args[1],
+                callbacks: [new Journal(dieAt, args.Length == 4 && ranks.Rank == ranks.Size - 1)]);
             Print($"rank {ranks.Rank} ended at {result.Steps} {Convert.ToHexString(SHA256.HashData(model))}");
+            break;
+        case "fail":
+            Scenario.All[0].Run(new(ranks), callbacks: ranks.Rank == ranks.Size - 1 ? [new Failure()] : []);
             break;
         case "hang":
             if (ranks.Rank == ranks.Size - 1) Thread.Sleep(Timeout.Infinite);
@@ -47,11 +54,11 @@ DataParallel Sharded() => new(ranks) { Strategy = DataParallelStrategy.ShardedOp
 void Train(string name)
 {
     var scenario = Scenario.Get(name);
-    var (_, _, first) = scenario.Run(new(ranks));
+    byte[]? first = scenario.Experts ? scenario.Run(new(ranks)).Model : null;
     foreach (var strategy in Enum.GetValues<DataParallelStrategy>())
     {
         var (result, skipped, model) = scenario.Run(new(ranks) { Strategy = strategy });
-        if (strategy == DataParallelStrategy.Replicated && !model.AsSpan().SequenceEqual(first))
+        if (strategy == DataParallelStrategy.Replicated && first is not null && !model.AsSpan().SequenceEqual(first))
             throw new InvalidOperationException($"{name}: two equal runs differ");
         Report($"{name}, {strategy}", result);
         Print($"{name}, {strategy}: skipped {skipped}");
@@ -65,6 +72,8 @@ void Report(string prefix, TrainingResult result)
     foreach (var report in result.History) Print(FormattableString.Invariant($"{prefix}: {report.Step} {report.Loss:r} {report.GradientNorm:r}"));
     foreach (var point in result.Evaluations) Print(FormattableString.Invariant($"{prefix}: held-out {point.Step} {point.Result.Loss:r}"));
 }
+
+void KillAfter(int milliseconds) => _ = Task.Delay(milliseconds).ContinueWith(_ => Process.GetCurrentProcess().Kill(), TaskScheduler.Default);
 
 void Refuse(Action action)
 {

@@ -51,7 +51,8 @@ public sealed class CommunicationCostTests
     public void Arguments_that_do_not_fit_are_named()
     {
         var link = Interconnect.Get("NVLink");
-        Assert.StartsWith("ranks is 0; expected at least 1.", Assert.Throws<ArgumentOutOfRangeException>(() => Cost.Communication(0, link, 1)).Message);
+        var refused = Assert.Throws<ArgumentOutOfRangeException>(() => Cost.Communication(0, link, 1));
+        Assert.StartsWith("ranks is 0; expected at least 1.", refused.Message);
         Assert.StartsWith("tokensPerRank is 0; expected at least 1.",
             Assert.Throws<ArgumentOutOfRangeException>(() => Cost.Communication(1, link, 0)).Message);
         Assert.StartsWith("name is \"rope\"; expected one of NVLink, ", Assert.Throws<ArgumentException>(() => Interconnect.Get("rope")).Message);

@@ -22,6 +22,15 @@ sealed class MpiLauncher
     /// <summary>Returns the launcher of MPICH. The test is skipped if it is not installed.</summary>
     public static MpiLauncher Mpich() => Find("MPICH", ["mpirun.mpich", "mpirun"], "HYDRA");
 
+    /// <summary>Returns a launcher that starts one process without mpirun, with variables NAME=VALUE.</summary>
+    public static MpiLauncher Alone(params string[] variables)
+    {
+        _ = OpenMpi();
+        return new("env", variables) { isAlone = true };
+    }
+
+    bool isAlone;
+
     static MpiLauncher Find(string name, string[] commands, string says, params string[] arguments)
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "the launchers of MPI differ on other systems");
@@ -51,7 +60,7 @@ sealed class MpiLauncher
     public async Task<(int ExitCode, string[] Lines)> Run(int ranks, params string[] given)
     {
         Assert.True(File.Exists(Program), $"no program '{Program}'; the build of this project makes it");
-        var start = new ProcessStartInfo(command, [.. arguments, "-n", $"{ranks}", "dotnet", Program, .. given])
+        var start = new ProcessStartInfo(command, [.. arguments, .. isAlone ? (string[])[] : ["-n", $"{ranks}"], "dotnet", Program, .. given])
         {
             RedirectStandardOutput = true, RedirectStandardError = true,
         };

