@@ -7,8 +7,9 @@ namespace HybridArchitectures.Training.Data;
 /// Creates an example for each answer in a conversation: the conversation before it in the format of a chat template, and the answer up to the token
 /// that ends it.
 /// <para>
-/// The template is applied to the conversation with and without the answer. What the answer adds after the prompt, up to the first stop token, is what
-/// the model must predict. In a template without stop tokens, the answer ends where the next turn begins, with the end-of-text token of the tokenizer.
+/// The template is applied to the conversation with and without the answer. What the answer adds after the prompt, up to the first stop token, is
+/// what the model must predict. In a template without stop tokens, the answer ends where the next turn begins, with the end-of-text token of the
+/// tokenizer.
 /// </para>
 /// </summary>
 sealed class ChatExamples(ChatTemplate template, Tokenizer tokenizer)

@@ -5,8 +5,9 @@ namespace HybridArchitectures.Training.Logging;
 /// <summary>
 /// Writes the values of a run for TensorBoard: <c>train/loss</c>, <c>train/learning_rate</c>, <c>train/gradient_norm</c> and
 /// <c>train/tokens_per_second</c> at every report, with the other measurements of <see cref="TrainingProgress"/> (<c>train/memory_bytes</c>,
-/// <c>train/model_flops_per_second</c>, <c>train/model_flop_utilisation</c>, <c>train/reading_share</c>), <c>held_out/loss</c> and <c>held_out/bits_per_byte</c> at every measurement, and
-/// <c>train/spike</c> (the loss) at every spike. A resumed run writes a new file, which invalidates values of later steps in the old ones.
+/// <c>train/model_flops_per_second</c>, <c>train/model_flop_utilisation</c>, <c>train/reading_share</c>), <c>held_out/loss</c> and
+/// <c>held_out/bits_per_byte</c> at every measurement, and <c>train/spike</c> (the loss) at every spike. A resumed run writes a new file, which
+/// invalidates values of later steps in the old ones.
 /// </summary>
 /// <param name="folder">The folder for the files, which should be separate for each run.</param>
 public sealed class TensorBoardLog(string folder) : TrainingCallback, IDisposable

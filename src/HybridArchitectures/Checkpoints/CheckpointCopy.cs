@@ -5,7 +5,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Checkpoints;
 
-/// <summary>Contains a copy in main memory of what <see cref="Checkpoint.Write(HybridLanguageModel, string)"/> writes. It can be written while the model changes.</summary>
+/// <summary>
+/// Contains a copy in main memory of what <see cref="Checkpoint.Write(HybridLanguageModel, string)"/> writes. It can be written while the model
+/// changes.
+/// </summary>
 sealed class CheckpointCopy : IDisposable
 {
     readonly string design;
