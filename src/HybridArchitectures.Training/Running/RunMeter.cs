@@ -9,7 +9,8 @@ namespace HybridArchitectures.Training.Running;
 /// <summary>Measures how well a run uses its device, for reports.</summary>
 /// <param name="model">The model.</param>
 /// <param name="contextLength">The number of tokens of a row.</param>
-sealed class RunMeter(HybridLanguageModel model, int contextLength)
+/// <param name="ranks">The number of ranks, one device each, whose speed a report contains.</param>
+sealed class RunMeter(HybridLanguageModel model, int contextLength, int ranks = 1)
 {
     readonly Lazy<double> flopsPerToken =
         new(() => FlopCount.OfText(model.Design, contextLength, FlopAccounting.MatrixProducts).Training);
@@ -32,12 +33,15 @@ sealed class RunMeter(HybridLanguageModel model, int contextLength)
         double flops = report.TokensPerSecond * flopsPerToken.Value;
         var complete = report with
         {
-            ModelFlopsPerSecond = flops, ModelFlopUtilisation = flops / peakFlops.Value, MemoryBytes = MemoryBytes(),
+            ModelFlopsPerSecond = flops, ModelFlopUtilisation = Utilisation(flops, peakFlops.Value, ranks), MemoryBytes = MemoryBytes(),
             ReadingShare = spent > TimeSpan.Zero ? Math.Min(1, reading / spent) : 0,
         };
         reading = TimeSpan.Zero;
         return complete;
     }
+
+    /// <summary>Returns the share of the throughput of all devices; null if that of one is unknown.</summary>
+    public static double? Utilisation(double flops, double? peakFlops, int ranks) => flops / (ranks * peakFlops);
 
     // the allocator of libtorch keeps what it has once used, so the present value on a GPU is the maximum so far
     long MemoryBytes()

@@ -126,7 +126,7 @@ public sealed partial class Trainer : IDisposable
         }
         if (ranks.IsAlone && CapturedStep.Refusal(model, options, objective) is null)
             captured = new(model, optimizer.Own, options.ClipNorm ?? double.PositiveInfinity, options.BatchSize, options.ContextLength);
-        meter = new(model, options.ContextLength);
+        meter = new(model, options.ContextLength, ranks.Size);
         LooksEveryStep = model.Device.type == DeviceType.CPU || options.SpikeGuard is not null;
     }
 

@@ -19,14 +19,14 @@ public sealed record TrainingProgress(
 {
     /// <summary>
     /// Gets or sets the floating-point operations of the model per second since the last report: matrix products and attention of forward and
-    /// backward, without activations that are computed again.
+    /// backward, without activations that are computed again. On several ranks, it is the sum of all.
     /// </summary>
     [JsonIgnore]
     public double ModelFlopsPerSecond { get; init; }
 
     /// <summary>
-    /// Gets or sets the share of the dense bfloat16 throughput of the GPU that <see cref="ModelFlopsPerSecond"/> is. Null on the CPU, for other
-    /// compute types, and for a GPU that <see cref="Cost.Accelerator.Known"/> does not contain.
+    /// Gets or sets the share of the dense bfloat16 throughput of the GPU, or of the GPUs of all ranks, that <see cref="ModelFlopsPerSecond"/> is.
+    /// Null on the CPU, for other compute types, and for a GPU that <see cref="Cost.Accelerator.Known"/> does not contain.
     /// </summary>
     [JsonIgnore]
     public double? ModelFlopUtilisation { get; init; }

@@ -16,6 +16,13 @@ public sealed class RunMeterTests : IDisposable
     public void Dispose() => data.Dispose();
 
     [Fact]
+    public void Utilisation_is_a_share_of_the_throughput_of_all_ranks()
+    {
+        Assert.Equal(0.5, RunMeter.Utilisation(1000, 500, 4));
+        Assert.Null(RunMeter.Utilisation(1000, null, 4));
+    }
+
+    [Fact]
     public void Reports_contain_the_rate_of_the_model_the_memory_and_the_time_of_reading()
     {
         using var scope = NewDisposeScope();
