@@ -23,13 +23,13 @@ public sealed record InspectionHistory(string Protocol, IReadOnlyList<Inspection
     IEnumerable<HeatMap> OverTraining(int maxHeads)
     {
         string[] steps = [.. Points.Select(point => point.Step.ToString(CultureInfo.InvariantCulture))];
-        var heads = Points[^1].Result.Heads.Select((head, index) => (head, index, Most: Points.Max(point => point.Result.Heads[index].Mass.Value)))
-            .OrderByDescending(item => item.Most).Take(maxHeads).OrderBy(item => item.index).ToArray();
+        var heads = Points[^1].Result.Heads.Select((head, index) => (head, index, MaxMass: Points.Max(point => point.Result.Heads[index].Mass.Value)))
+            .OrderByDescending(item => item.MaxMass).Take(maxHeads).OrderBy(item => item.index).ToArray();
         if (heads.Length > 0)
             yield return new("Attention mass on the needle over training", "head",
                 [.. heads.Select(item => $"{item.head.Block}{(item.head.IsShared ? "s" : "")}.{item.head.Head}")], "step", steps,
                 [.. heads.Select(item => (IReadOnlyList<double?>)[.. Points.Select(point => (double?)point.Result.Heads[item.index].Mass.Value)])],
-                Max: Math.Max(0.1, heads.Max(item => item.Most)));
+                Max: Math.Max(0.1, heads.Max(item => item.MaxMass)));
     }
 
     IEnumerable<MeasuredCurve> Curves(double retrievalMass)

@@ -16,7 +16,7 @@ static class VectorMath
     public const float Log2E = 1.44269504f;
     const float Log2ERest = 1.925963033e-8f;        // log2(e) - Log2E
     const float Rounder = 12582912f;                // 1.5 * 2^23
-    const float Least = -126;                       // the minimum exponent of normal numbers
+    const float MinExponent = -126;                       // the minimum exponent of normal numbers
 
     /// <summary>The argument below which <see cref="Exp"/> does not decrease.</summary>
     public const float MinLogarithm = -87.33f;
@@ -28,7 +28,7 @@ static class VectorMath
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Exp2(Vector256<float> x)
     {
-        x = Limited(x, Least, 128);         // 128 exactly: r is 0, and no mantissa changes infinity to NaN
+        x = Limited(x, MinExponent, 128);         // 128 exactly: r is 0, and no mantissa changes infinity to NaN
         var shifted = x + Vector256.Create(Rounder);
         return Power(shifted, x - (shifted - Vector256.Create(Rounder)));
     }
@@ -48,7 +48,7 @@ static class VectorMath
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Exp2AnyProduct(Vector256<float> x, Vector256<float> y)
     {
-        var shifted = Limited(Vector256.MultiplyAddEstimate(x, y, Vector256.Create(Rounder)), Rounder + Least, Rounder + 127);
+        var shifted = Limited(Vector256.MultiplyAddEstimate(x, y, Vector256.Create(Rounder)), Rounder + MinExponent, Rounder + 127);
         return Power(shifted, Limited(Vector256.MultiplyAddEstimate(x, y, Vector256.Create(Rounder) - shifted), -0.5f, 0.5f));
     }
 

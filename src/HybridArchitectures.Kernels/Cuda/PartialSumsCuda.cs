@@ -7,7 +7,7 @@ namespace HybridArchitectures.Kernels.Cuda;
 /// <summary>Adds partial gradients of kernels in one launch, with the kernel in <c>PartialSums.cu</c>.</summary>
 static class PartialSumsCuda
 {
-    const int Threads = 256, Most = 5;
+    const int Threads = 256, MaxSums = 5;
 
     struct Sum
     {
@@ -17,7 +17,7 @@ static class PartialSumsCuda
         public int Slices;
     }
 
-    [InlineArray(Most)]
+    [InlineArray(MaxSums)]
     struct Arguments
     {
         Sum first;

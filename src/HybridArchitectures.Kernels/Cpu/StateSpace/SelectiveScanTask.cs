@@ -89,7 +89,7 @@ sealed unsafe partial class SelectiveScanTask<TElement> where TElement : struct,
         public float* Rates, Running;                       // A log2(e), and the state or its gradient: (vectors, N, 8)
         public float* Dt, Input, Output, Raw;               // (Piece, block): dt, dt x, y before the gate, x
         public float* D, DtBias;                            // (block), zeros if absent
-        public float* Steepest, Largest;                    // (block): the maximum |rate| of a channel, and the maximum |dt| of a piece
+        public float* MaxRate, MaxDt;                    // (block): the maximum |rate| of a channel, and the maximum |dt| of a piece
         public readonly int Whole => Count / Lanes;         // the number of whole vectors
     }
 
@@ -113,14 +113,14 @@ sealed unsafe partial class SelectiveScanTask<TElement> where TElement : struct,
         if (D != null) new Span<float>(D + place.First, count).CopyTo(new Span<float>(place.D, count));
         if (dtBias != null) new Span<float>(dtBias + place.First, count).CopyTo(new Span<float>(place.DtBias, count));
         Gather(A + place.First * states, count, VectorMath.Log2E, place.Rates);
-        place.Steepest = place.DtBias + block;
-        place.Largest = place.Steepest + block;
-        new Span<float>(place.Steepest, block).Clear();
+        place.MaxRate = place.DtBias + block;
+        place.MaxDt = place.MaxRate + block;
+        new Span<float>(place.MaxRate, block).Clear();
         for (int v = 0; v < place.Vectors; v++)
         {
             Vector256<int> most = default;
             for (int n = 0; n < states; n++) most = Vector256.Max(most, Magnitude(Vector256.Load(place.Rates + (v * states + n) * Lanes)));
-            most.AsSingle().Store(place.Steepest + v * Lanes);
+            most.AsSingle().Store(place.MaxRate + v * Lanes);
         }
         return place;
     }
@@ -163,12 +163,12 @@ sealed unsafe partial class SelectiveScanTask<TElement> where TElement : struct,
 
     // whether no exponent of a piece needs limits; false if one is NaN
     static bool Bounded(in Place place, int v) => Vector256.LessThanOrEqualAll(
-        Vector256.Load(place.Steepest + v * Lanes) * Vector256.Load(place.Largest + v * Lanes), Vector256.Create(VectorMath.Unlimited));
+        Vector256.Load(place.MaxRate + v * Lanes) * Vector256.Load(place.MaxDt + v * Lanes), Vector256.Create(VectorMath.Unlimited));
 
     // x, dt and dt x of a piece
     void Load(in Place place, long from, int tokens)
     {
-        new Span<float>(place.Largest, block).Clear();
+        new Span<float>(place.MaxDt, block).Clear();
         Load<WholeVectors>(place, from, tokens, 0, place.Whole);
         if (place.Whole < place.Vectors) Load<PartOfVector>(place, from, tokens, place.Whole, place.Vectors);
     }
@@ -177,7 +177,7 @@ sealed unsafe partial class SelectiveScanTask<TElement> where TElement : struct,
     void Load<TWidth>(in Place place, long from, int tokens, int first, int end) where TWidth : struct, IVectorWidth
     {
         byte* input = InputAt(place, from), step = DtAt(place, from);
-        float* dt = place.Dt, product = place.Input, raw = place.Raw, biases = place.DtBias, largest = place.Largest;
+        float* dt = place.Dt, product = place.Input, raw = place.Raw, biases = place.DtBias, maxDt = place.MaxDt;
         int count = place.Count, wide = block;
         bool positive = softplus;
         for (int i = 0; i < tokens; i++, input += xToken, step += dtToken, dt += wide, product += wide, raw += wide)
@@ -188,7 +188,7 @@ sealed unsafe partial class SelectiveScanTask<TElement> where TElement : struct,
                 value.Store(raw + c);
                 size.Store(dt + c);
                 (size * value).Store(product + c);
-                Vector256.Max(Vector256.Load(largest + c).AsInt32(), Magnitude(size)).AsSingle().Store(largest + c);
+                Vector256.Max(Vector256.Load(maxDt + c).AsInt32(), Magnitude(size)).AsSingle().Store(maxDt + c);
             }
     }
 
