@@ -22,6 +22,7 @@ public sealed class AttentionDecodeWorkspace : IDisposable
     public AttentionDecodeWorkspace(long batch, long heads, Device device)
     {
         ArgumentNullException.ThrowIfNull(device);
+        Require.KnownDevice(device);
         Require.AtLeast(batch, 1);
         Require.AtLeast(heads, 1);
         counters = zeros([checked(batch * heads * MaxQueries)], ScalarType.Int32, device).DetachFromDisposeScope();

@@ -36,6 +36,7 @@ public sealed record AttentionPositions(Tensor Query, Tensor Key, Tensor? QueryD
     public static AttentionPositions FromLayout(SequenceLayout layout, Device? device = null)
     {
         ArgumentNullException.ThrowIfNull(layout);
+        Require.KnownDevice(device);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var place = device ?? CPU;

@@ -62,6 +62,7 @@ public sealed class SequenceLayout : IDisposable
     /// <param name="device">The device of the tensors. The default, null, means the CPU.</param>
     public static SequenceLayout Padded(IReadOnlyList<long> rowLengths, long length, Device? device = null)
     {
+        Require.KnownDevice(device);
         var lengths = CheckedLengths(rowLengths, length);
         using var scope = NewDisposeScope();
         return Create(lengths, length, null, null, device);
@@ -74,6 +75,7 @@ public sealed class SequenceLayout : IDisposable
     public static SequenceLayout Packed(IReadOnlyList<IReadOnlyList<long>> documentLengths, long length, Device? device = null)
     {
         ArgumentNullException.ThrowIfNull(documentLengths);
+        Require.KnownDevice(device);
         for (int row = 0; row < documentLengths.Count; row++)
             for (int i = 0; i < documentLengths[row]?.Count; i++)
                 if (documentLengths[row][i] < 0)

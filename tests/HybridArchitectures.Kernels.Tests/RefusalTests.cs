@@ -1,5 +1,6 @@
 using System.Reflection;
 using HybridArchitectures.Kernels.Operators;
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests;
@@ -47,6 +48,24 @@ public class RefusalTests
                         .Select((parameter, i) => Argument(parameter, i == 0 || others ? make : Unfit["fit for some"]))],
                         $"{type}.{name}, {first}{(others ? " everywhere" : "")}");
                 }
+    }
+
+    [Fact]
+    public void Devices_that_libtorch_does_not_know_are_refused_before_native_code_sees_them()
+    {
+        using var scope = NewDisposeScope();
+        var none = new Device((TorchSharp.DeviceType)99);
+        using var layout = SequenceLayout.Packed([[1, 2], [2]], 3);
+        foreach (var call in new Action[]
+        {
+            () => SequenceLayout.Padded([2, 3], 3, none), () => SequenceLayout.Padded([3, 3], 3, none),
+            () => SequenceLayout.Packed([[1, 2], [2]], 3, none),
+            () => AttentionPositions.FromLayout(layout, none), () => _ = new AttentionDecodeWorkspace(1, 1, none),
+            () => Indices.From([1, 2], none), () => Indices.Range(0, 2, none), () => Rotary.InverseFrequencies(4, 1e4, device: none),
+        })
+            Assert.Equal("device", Assert.Throws<ArgumentException>(call).ParamName);
+        Assert.Equal("count", Assert.Throws<ArgumentOutOfRangeException>(() => Indices.Range(0, -1, CPU)).ParamName);
+        Assert.Equal("values", Assert.Throws<ArgumentNullException>(() => Indices.From(null!, CPU)).ParamName);
     }
 
     static object? Argument(ParameterInfo parameter, Func<Tensor?> tensor)

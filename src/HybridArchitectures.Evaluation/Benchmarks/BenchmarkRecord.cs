@@ -9,7 +9,7 @@ namespace HybridArchitectures.Evaluation.Benchmarks;
 public sealed class BenchmarkRecord(IReadOnlyDictionary<string, object?> values, string place)
 {
     /// <summary>Gets whether the record has a value of this name.</summary>
-    public bool Has(string name) => values.TryGetValue(name, out var value) && value is not null;
+    public bool Has(string name) => values.TryGetValue(name ?? throw new ArgumentNullException(nameof(name)), out var value) && value is not null;
 
     /// <summary>Returns a text. Numbers and Booleans are converted (<c>1</c>, <c>true</c>).</summary>
     /// <exception cref="InvalidDataException">The value does not exist, or it is a list or record.</exception>
@@ -63,5 +63,5 @@ public sealed class BenchmarkRecord(IReadOnlyDictionary<string, object?> values,
 
     static string Describe(object? value) => value is string or IFormattable or bool ? $"\"{value}\"" : "a list or record";
 
-    object Find(string name) => values.TryGetValue(name, out var value) && value is not null ? value : throw Unfit(name, "a value");
+    object Find(string name) => Has(name) ? values[name]! : throw Unfit(name, "a value");
 }

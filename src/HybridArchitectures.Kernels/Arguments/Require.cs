@@ -2,6 +2,8 @@ using System.Collections;
 using System.Globalization;
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using Device = TorchSharp.torch.Device;
+using DeviceType = TorchSharp.DeviceType;
 
 namespace HybridArchitectures.Kernels.Arguments;
 
@@ -57,6 +59,13 @@ static class Require
     /// <summary>Checks that an enumeration defines a value.</summary>
     public static void Defined<T>(T value, [CallerArgumentExpression(nameof(value))] string name = "") where T : struct, Enum =>
         InRange(Enum.IsDefined(value), name, value, $"one of {string.Join(", ", Enum.GetNames<T>())}");
+
+    /// <summary>Checks the type of a device, unless it is null. Native code ends the process at a type that it does not know.</summary>
+    public static void KnownDevice(Device? device, [CallerArgumentExpression(nameof(device))] string name = "")
+    {
+        if (device is not null && !Enum.IsDefined(device.type))
+            throw Unfit(name, $"{name} is of type {device.type}", $"one of {string.Join(", ", Enum.GetNames<DeviceType>())}");
+    }
 
     /// <summary>Checks that a part of an argument is not null.</summary>
     public static void Present(object? value, string name, string expected) => That(value is not null, name, value, expected);

@@ -23,7 +23,11 @@ public static class GatedDeltaRule
     /// Returns the back end that serves activations like <paramref name="value"/> with keys of the same head size. See
     /// <see cref="BackendFor(Tensor, Tensor)"/>.
     /// </summary>
-    public static KernelBackend BackendFor(Tensor value) => BackendFor(value, value);
+    public static KernelBackend BackendFor(Tensor value)
+    {
+        ArgumentNullException.ThrowIfNull(value);
+        return BackendFor(value, value);
+    }
 
     /// <summary>
     /// Returns the back end that serves these activations: <see cref="KernelBackend.Cuda"/> for bfloat16 on a CUDA device if both head sizes are

@@ -34,6 +34,7 @@ public static class Rotary
         if (rotaryDimensions < 1)
             throw Require.OutOfRange(nameof(rotaryDimensions), rotaryDimensions, "at least 1");
         Require.Positive(theta);
+        Require.KnownDevice(device);
         scaling?.Check(nameof(scaling), rotaryDimensions);
         var frequencies = new double[(rotaryDimensions + 1) / 2];
         for (int j = 0; j < frequencies.Length; j++) frequencies[j] = Math.Pow(theta, -2.0 * j / rotaryDimensions);

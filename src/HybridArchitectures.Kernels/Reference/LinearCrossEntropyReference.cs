@@ -14,7 +14,7 @@ public static class LinearCrossEntropyReference
     public static Tensor Forward(Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, double labelSmoothing = 0, double zLoss = 0,
         Tensor? bias = null, double logitScale = 1, Tensor? tokenWeights = null)
     {
-        ArgumentNullException.ThrowIfNull(targets);
+        CheckPresent(hidden, weight, targets);
         using var scope = NewDisposeScope();
         var logits = Logits(hidden, weight, bias, logitScale);
         var kept = targets.ne(Scalars.From(ignoreIndex));
@@ -38,13 +38,20 @@ public static class LinearCrossEntropyReference
     public static Tensor TokenLosses(
         Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, Tensor? bias = null, double logitScale = 1)
     {
-        ArgumentNullException.ThrowIfNull(targets);
+        CheckPresent(hidden, weight, targets);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var logits = Logits(hidden, weight, bias, logitScale);
         var ignored = targets.eq(Scalars.From(ignoreIndex));
         var target = logits.gather(-1, targets.masked_fill(ignored, Scalars.Zero).unsqueeze(-1)).squeeze(-1);
         return (logits.logsumexp(-1) - target).masked_fill(ignored, Scalars.Zero).to(ScalarType.Float32).MoveToOuterDisposeScope();
+    }
+
+    static void CheckPresent(Tensor hidden, Tensor weight, Tensor targets)
+    {
+        ArgumentNullException.ThrowIfNull(hidden);
+        ArgumentNullException.ThrowIfNull(weight);
+        ArgumentNullException.ThrowIfNull(targets);
     }
 
     static Tensor Logits(Tensor hidden, Tensor weight, Tensor? bias, double logitScale) =>

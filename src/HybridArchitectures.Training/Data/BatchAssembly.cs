@@ -17,6 +17,7 @@ static class BatchAssembly
     public static TokenBatch Assemble(
         DataPosition position, int rows, int contextLength, Device? device, Action<int, TrainingRow> fill, TrainingRow row)
     {
+        Require.KnownDevice(device);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var ids = empty([rows, contextLength], ScalarType.Int64);

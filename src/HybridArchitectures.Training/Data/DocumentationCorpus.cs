@@ -51,6 +51,7 @@ public static class DocumentationCorpus
     public static TextCorpus FromFiles(IEnumerable<string> files, double heldOutShare = DefaultHeldOutShare, string source = "XML documentation")
     {
         ArgumentNullException.ThrowIfNull(files);
+        ArgumentNullException.ThrowIfNull(source);
         Require.InRange(heldOutShare is > 0 and <= 0.5, nameof(heldOutShare), heldOutShare, "a fraction in (0, 0.5]");
         files = [.. files];
         foreach (var file in files) RegularFile.Require(file);

@@ -55,7 +55,11 @@ public abstract class Collectives : IDisposable
 
     /// <summary>Returns collectives of one process: every operation leaves the tensor of the only rank unchanged.</summary>
     /// <param name="device">The device. The default, null, means the CPU.</param>
-    public static Collectives Single(Device? device = null) => new SingleProcess(device ?? CPU);
+    public static Collectives Single(Device? device = null)
+    {
+        Require.KnownDevice(device);
+        return new SingleProcess(device ?? CPU);
+    }
 
     /// <summary>Connects this process with the others that a launcher (mpirun, torchrun, srun) has started, and waits for them.</summary>
     /// <param name="options">The device and the time limits. The default, null, means the CPU and the default limits.</param>

@@ -18,6 +18,7 @@ public sealed class TensorBoardLog(string folder) : TrainingCallback, IDisposabl
     /// <inheritdoc/>
     public override void OnStart(Trainer trainer)
     {
+        ArgumentNullException.ThrowIfNull(trainer);
         ObjectDisposedException.ThrowIf(disposed, this);
         file ??= new EventFile(folder, trainer.Step);
     }
@@ -25,6 +26,7 @@ public sealed class TensorBoardLog(string folder) : TrainingCallback, IDisposabl
     /// <inheritdoc/>
     public override void OnProgress(Trainer trainer, TrainingProgress progress)
     {
+        ArgumentNullException.ThrowIfNull(progress);
         file?.Write(progress.Step, ("train/loss", progress.Loss), ("train/learning_rate", progress.LearningRate),
             ("train/gradient_norm", progress.GradientNorm), ("train/tokens_per_second", progress.TokensPerSecond),
             ("train/model_flops_per_second", progress.ModelFlopsPerSecond), ("train/memory_bytes", progress.MemoryBytes),
@@ -35,12 +37,17 @@ public sealed class TensorBoardLog(string folder) : TrainingCallback, IDisposabl
     /// <inheritdoc/>
     public override void OnEvaluation(Trainer trainer, EvaluationPoint evaluation)
     {
+        ArgumentNullException.ThrowIfNull(evaluation);
         file?.Write(evaluation.Step, ("held_out/loss", evaluation.Result.Loss));
         if (evaluation.Result.BitsPerByte is { } bits) file?.Write(evaluation.Step, ("held_out/bits_per_byte", bits));
     }
 
     /// <inheritdoc/>
-    public override void OnSpike(Trainer trainer, TrainingSpike spike) => file?.Write(spike.Step, ("train/spike", spike.Loss));
+    public override void OnSpike(Trainer trainer, TrainingSpike spike)
+    {
+        ArgumentNullException.ThrowIfNull(spike);
+        file?.Write(spike.Step, ("train/spike", spike.Loss));
+    }
 
     /// <summary>Closes the file.</summary>
     public void Dispose()

@@ -55,6 +55,8 @@ public sealed record CheckpointDiff(
     /// <exception cref="ArgumentException">Tokens are given, but one side is not a model.</exception>
     public static CheckpointDiff Compare(string left, string right, Tensor? ids = null, double tolerance = 1e-5)
     {
+        ArgumentNullException.ThrowIfNull(left);
+        ArgumentNullException.ThrowIfNull(right);
         using var first = CheckpointSource.Open(left);
         using var second = CheckpointSource.Open(right);
         if (ids is null && first.Naming == second.Naming)

@@ -71,8 +71,13 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
     /// <param name="block">The block.</param>
     /// <param name="length">The number of tokens.</param>
     /// <param name="elementSize">The bytes per activation.</param>
-    public static CacheSize FromDesign(HybridDesign design, BlockSpec block, long length, int elementSize) =>
-        FromMixer(design.SharedAttention(block), design.Width, length, elementSize) + FromMixer(block.Mixer, design.Width, length, elementSize);
+    public static CacheSize FromDesign(HybridDesign design, BlockSpec block, long length, int elementSize)
+    {
+        ArgumentNullException.ThrowIfNull(design);
+        ArgumentNullException.ThrowIfNull(block);
+        return FromMixer(design.SharedAttention(block), design.Width, length, elementSize)
+            + FromMixer(block.Mixer, design.Width, length, elementSize);
+    }
 
     static CacheSize FromMixer(MixerSpec? mixer, int width, long length, int elementSize)
     {

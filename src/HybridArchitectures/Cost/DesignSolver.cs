@@ -39,6 +39,7 @@ public static class DesignSolver
         HybridDesign design, DesignMeasure measure, HybridDesign of, int multiple = 64, int sequenceLength = 8192)
     {
         ArgumentNullException.ThrowIfNull(design);
+        ArgumentNullException.ThrowIfNull(of);
         Require.That(multiple is >= 1 and <= Require.MaxSize, nameof(multiple), multiple, $"1 to {Require.MaxSize}");
         int widest = design.Blocks.Select(block => Width(block.FeedForward))
             .Concat(design.SharedTransformers.Select(transformer => transformer.FeedForward.Width)).Max();
@@ -69,6 +70,7 @@ public static class DesignSolver
     public static SolvedDesign ByDepth(HybridDesign design, DesignMeasure measure, HybridDesign of, int sequenceLength = 8192)
     {
         ArgumentNullException.ThrowIfNull(design);
+        ArgumentNullException.ThrowIfNull(of);
         return ByDepth(depth => Deep(design, depth), measure, Measure(of, measure, sequenceLength), sequenceLength);
     }
 
@@ -81,6 +83,7 @@ public static class DesignSolver
     public static SolvedDesign ByDepth(Func<int, HybridDesignBuilder> build, DesignMeasure measure, HybridDesign of, int sequenceLength = 8192)
     {
         ArgumentNullException.ThrowIfNull(build);
+        ArgumentNullException.ThrowIfNull(of);
         return ByDepth(depth => build(depth).Build(), measure, Measure(of, measure, sequenceLength), sequenceLength);
     }
 

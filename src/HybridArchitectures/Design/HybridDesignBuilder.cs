@@ -106,7 +106,7 @@ public sealed class HybridDesignBuilder
         WithMamba1(new() { InnerWidth = innerWidth, StateSize = stateSize, ConvolutionWidth = convolutionWidth, TimeStepRank = timeStepRank });
 
     /// <summary>Describes the Mamba-1 blocks with all options.</summary>
-    public HybridDesignBuilder WithMamba1(Mamba1Spec mamba1) => WithMixer(mamba1);
+    public HybridDesignBuilder WithMamba1(Mamba1Spec mamba1) => WithMixer(mamba1 ?? throw new ArgumentNullException(nameof(mamba1)));
 
     /// <summary>
     /// Describes the Mamba-2 blocks. Sizes that are 0 are derived: a state size of 128, a head size of 64, and heads for an inner width of twice the
@@ -116,7 +116,7 @@ public sealed class HybridDesignBuilder
         WithMamba2(new() { StateSize = stateSize, HeadSize = headSize, Heads = heads, Groups = groups, ConvolutionWidth = convolutionWidth });
 
     /// <summary>Describes the Mamba-2 blocks with all options.</summary>
-    public HybridDesignBuilder WithMamba2(Mamba2Spec mamba2) => WithMixer(mamba2);
+    public HybridDesignBuilder WithMamba2(Mamba2Spec mamba2) => WithMixer(mamba2 ?? throw new ArgumentNullException(nameof(mamba2)));
 
     /// <summary>
     /// Describes the intra-layer hybrid blocks, which contain attention and a state-space layer in parallel. <see cref="IntraHybridSpec"/> explains
@@ -137,7 +137,8 @@ public sealed class HybridDesignBuilder
         });
 
     /// <summary>Describes the intra-layer hybrid blocks with all options.</summary>
-    public HybridDesignBuilder WithIntraHybrid(IntraHybridSpec intraHybrid) => WithMixer(intraHybrid);
+    public HybridDesignBuilder WithIntraHybrid(IntraHybridSpec intraHybrid) =>
+        WithMixer(intraHybrid ?? throw new ArgumentNullException(nameof(intraHybrid)));
 
     /// <summary>
     /// Adds a kind of block by its mixer, custom or built-in. It replaces an earlier mixer with the same <see cref="MixerSpec.Symbol"/>.

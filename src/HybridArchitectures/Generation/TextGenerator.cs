@@ -140,7 +140,7 @@ public sealed class TextGenerator : IDisposable
     /// The scores of the model are not finite, or a prompt is a text and the generator has no tokenizer.
     /// </exception>
     public GenerationResult Generate(string prompt, GenerationOptions? options = null, CancellationToken cancellation = default) =>
-        Generate([prompt], options, cancellation)[0];
+        Generate([prompt ?? throw new ArgumentNullException(nameof(prompt))], options, cancellation)[0];
 
     /// <summary>Continues several texts together.</summary>
     /// <param name="prompts">The texts.</param>
@@ -159,7 +159,7 @@ public sealed class TextGenerator : IDisposable
     /// <returns>The result.</returns>
     /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     public GenerationResult Generate(IReadOnlyList<int> prompt, GenerationOptions? options = null, CancellationToken cancellation = default) =>
-        Generate([prompt], options, cancellation)[0];
+        Generate([prompt ?? throw new ArgumentNullException(nameof(prompt))], options, cancellation)[0];
 
     /// <summary>Continues several rows of tokens together.</summary>
     /// <param name="prompts">The tokens of each prompt, at least one each.</param>
@@ -177,7 +177,7 @@ public sealed class TextGenerator : IDisposable
     /// </summary>
     /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)"/>
     public IAsyncEnumerable<GeneratedPiece> StreamAsync(string prompt, GenerationOptions? options = null, CancellationToken cancellation = default) =>
-        StreamAsync([prompt], options, cancellation);
+        StreamAsync([prompt ?? throw new ArgumentNullException(nameof(prompt))], options, cancellation);
 
     /// <summary>Continues several texts together, token by token. The pieces of the rows alternate.</summary>
     /// <inheritdoc cref="Generate(IReadOnlyList{string}, GenerationOptions?, CancellationToken)"/>
@@ -189,7 +189,7 @@ public sealed class TextGenerator : IDisposable
     /// <inheritdoc cref="Generate(IReadOnlyList{int}, GenerationOptions?, CancellationToken)"/>
     public IAsyncEnumerable<GeneratedPiece> StreamAsync(
         IReadOnlyList<int> prompt, GenerationOptions? options = null, CancellationToken cancellation = default) =>
-        StreamAsync([prompt], options, cancellation);
+        StreamAsync([prompt ?? throw new ArgumentNullException(nameof(prompt))], options, cancellation);
 
     /// <summary>Continues several rows of tokens together, token by token. The pieces of the rows alternate.</summary>
     /// <inheritdoc cref="Generate(IReadOnlyList{IReadOnlyList{int}}, GenerationOptions?, CancellationToken)"/>

@@ -87,8 +87,11 @@ public sealed class ModuleFactory : IDisposable
     public Parameter Constant(double value, params long[] shape) => Make(Given(shape), () => full(shape, Scalars.From(value), float32));
 
     /// <summary>Creates values computed from uniformly distributed values in [low, high).</summary>
-    public Parameter FromUniform(double low, double high, Func<Tensor, Tensor> map, params long[] shape) =>
-        Make(Given(shape), () => map(Draw(low, high, shape)));
+    public Parameter FromUniform(double low, double high, Func<Tensor, Tensor> map, params long[] shape)
+    {
+        ArgumentNullException.ThrowIfNull(map);
+        return Make(Given(shape), () => map(Draw(low, high, shape)));
+    }
 
     /// <summary>Creates values computed without randomness.</summary>
     public Parameter From(Func<Tensor> values) => Make(null, values);
@@ -159,7 +162,12 @@ public sealed class ModuleFactory : IDisposable
         }
     }
 
-    Tensor Draw(double low, double high, long[] shape) => empty(shape, float32).uniform_(low, high, Source);
+    Tensor Draw(double low, double high, long[] shape)
+    {
+        Require.InRange(Math.Abs(low) <= float.MaxValue, nameof(low), low, "a finite number in the range of float32");
+        Require.InRange(high >= low && high <= float.MaxValue, nameof(high), high, $"at least low = {low}, in the range of float32");
+        return empty(shape, float32).uniform_(low, high, Source);
+    }
 
     Parameter Make(long[]? shape, Func<Tensor> values, ScalarType type = ScalarType.Float32)
     {

@@ -45,11 +45,17 @@ public sealed class KeyValueState : MixerState
     public override MixerState Append(MixerState other)
     {
         var more = RequireSameKind(this, other);
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
+        ObjectDisposedException.ThrowIf(more.IsDisposed, more);
         return new KeyValueState(Joined(keys, more.keys), Joined(values, more.values));
     }
 
     /// <summary>Returns an empty snapshot: slots before the length of a row never change, and later slots are ignored.</summary>
-    public override StateSnapshot Snapshot() => new([]);
+    public override StateSnapshot Snapshot()
+    {
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
+        return new([]);
+    }
 
     /// <inheritdoc/>
     public override void Rewind(StateSnapshot snapshot) { }
@@ -58,6 +64,7 @@ public sealed class KeyValueState : MixerState
     public override IReadOnlyList<Tensor> Save(IReadOnlyList<long> lengths)
     {
         long slots = Slots(lengths);
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
         return [keys.narrow(1, 0, slots), values.narrow(1, 0, slots)];
     }
 
@@ -66,6 +73,7 @@ public sealed class KeyValueState : MixerState
     {
         ArgumentNullException.ThrowIfNull(saved);
         long slots = Slots(lengths);
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
         if (saved.Count != 2) throw Require.Unfit(nameof(saved), $"saved has {saved.Count} tensors", "2");
         RequireLike(saved[0], [keys.size(0), slots, keys.size(2), keys.size(3)], keys.dtype, 0);
         RequireLike(saved[1], [values.size(0), slots, values.size(2), values.size(3)], values.dtype, 1);
@@ -79,6 +87,8 @@ public sealed class KeyValueState : MixerState
     /// <inheritdoc/>
     public override void Trim(long length)
     {
+        Require.AtLeast(length, 0);
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
         if (length >= keys.size(1)) return;
         keys = Trimmed(keys, length);
         values = Trimmed(values, length);

@@ -19,7 +19,7 @@ public abstract class MixerState : IDisposable
     public abstract MixerState Select(Tensor rows);
 
     /// <summary>Gets the size in bytes.</summary>
-    public virtual long Bytes => Tensors.Sum(tensor => tensor.NumberOfElements * tensor.ElementSize);
+    public virtual long Bytes => LiveTensors.Sum(tensor => tensor.NumberOfElements * tensor.ElementSize);
 
     /// <summary>Returns a new state with the rows of this state, at least one, followed by those of another.</summary>
     /// <param name="other">A state of the same mixer.</param>
@@ -27,6 +27,8 @@ public abstract class MixerState : IDisposable
     public virtual MixerState Append(MixerState other)
     {
         RequireSameKind(other);
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
+        ObjectDisposedException.ThrowIf(other.IsDisposed, other);
         using var scope = NewDisposeScope();
         long own = Rows(Tensors), added = Rows(other.Tensors);
         // space for the other rows first, as copies of the first row
@@ -49,18 +51,18 @@ public abstract class MixerState : IDisposable
     /// Returns what <see cref="Rewind"/> needs to return to this point: copies of all tensors, or less if the state needs less. The caller owns the
     /// snapshot.
     /// </summary>
-    public virtual StateSnapshot Snapshot() => new([.. Tensors.Select(tensor => tensor.clone())]);
+    public virtual StateSnapshot Snapshot() => new([.. LiveTensors.Select(tensor => tensor.clone())]);
 
     /// <summary>Returns to a snapshot of this state.</summary>
     public virtual void Rewind(StateSnapshot snapshot)
     {
         ArgumentNullException.ThrowIfNull(snapshot);
-        Fill(Tensors, snapshot.Tensors, 0, Rows(snapshot.Tensors));
+        Fill(LiveTensors, snapshot.Tensors, 0, Rows(snapshot.Tensors));
     }
 
     /// <summary>Returns the tensors to save in a file, as views or the tensors themselves, in the current dispose scope.</summary>
     /// <param name="lengths">The number of tokens of each row.</param>
-    public virtual IReadOnlyList<Tensor> Save(IReadOnlyList<long> lengths) => [.. Tensors.Select(tensor => tensor.alias())];
+    public virtual IReadOnlyList<Tensor> Save(IReadOnlyList<long> lengths) => [.. LiveTensors.Select(tensor => tensor.alias())];
 
     /// <summary>Restores the tensors that <see cref="Save"/> returned in an empty state with the same number of rows.</summary>
     /// <param name="saved">The tensors, on the CPU.</param>
@@ -70,7 +72,7 @@ public abstract class MixerState : IDisposable
     {
         ArgumentNullException.ThrowIfNull(saved);
         ArgumentNullException.ThrowIfNull(lengths);
-        Fill(Tensors, saved, 0, lengths.Count);
+        Fill(LiveTensors, saved, 0, lengths.Count);
     }
 
     /// <summary>Releases memory that is reserved for more than <paramref name="length"/> tokens per row.</summary>
@@ -136,7 +138,26 @@ public abstract class MixerState : IDisposable
     }
 
     /// <summary>Returns a copy of rows of a tensor, outside every dispose scope.</summary>
-    protected static Tensor Rows(Tensor tensor, Tensor rows) => tensor.index_select(0, rows).DetachFromDisposeScope();
+    /// <exception cref="ObjectDisposedException">The tensor, and so the state that owns it, is disposed.</exception>
+    protected static Tensor Rows(Tensor tensor, Tensor rows)
+    {
+        ArgumentNullException.ThrowIfNull(tensor);
+        ArgumentNullException.ThrowIfNull(rows);
+        ObjectDisposedException.ThrowIf(tensor.IsInvalid, typeof(MixerState));
+        return tensor.index_select(0, rows).DetachFromDisposeScope();
+    }
+
+    private protected bool IsDisposed => Tensors.Any(tensor => tensor.IsInvalid);
+
+    IReadOnlyList<Tensor> LiveTensors
+    {
+        get
+        {
+            var tensors = Tensors;
+            ObjectDisposedException.ThrowIf(tensors.Any(tensor => tensor.IsInvalid), this);
+            return tensors;
+        }
+    }
 
     private protected T RequireSameKind<T>(T self, MixerState other) where T : MixerState
     {

@@ -148,7 +148,11 @@ public sealed class SequenceContext : IDisposable
     public bool IsRecomputation { get; private init; }
 
     /// <summary>Adds a scalar, which includes its coefficient, to the loss of the model.</summary>
-    public void AddLoss(Tensor loss) => losses.Add((loss.DetachFromDisposeScope(), null));
+    public void AddLoss(Tensor loss)
+    {
+        ArgumentNullException.ThrowIfNull(loss);
+        losses.Add((loss.DetachFromDisposeScope(), null));
+    }
 
     /// <summary>Adds the terms of a layer to the <see cref="LoadBalance"/> loss that it shares with other layers of this rate.</summary>
     internal void AddBalance(Tensor terms, double rate) => losses.Add((terms.DetachFromDisposeScope(), rate));
@@ -233,9 +237,11 @@ public sealed class SequenceContext : IDisposable
     }
 
     /// <summary>Returns cosines and sines of the rotary angles at the positions of this pass, computed once for all layers of one kind.</summary>
+    /// <exception cref="InvalidOperationException">The context belongs to no pass yet.</exception>
     public (Tensor Cosine, Tensor Sine) RotaryTable(RotarySpec spec, int headSize)
     {
         ArgumentNullException.ThrowIfNull(spec);
+        if (!begun) throw new InvalidOperationException("the context belongs to no pass; expected one that a model or stack has begun");
         if (tables.TryGetValue((spec, headSize), out var table)) return table;
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();

@@ -1,4 +1,3 @@
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Sequence;
@@ -25,7 +24,6 @@ static class StateChecks
     public static void DeviceOf(Device device)
     {
         ArgumentNullException.ThrowIfNull(device);
-        if (!Enum.IsDefined(device.type))
-            throw Require.Unfit(nameof(device), $"device is of type {device.type}", $"one of {string.Join(", ", Enum.GetNames<DeviceType>())}");
+        Require.KnownDevice(device);
     }
 }

@@ -31,6 +31,7 @@ public sealed class WindowState : MixerState
         StateChecks.State(batch, compute, device);
         Require.AtLeast(window, 1, nameof(window));
         Require.AtLeast(sinks, 0);
+        Require.InRange(window < int.MaxValue - sinks, nameof(window), window, $"less than {int.MaxValue - sinks}, with {sinks} sinks");
         Require.AtLeast(keyValueHeads, 1, nameof(keyValueHeads));
         Require.AtLeast(headSize, 1, nameof(headSize));
         Require.AtLeast(valueHeadSize, 1, nameof(valueHeadSize));

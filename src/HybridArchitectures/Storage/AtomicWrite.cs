@@ -48,12 +48,16 @@ public static class AtomicWrite
     }
 
     /// <summary>Replaces one text file (UTF-8 without a byte order mark).</summary>
-    public static void Text(string path, string text) => File(path, temporary =>
+    public static void Text(string path, string text)
     {
-        using var stream = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write);
-        stream.Write(System.Text.Encoding.UTF8.GetBytes(text));
-        stream.Flush(flushToDisk: true);
-    });
+        ArgumentNullException.ThrowIfNull(text);
+        File(path, temporary =>
+        {
+            using var stream = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write);
+            stream.Write(System.Text.Encoding.UTF8.GetBytes(text));
+            stream.Flush(flushToDisk: true);
+        });
+    }
 
     /// <summary>Replaces one folder. Parent folders are created.</summary>
     /// <param name="folder">The folder.</param>

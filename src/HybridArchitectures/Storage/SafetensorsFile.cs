@@ -75,12 +75,17 @@ public sealed unsafe class SafetensorsFile : IDisposable
     }
 
     /// <summary>Returns whether the file contains a tensor with this name.</summary>
-    public bool Contains(string name) => byName.ContainsKey(name);
+    public bool Contains(string name)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        return byName.ContainsKey(name);
+    }
 
     /// <summary>Gets the entry of a tensor.</summary>
     /// <exception cref="KeyNotFoundException">The file does not contain the tensor.</exception>
     public SafetensorsEntry this[string name] =>
-        byName.TryGetValue(name, out var entry) ? entry : throw new KeyNotFoundException($"{Path}: no tensor '{name}'");
+        byName.TryGetValue(name ?? throw new ArgumentNullException(nameof(name)), out var entry) ? entry
+            : throw new KeyNotFoundException($"{Path}: no tensor '{name}'");
 
     /// <summary>Reads one tensor.</summary>
     /// <param name="name">The name.</param>
@@ -89,6 +94,7 @@ public sealed unsafe class SafetensorsFile : IDisposable
     public Tensor Read(string name, ScalarType? type = null, Device? device = null)
     {
         var entry = this[name];
+        Require.KnownDevice(device);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var stored = empty(entry.Shape.ToArray(), entry.Type);

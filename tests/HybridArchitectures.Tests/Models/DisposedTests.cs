@@ -96,6 +96,29 @@ public sealed class DisposedTests : IDisposable
     }
 
     [Fact]
+    public void Every_method_of_a_disposed_state_says_so()
+    {
+        using var scope = NewDisposeScope();
+        var rows = zeros([1], ScalarType.Int64);
+        foreach (var make in new Func<MixerState>[]
+        {
+            () => new KeyValueState(1, 2, 4, 4, ScalarType.Float32, CPU), () => new WindowState(1, 3, 1, 2, 4, 4, ScalarType.Float32, CPU),
+            () => new ConvolutionState(zeros(1, 3, 4)), () => new RecurrentState(zeros(1, 3, 4), zeros(1, 2, 4)),
+            () => new LinearAttentionState(zeros(1, 2, 4, 4)),
+            () => new CombinedState(new KeyValueState(1, 2, 4, 4, ScalarType.Float32, CPU), new ConvolutionState(zeros(1, 3, 4))),
+        })
+        {
+            var (state, other) = (make(), make());
+            var snapshot = state.Snapshot();
+            Assert.Equal("rows", Assert.Throws<ArgumentNullException>(() => state.Select(null!)).ParamName);
+            state.Dispose();
+            Refuses(() => state.Select(rows), () => state.Append(other), () => other.Append(state), () => state.Snapshot(), () => _ = state.Bytes,
+                () => state.Save([0]), () => state.Restore([.. other.Save([0])], [0]));
+            if (snapshot.Tensors.Count > 0) Refuses(() => state.Rewind(snapshot));
+        }
+    }
+
+    [Fact]
     public void Adapters_taken_off_or_of_a_disposed_model_say_so()
     {
         var model = Model();

@@ -1,4 +1,6 @@
 using System.Reflection;
+using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
@@ -137,6 +139,53 @@ public class ModuleRefusalTests
             Assert.Throws<ArgumentNullException>(() => mixer.CreateState(1, ScalarType.Float32, null!));
             mixer.Dispose();
         }
+    }
+
+    [Fact]
+    public void Absent_arguments_are_named_as_the_caller_knows_them()
+    {
+        using var scope = NewDisposeScope();
+        using var folder = new Checkpoints.TemporaryFolder();
+        using var factory = new ModuleFactory(Example, CPU, 1);
+        using var context = new SequenceContext();
+        using var model = Example.CreateModel(seed: 1);
+        using var generator = new HybridArchitectures.Generation.TextGenerator(model);
+        var builder = HybridDesign.Create(Width, 17);
+        var absent = new Dictionary<string, Action[]>
+        {
+            ["loss"] = [() => context.AddLoss(null!)],
+            ["map"] = [() => factory.FromUniform(0, 1, null!, 2)],
+            ["design"] = [() => CacheSize.FromDesign(null!, Example.Blocks[0], 8, 2)],
+            ["block"] = [() => CacheSize.FromDesign(Example, null!, 8, 2)],
+            ["of"] =
+            [
+                () => DesignSolver.ByDepth(Example, DesignMeasure.Parameters, null!),
+                () => DesignSolver.ByFeedForward(Example, DesignMeasure.Parameters, null!),
+            ],
+            ["left"] = [() => CheckpointDiff.Compare(null!, "x")],
+            ["right"] = [() => CheckpointDiff.Compare("x", null!)],
+            ["text"] = [() => HybridArchitectures.Storage.AtomicWrite.Text(folder["text"], null!)],
+            ["mamba1"] = [() => builder.WithMamba1(null!)],
+            ["mamba2"] = [() => builder.WithMamba2(null!)],
+            ["intraHybrid"] = [() => builder.WithIntraHybrid(null!)],
+            ["prompt"] = [() => generator.Generate((string)null!), () => generator.StreamAsync((IReadOnlyList<int>)null!)],
+        };
+        foreach (var (name, calls) in absent)
+            foreach (var call in calls) Assert.Equal(name, Assert.Throws<ArgumentNullException>(call).ParamName);
+        Assert.Contains("no pass", Assert.Throws<InvalidOperationException>(() => context.RotaryTable(new RotarySpec(), 8)).Message);
+    }
+
+    [Fact]
+    public void Numbers_without_a_meaning_are_refused_by_name()
+    {
+        using var scope = NewDisposeScope();
+        using var factory = new ModuleFactory(Example, CPU, 1);
+        using var state = new KeyValueState(1, 2, 8, 8, ScalarType.Float32, CPU);
+        foreach (var (low, high) in new (double, double)[] { (double.NaN, 1), (0, double.NaN), (1, 0), (0, double.PositiveInfinity), (-1e300, 0) })
+            Assert.Throws<ArgumentOutOfRangeException>(() => factory.Uniform(low, high, 2));
+        Assert.Equal("length", Assert.Throws<ArgumentOutOfRangeException>(() => state.Trim(-1)).ParamName);
+        Assert.Equal("window", Assert.Throws<ArgumentOutOfRangeException>(
+            () => new WindowState(1, int.MaxValue, 4, 2, 8, 8, ScalarType.Float32, CPU)).ParamName);
     }
 
     [Fact]

@@ -35,6 +35,19 @@ public class WindowSamplerTests
     }
 
     [Fact]
+    public void A_device_that_libtorch_does_not_know_is_refused_and_no_position_is_lost()
+    {
+        using var data = Counting(100);
+        var none = new TorchSharp.torch.Device((TorchSharp.DeviceType)99);
+        var sampler = new WindowSampler(data, 9, shuffle: false);
+        Assert.Equal("device", Assert.Throws<ArgumentException>(() => sampler.Next(2, none)).ParamName);
+        var reader = data.OpenReader(new TrainingReaderOptions(9));
+        Assert.Equal("device", Assert.Throws<ArgumentException>(() => reader.ReadBatch(2, none)).ParamName);
+        Assert.Equal("device", Assert.Throws<ArgumentException>(() => HybridArchitectures.Training.Distributed.Collectives.Single(none)).ParamName);
+        Assert.Equal(new DataPosition(0, 0), sampler.Position);
+    }
+
+    [Fact]
     public void In_order_every_token_but_the_last_few_is_read_once()
     {
         using var data = Counting(50);
