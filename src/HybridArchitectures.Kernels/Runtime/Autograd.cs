@@ -40,6 +40,7 @@ public static class Autograd
     /// that shares memory with a tensor that is used outside the context (its gradients and saved tensors can be returned).
     /// </param>
     /// <returns>The outputs, in the current dispose scope.</returns>
+    /// <exception cref="InvalidOperationException">An output is absent or disposed, or it is not a new tensor.</exception>
     public static Tensor[] Apply(IReadOnlyList<Tensor?> inputs, Func<ForwardContext, Tensor[]> forward, Func<BackwardContext, Tensor?[]> backward)
     {
         ArgumentNullException.ThrowIfNull(inputs);
@@ -56,6 +57,7 @@ public static class Autograd
             using var scope = NewDisposeScope();
             using var noGrad = no_grad();
             var plain = forward(context);
+            AutogradNode.CheckPresent(plain);
             foreach (var output in plain) output.MoveToOuterDisposeScope();
             return plain;
         }

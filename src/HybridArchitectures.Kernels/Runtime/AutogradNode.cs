@@ -84,6 +84,7 @@ sealed unsafe class AutogradNode
         {
             Tensor[] outputs;
             using (no_grad()) outputs = forward(context);
+            CheckOutputs(outputs, inputs);
             var node = new AutogradNode(backward, needs,
                 Array.ConvertAll([.. Enumerable.Range(0, needs.Length)], i => needs[i] && inputs[i]!.is_leaf), edges);
             try
@@ -100,6 +101,33 @@ sealed unsafe class AutogradNode
             GC.KeepAlive(outputs);
         }
         return Array.ConvertAll(wrapped, Tensor.UnsafeCreateTensor);
+    }
+
+    // libtorch ends the process at an output that is a leaf with a gradient, and would change the history of an input
+    static void CheckOutputs(Tensor[] outputs, IReadOnlyList<Tensor?> inputs)
+    {
+        CheckPresent(outputs);
+        for (int i = 0; i < outputs.Length; i++)
+        {
+            bool isInput = false, isOutput = false;             // by reference: Equals of a tensor compares its values
+            for (int j = 0; j < inputs.Count; j++) isInput |= ReferenceEquals(inputs[j], outputs[i]);
+            for (int j = 0; j < i; j++) isOutput |= ReferenceEquals(outputs[j], outputs[i]);
+            if (isInput || isOutput || outputs[i].requires_grad)
+                throw new InvalidOperationException(
+                    $"output {i} of an operator is an input, another output or a tensor that requires a gradient; expected a new tensor");
+        }
+    }
+
+    /// <summary>Refuses outputs that do not exist.</summary>
+    internal static void CheckPresent(Tensor[]? outputs)
+    {
+        if (outputs is not { Length: > 0 })
+            throw new InvalidOperationException($"an operator returned {(outputs is null ? "null" : "no output")}; expected at least 1 output");
+        for (int i = 0; i < outputs.Length; i++)
+        {
+            if (outputs[i] is null || outputs[i].IsInvalid)
+                throw new InvalidOperationException($"output {i} of an operator is {(outputs[i] is null ? "null" : "disposed")}; expected a tensor");
+        }
     }
 
     // libtorch uses an incoming tensor as the gradient of a leaf without a copy only if nothing else refers to it. Here the handle in `pending` still
@@ -163,9 +191,10 @@ sealed unsafe class AutogradNode
             // before the gradient function, which may dispose its arguments
             var taken = new HashSet<nint>(incoming.Concat(unpacked).OfType<Tensor>().Select(Memory));
             var results = RunBackward(new BackwardContext(incoming, unpacked, needs));
-            if (results.Length != needs.Length)
+            if (results?.Length != needs.Length)
                 throw new InvalidOperationException(
-                    $"a gradient function returned {results.Length} gradients; expected {needs.Length}, one per input");
+                    $"a gradient function returned {(results is null ? "null" : $"{results.Length} gradients")}; "
+                    + $"expected {needs.Length}, one per input");
             PassOn(results, taken, scope);
             if (!LibTorch.CurrentBackwardKeepsGraph()) ReleaseSaved();      // otherwise memory is kept until the node is deleted
             return new NativeTensors { Data = slots, Count = edges.Length };

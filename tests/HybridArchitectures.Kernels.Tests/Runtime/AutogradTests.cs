@@ -24,6 +24,29 @@ public class AutogradTests
         });
 
     [Fact]
+    public void Outputs_that_are_no_new_tensors_and_absent_gradients_are_refused()
+    {
+        using var scope = NewDisposeScope();
+        var (x, fixedInput) = (ones([2, 3], requires_grad: true), ones(2, 3));
+        var disposed = ones(2);
+        disposed.Dispose();
+        var shared = ones(2);
+        foreach (var outputs in new Tensor[]?[]
+        {
+            null, [], [null!], [disposed], [x], [fixedInput], [ones([2], requires_grad: true)], [shared, shared],
+        })
+        {
+            var refusal = Assert.Throws<InvalidOperationException>(() => Autograd.Apply([x, fixedInput], _ => outputs!, _ => [null, null]));
+            Assert.Contains("; expected ", refusal.Message);
+        }
+        Assert.Contains("output 1", Assert.Throws<InvalidOperationException>(
+            () => Autograd.Apply([fixedInput], _ => [ones(2), null!], _ => [null])).Message);
+        var y = Autograd.Apply([x], _ => [ones(2, 3)], _ => null!)[0];
+        Assert.Contains("one per input", Assert.Throws<InvalidOperationException>(() => Autograd.Backward(y.sum())).Message);
+        Assert.False(fixedInput.requires_grad);
+    }
+
+    [Fact]
     public void Gradients_of_several_outputs_reach_every_input()
     {
         using var scope = NewDisposeScope();
