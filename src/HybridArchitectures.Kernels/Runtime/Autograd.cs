@@ -115,6 +115,11 @@ public static class Autograd
         if (outputs.Count == 0 || outputs.Count != gradients.Count)
             throw Require.Unfit(nameof(gradients), $"gradients has {gradients.Count} tensors",
                 $"{outputs.Count}, one for each output, and at least one");
+        for (int i = 0; i < outputs.Count; i++)
+        {
+            Require.Present(outputs[i], $"{nameof(outputs)}[{i}]", "a tensor");
+            Require.Present(gradients[i], $"{nameof(gradients)}[{i}]", "a tensor");
+        }
         Run(outputs, gradients, retainGraph);
     }
 

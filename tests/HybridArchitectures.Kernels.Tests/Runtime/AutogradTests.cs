@@ -24,7 +24,7 @@ public class AutogradTests
         });
 
     [Fact]
-    public void Outputs_that_are_no_new_tensors_and_absent_gradients_are_refused()
+    public void Outputs_that_are_no_new_tensors_and_absent_tensors_are_refused()
     {
         using var scope = NewDisposeScope();
         var (x, fixedInput) = (ones([2, 3], requires_grad: true), ones(2, 3));
@@ -44,6 +44,8 @@ public class AutogradTests
         var y = Autograd.Apply([x], _ => [ones(2, 3)], _ => null!)[0];
         Assert.Contains("one per input", Assert.Throws<InvalidOperationException>(() => Autograd.Backward(y.sum())).Message);
         Assert.False(fixedInput.requires_grad);
+        Assert.Equal("outputs", Assert.Throws<ArgumentException>(() => Autograd.Backward([null!], [ones(1)])).ParamName);
+        Assert.Equal("gradients", Assert.Throws<ArgumentException>(() => Autograd.Backward([x.sum()], [null!])).ParamName);
     }
 
     [Fact]
