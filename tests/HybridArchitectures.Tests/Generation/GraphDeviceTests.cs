@@ -128,7 +128,8 @@ public sealed class GraphDeviceTests : IDisposable
         {
             var kept = Kept(model);
             var results = generator.Generate(Prompts(9), options);
-            Assert.Equal(9, Kept(model)!.Cache.Batch);
+            // with the changed weights of the last round, a row can end with its first token
+            if (round < 2) Assert.Equal(9, Kept(model)!.Cache.Batch);
             if (round == 1) Assert.Same(kept!.Loop, Kept(model)!.Loop);
             var eager = generator.Generate(Prompts(9), options with { CudaGraphs = false });
             for (int row = 0; row < 9; row++) Assert.Equal(eager[row].Ids, results[row].Ids);
