@@ -145,6 +145,7 @@ public sealed partial class HybridLanguageModel : LanguageModel
         CheckIds(ids, nameof(ids));
         using var scope = NewDisposeScope();
         using var noGrad = context?.Cache is null ? null : no_grad();
+        context?.BeginAhead(ids.size(0), ids.size(1), Device);
         var embedded = TorchOperator.Call("aten::embedding", "", Embedding, ids, (long)(Design.PaddingId ?? -1), false, false);
         if (embedded.dtype != ComputeType) embedded = embedded.to(ComputeType);
         return stack.Forward(Scaled(embedded, Design.EmbeddingScale), context).MoveToOuterDisposeScope();

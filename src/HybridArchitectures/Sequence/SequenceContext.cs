@@ -20,7 +20,7 @@ public sealed class SequenceContext : IDisposable
     readonly bool ownsLayout;
     AttentionPositions? attentionPositions;
     Tensor? order, inverse, positions;
-    bool begun;
+    bool begun, isAhead;
 
     /// <summary>Creates a context.</summary>
     /// <param name="layout">Padding and documents. The default, null, means that every row is one full document. The caller disposes it.</param>
@@ -173,9 +173,24 @@ public sealed class SequenceContext : IDisposable
     /// <summary>Returns the number of tokens of a row in this pass without padding.</summary>
     public long RowLength(int row) => Layout?.RowLengths is { } lengths ? lengths[row] : Length;
 
-    /// <summary>Begins a pass over (batch, length) tokens.</summary>
+    /// <summary>
+    /// Begins the pass before the embedding of its tokens. So a kernel of libtorch lies between the lengths of a step and the first kernel that reads
+    /// them without waiting for the previous one.
+    /// </summary>
+    internal void BeginAhead(long batch, long length, Device device)
+    {
+        Cache?.RequireAlive();
+        isAhead = false;
+        Begin(batch, length, device);
+        isAhead = true;
+    }
+
+    /// <summary>Begins a pass over (batch, length) tokens, unless <see cref="BeginAhead"/> has.</summary>
     internal void Begin(long batch, long length, Device device)
     {
+        bool hasBegun = isAhead && (Batch, Length) == (batch, length);
+        isAhead = false;
+        if (hasBegun) return;
         if (Layout is not null && (Layout.Batch != batch || Layout.Length != length))
             throw Require.Unfit(null, $"layout has ({Layout.Batch}, {Layout.Length}) tokens", $"({batch}, {length}), as the input has");
         if (Cache is not null && Cache.Batch != batch)
