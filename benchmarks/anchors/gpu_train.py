@@ -10,9 +10,13 @@ class RMS(nn.Module):
     def forward(s, x): return F.rms_norm(x, (x.shape[-1],), s.w.to(x.dtype), 1e-5)
 class Attn(nn.Module):
     def __init__(s):
-        super().__init__(); s.q = nn.Linear(D, H*HD, False); s.k = nn.Linear(D, K*HD, False); s.v = nn.Linear(D, K*HD, False); s.o = nn.Linear(H*HD, D, False)
+        super().__init__()
+        s.q, s.k, s.v, s.o = nn.Linear(D, H*HD, False), nn.Linear(D, K*HD, False), nn.Linear(D, K*HD, False), nn.Linear(H*HD, D, False)
     def forward(s, x, cos, sin):
-        b, l, _ = x.shape; q = s.q(x).view(b, l, H, HD).transpose(1, 2); k = s.k(x).view(b, l, K, HD).transpose(1, 2); v = s.v(x).view(b, l, K, HD).transpose(1, 2)
+        b, l, _ = x.shape
+        q = s.q(x).view(b, l, H, HD).transpose(1, 2)
+        k = s.k(x).view(b, l, K, HD).transpose(1, 2)
+        v = s.v(x).view(b, l, K, HD).transpose(1, 2)
         def rot(t): a, c = t.chunk(2, -1); return t * cos + torch.cat((-c, a), -1) * sin
         o = F.scaled_dot_product_attention(rot(q), rot(k), v, is_causal=True, enable_gqa=True)
         return s.o(o.transpose(1, 2).reshape(b, l, H*HD))
@@ -26,7 +30,9 @@ class Mamba2(nn.Module):
     def forward(s, x, cos, sin): return s.m(x)
 class Block(nn.Module):
     def __init__(s, c):
-        super().__init__(); s.n1, s.n2 = RMS(D), RMS(D); s.mix = {"T": Attn, "M": Mamba1, "S": Mamba2}[c](); s.g = nn.Linear(D, FF, False); s.u = nn.Linear(D, FF, False); s.d = nn.Linear(FF, D, False)
+        super().__init__()
+        s.n1, s.n2, s.mix = RMS(D), RMS(D), {"T": Attn, "M": Mamba1, "S": Mamba2}[c]()
+        s.g, s.u, s.d = nn.Linear(D, FF, False), nn.Linear(D, FF, False), nn.Linear(FF, D, False)
     def forward(s, x, cos, sin):
         x = x + s.mix(s.n1(x), cos, sin); h = s.n2(x); return x + s.d(F.silu(s.g(h)) * s.u(h))
 class LM(nn.Module):
@@ -49,4 +55,6 @@ torch.cuda.synchronize(); s = time.time(); k = 6
 for _ in range(k): l = step()
 torch.cuda.synchronize(); dt = (time.time() - s) / k
 fl = 6 * n * B * L + 12 * pat.count("T") * H * HD * L * L * B / 2
-print(f"{pat} params {n/1e9:.3f}B batch {B} ckpt {ck}: {dt*1e3:.0f} ms/step, {B*L/dt:.0f} tok/s, MFU(990) {fl/dt/990e12:.1%}, peak {torch.cuda.max_memory_allocated()/2**30:.1f} GiB, loss {l.item():.3f}")
+peak = torch.cuda.max_memory_allocated() / 2**30
+print(f"{pat} params {n/1e9:.3f}B batch {B} ckpt {ck}: {dt*1e3:.0f} ms/step, {B*L/dt:.0f} tok/s, MFU(990) {fl/dt/990e12:.1%}, "
+      f"peak {peak:.1f} GiB, loss {l.item():.3f}")

@@ -54,14 +54,14 @@ sealed record CausalConvolutionInputs(Tensor X, Tensor Weight, Tensor? Bias) : I
         ArgumentNullException.ThrowIfNull(Weight, "weight");
         if (Weight.dim() != 2 || Width == 0)
             throw Require.Unfit("weight", $"weight has shape {Checks.Describe(Weight)}", $"(channels, width) = ({Channels}, at least 1)");
-        SequenceChecks.Beside(Weight, "weight", X, "(channels, width)", Channels, Width);
-        if (Bias is not null) SequenceChecks.Beside(Bias, "bias", X, "(channels)", Channels);
+        SequenceChecks.Input(Weight, "weight", X, "(channels, width)", Channels, Width);
+        if (Bias is not null) SequenceChecks.Input(Bias, "bias", X, "(channels)", Channels);
     }
 
     /// <summary>Checks the shape, device and dtype of a state.</summary>
     public void CheckState(Tensor state, string name, long rows)
     {
-        SequenceChecks.Beside(state, name, X, "(batch or slots, width - 1, channels)", rows, Width - 1, Channels);
+        SequenceChecks.Input(state, name, X, "(batch or slots, width - 1, channels)", rows, Width - 1, Channels);
         if (state.dtype != X.dtype) throw Require.Refusal(name, state.dtype, $"{X.dtype}, the type of x");
     }
 }

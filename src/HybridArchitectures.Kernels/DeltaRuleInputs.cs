@@ -78,10 +78,10 @@ sealed record DeltaRuleInputs(Tensor Query, Tensor Key, Tensor Value, Tensor Dec
         if (Key.dim() != outer.Length + 2 || KeySize == 0)
             throw Require.Unfit("key", $"key has shape {Checks.Describe(Key)}", shapeOfKey);
         long groups = SequenceChecks.Groups(Key.size(-2), Heads, "key", "heads");
-        SequenceChecks.Beside(Key, "key", Value, shapeOfKey, [.. outer, groups, KeySize]);
-        SequenceChecks.Beside(Query, "query", Value, shapeOfKey, [.. outer, groups, KeySize]);
-        if (DecaysChannels) SequenceChecks.Beside(Decay, "decay", Value, $"{outerShape}heads, key size)", [.. outer, Heads, KeySize]);
-        else SequenceChecks.Beside(Decay, "decay", Value, shapeOfHeads, [.. outer, Heads]);
-        SequenceChecks.Beside(Strength, "strength", Value, shapeOfHeads, [.. outer, Heads]);
+        SequenceChecks.Input(Key, "key", Value, shapeOfKey, [.. outer, groups, KeySize]);
+        SequenceChecks.Input(Query, "query", Value, shapeOfKey, [.. outer, groups, KeySize]);
+        if (DecaysChannels) SequenceChecks.Input(Decay, "decay", Value, $"{outerShape}heads, key size)", [.. outer, Heads, KeySize]);
+        else SequenceChecks.Input(Decay, "decay", Value, shapeOfHeads, [.. outer, Heads]);
+        SequenceChecks.Input(Strength, "strength", Value, shapeOfHeads, [.. outer, Heads]);
     }
 }

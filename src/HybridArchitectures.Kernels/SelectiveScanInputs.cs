@@ -79,14 +79,14 @@ sealed record SelectiveScanInputs(Tensor X, Tensor Dt, Tensor A, Tensor B, Tenso
 
     void Check(string shapeOfX, string shapeOfB, params ReadOnlySpan<long> outer)
     {
-        SequenceChecks.Beside(Dt, "dt", X, shapeOfX, [.. outer, Channels]);
-        if (Z is not null) SequenceChecks.Beside(Z, "z", X, shapeOfX, [.. outer, Channels]);
+        SequenceChecks.Input(Dt, "dt", X, shapeOfX, [.. outer, Channels]);
+        if (Z is not null) SequenceChecks.Input(Z, "z", X, shapeOfX, [.. outer, Channels]);
         ArgumentNullException.ThrowIfNull(A);
         if (A.dim() != 2 || A.size(0) != Channels || A.size(1) == 0)
             throw Require.Unfit(nameof(A), $"A has shape {Checks.Describe(A)}", $"(channels, states) = ({Channels}, at least 1)");
         SequenceChecks.State(A, nameof(A), X, "(channels, states)", Channels, StateSize);
-        if (D is not null) SequenceChecks.Beside(D, nameof(D), X, "(channels)", Channels);
-        if (DtBias is not null) SequenceChecks.Beside(DtBias, "dtBias", X, "(channels)", Channels);
+        if (D is not null) SequenceChecks.Input(D, nameof(D), X, "(channels)", Channels);
+        if (DtBias is not null) SequenceChecks.Input(DtBias, "dtBias", X, "(channels)", Channels);
         long groups = CheckGroups(B, nameof(B), shapeOfB, outer);
         if (CheckGroups(C, nameof(C), shapeOfB, outer) != groups || C.dim() != B.dim())
             throw Require.Unfit(nameof(C), $"C has shape {Checks.Describe(C)}", $"that of B, {Checks.Describe(B)}");
@@ -98,7 +98,7 @@ sealed record SelectiveScanInputs(Tensor X, Tensor Dt, Tensor A, Tensor B, Tenso
         ArgumentNullException.ThrowIfNull(tensor, name);
         bool grouped = tensor.dim() == outer.Length + 2;
         long groups = grouped ? SequenceChecks.Groups(tensor.size(outer.Length), Channels, name, "channels") : 1;
-        SequenceChecks.Beside(tensor, name, X, meaning, grouped ? [.. outer, groups, StateSize] : [.. outer, StateSize]);
+        SequenceChecks.Input(tensor, name, X, meaning, grouped ? [.. outer, groups, StateSize] : [.. outer, StateSize]);
         return groups;
     }
 }

@@ -24,8 +24,8 @@ static class SequenceChecks
                 throw Require.Unfit(name, $"{name} has shape {Checks.Describe(x)}", $"{meaning} with every size at least 1");
     }
 
-    /// <summary>Checks the shape and device of a tensor, and that it has the dtype of x or float32.</summary>
-    public static void Beside(Tensor tensor, string name, Tensor x, string meaning, params ReadOnlySpan<long> sizes)
+    /// <summary>Checks the shape and device of another input than x, and that its dtype is that of x, or float32 if x is bfloat16.</summary>
+    public static void Input(Tensor tensor, string name, Tensor x, string meaning, params ReadOnlySpan<long> sizes)
     {
         ArgumentNullException.ThrowIfNull(tensor, name);
         bool fits = tensor.dim() == sizes.Length;
@@ -41,7 +41,7 @@ static class SequenceChecks
     public static void State(Tensor? state, string name, Tensor x, string meaning, params ReadOnlySpan<long> sizes)
     {
         if (state is null) return;
-        Beside(state, name, x, meaning, sizes);
+        Input(state, name, x, meaning, sizes);
         if (state.dtype != StateType(x))
             throw Require.Refusal(name, state.dtype, $"{StateType(x)}, the type of states when x is {x.dtype}");
     }

@@ -247,7 +247,7 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
         }
     }
 
-    long Free() => Device.type == DeviceType.CUDA ? CudaGraphDriver.FreeMemory(Math.Max(0, Device.index)) : 0;
+    long Free() => Device.type == DeviceType.CUDA ? CudaGraphDriver.Memory(Math.Max(0, Device.index)).Free : 0;
 
     static double Median(IEnumerable<double> values)
     {

@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
+using HybridArchitectures.Kernels.Runtime;
 using TorchSharp;
 
 namespace HybridArchitectures.Evaluation.Inference;
@@ -22,7 +23,7 @@ sealed class PeakMemory
     /// <param name="device">The device of the work.</param>
     public static PeakMemory Start(torch.Device device)
     {
-        if (device.type == DeviceType.CUDA) return new PeakMemory(DeviceUse);
+        if (device.type == DeviceType.CUDA) return new PeakMemory(() => DeviceUse(device));
         return new PeakMemory(ResetProcessPeak() ? ProcessPeak : static () => null);
     }
 
@@ -55,16 +56,12 @@ sealed class PeakMemory
         return null;
     }
 
-    static long? DeviceUse()
+    static long DeviceUse(torch.Device device)
     {
         torch.cuda.synchronize();
-        string name = OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1";
-        if (!NativeLibrary.TryLoad(name, out nint library) || !NativeLibrary.TryGetExport(library, "cuMemGetInfo_v2", out nint query)) return null;
-        // libtorch has made its context current on this thread
-        return Marshal.GetDelegateForFunctionPointer<MemoryInfo>(query)(out nint free, out nint total) == 0 ? total - free : null;
+        var (free, total) = CudaGraphDriver.Memory(Math.Max(0, device.index));
+        return total - free;
     }
 
     delegate int Trim(nint keep);
-
-    delegate int MemoryInfo(out nint free, out nint total);
 }

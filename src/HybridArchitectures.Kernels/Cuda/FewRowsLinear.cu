@@ -290,7 +290,7 @@ struct FewRows {
         }
     };
 
-    // what a result needs besides its sums, loaded before the products
+    // what a result needs in addition to its sums, loaded before the products
     struct Before {
         float residual, cosine, sine, sum, filter[Taps], past[Taps];
         i64 position, slot;

@@ -120,15 +120,7 @@ static unsafe class CudaGraphDriver
         return (long)free;
     }
 
-    /// <summary>The same of a device, whatever this thread's context is.</summary>
-    public static long FreeMemory(int device)
-    {
-        long free = 0;
-        CudaRuntime.DeviceAt(device).Within(() => free = FreeMemory());
-        return free;
-    }
-
-    /// <summary>Free and total memory of a device in bytes.</summary>
+    /// <summary>Returns the free and the total memory of a device in bytes, whatever the context of this thread is.</summary>
     public static (long Free, long Total) Memory(int device)
     {
         nuint free = 0, total = 0;

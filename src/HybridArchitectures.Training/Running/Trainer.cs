@@ -118,14 +118,14 @@ public sealed partial class Trainer : IDisposable
         try
         {
             Begin(resumed);
+            if (ranks.IsAlone && CapturedStep.Refusal(model, options, objective) is null)
+                captured = new(model, optimizer.Own, options.ClipNorm ?? double.PositiveInfinity, options.BatchSize, options.ContextLength);
         }
         catch
         {
             Dispose();
             throw;
         }
-        if (ranks.IsAlone && CapturedStep.Refusal(model, options, objective) is null)
-            captured = new(model, optimizer.Own, options.ClipNorm ?? double.PositiveInfinity, options.BatchSize, options.ContextLength);
         meter = new(model, options.ContextLength, ranks.Size);
         LooksEveryStep = model.Device.type == DeviceType.CPU || options.SpikeGuard is not null;
     }
@@ -344,128 +344,6 @@ public sealed partial class Trainer : IDisposable
     double Done => Options.TotalSteps is { } total ? Math.Min(1, (double)Step / total) : Math.Min(1, Elapsed / TrainingTime);
 
     double StepLength => Options.TotalSteps is { } total ? 1.0 / total : Math.Min(1, stepTime / TrainingTime);
-
-    double CurrentRate()
-    {
-        double[] progress = Options.TotalSteps is null ? ranks.FromFirst(Done, StepLength) : [Done, StepLength];
-        return Options.LearningRate * Options.Schedule.Factor(progress[0], progress[1]);
-    }
-
-    (double Rate, Tensor Norm) OneStep()
-    {
-        double rate = CurrentRate();
-        var position = sampler.Position;
-        using var scope = NewDisposeScope();
-        var batches = new List<TokenBatch>();
-        bool stepped = false;
-        try
-        {
-            ReadBatches(batches);
-            var (loss, norm, skipped) = Compute(batches, position, rate);
-            stepped = true;
-            if (!skipped) recentPositions.Enqueue(position);
-            AfterStep();
-            if (!skipped)
-            {
-                pendingLoss.add_(loss, Scalars.One);
-                pendingSteps++;
-            }
-            Step++;
-            TellCallbacks(rate, loss, norm, batches);
-            return (rate, norm.DetachFromDisposeScope());
-        }
-        catch (Exception e) when (!stepped)
-        {
-            // a failed backward pass leaves some gradients, which must not affect a later step
-            optimizer.DropGradients();
-            sampler.Position = position;
-            if (MemoryShortage.IsCause(e)) throw MemoryShortage.Explain(Model, Options, Math.Min(Options.RowsPerPass, OwnRows.Count), e);
-            throw;
-        }
-        finally
-        {
-            foreach (var batch in batches) batch.Dispose();
-        }
-    }
-
-    // forward, backward, and the update of the parameters unless the step is skipped
-    (Tensor Loss, Tensor Norm, bool Skipped) Compute(List<TokenBatch> batches, DataPosition position, double rate)
-    {
-        if (captured is not null && captured.Serves(batches[0]))
-        {
-            var (fixedLoss, fixedNorm) = captured.Run(batches[0], rate);
-            return (fixedLoss, fixedNorm.alias(), false);
-        }
-        var loss = Combine(AccumulateAll(batches, position), batches);
-        bool skipped = Options.SpikeGuard is { } guard && IsSpike(guard, loss, position, batches);
-        var norm = skipped ? tensor((float)optimizer.ReadGradientNorm(), device: Model.Device)
-            : optimizer.Step(rate, Options.ClipNorm ?? double.PositiveInfinity, loss);
-        if (skipped) optimizer.DropGradients();
-        return (loss, norm, skipped);
-    }
-
-    void TellCallbacks(double rate, Tensor loss, Tensor norm, List<TokenBatch> batches)
-    {
-        if (callbacks.Length == 0) return;
-        var step = new TrainingStep(this, Step, rate, loss, norm, batches);
-        foreach (var callback in callbacks) callback.OnStep(step);
-    }
-
-    // adds the gradients of all passes of a step, and returns its loss
-    Tensor AccumulateAll(List<TokenBatch> batches, DataPosition position)
-    {
-        // on several ranks, the sum over all ranks is known on the device alone
-        double counted = ranks.IsAlone ? batches.Sum(batch => batch.WeightSum) : ExpectedWeight;
-        if (counted == 0) throw NoTargets(position);
-        var loss = zeros([], ScalarType.Float32, Model.Device);
-        foreach (var batch in batches)
-            if (batch.WeightSum > 0) loss.add_(Accumulate(batch, batch.WeightSum / counted), Scalars.One);
-        return loss;
-    }
-
-    InvalidDataException NoTargets(DataPosition position) => new(
-        $"the {Options.BatchSize} rows from epoch {position.Epoch}, row {position.Index} contain no target that counts: "
-        + "every document has one token, or every weight is 0");
-
-    void ReadBatches(List<TokenBatch> batches)
-    {
-        long began = Stopwatch.GetTimestamp();
-        var (first, count) = OwnRows;
-        if (first > 0) sampler.Skip(first);
-        for (int rows = 0; rows < count; rows += Options.RowsPerPass)
-            batches.Add(sampler.ReadBatch(Math.Min(Options.RowsPerPass, count - rows), Model.Device));
-        if (first + count < Options.BatchSize) sampler.Skip(Options.BatchSize - first - count);
-        meter.AddReading(Stopwatch.GetElapsedTime(began));
-    }
-
-    // the loss is a mean over targets; weighted by its share of the targets of the step, the sum over passes is the mean over the step
-    Tensor Accumulate(TokenBatch batch, double share)
-    {
-        using var scope = NewDisposeScope();
-        using var context = new SequenceContext(batch.Layout);
-        bool before = Model.Stack.ActivationCheckpointing;
-        ModelLoss loss;
-        try
-        {
-            Model.Stack.ActivationCheckpointing |= Options.ActivationCheckpointing;
-            loss = objective is null ? Model.Loss(batch.Ids, batch.Targets, context, batch.Weights) : objective.Compute(Model, batch, context);
-        }
-        finally
-        {
-            Model.Stack.ActivationCheckpointing = before;
-        }
-        if (share == 1)
-        {
-            Autograd.Backward(loss.Total);
-            return loss.CrossEntropy.detach().to(ScalarType.Float32, copy: true).MoveToOuterDisposeScope();
-        }
-        // filled on the device: a copy from the host would wait for it
-        using var number = share.ToScalar();
-        var weight = full([], number, loss.Total.dtype, Model.Device);
-        GC.KeepAlive(number);
-        Autograd.Backward(loss.Total, weight);
-        return loss.CrossEntropy.detach().mul(weight).to(ScalarType.Float32).MoveToOuterDisposeScope();
-    }
 
     void CheckHealth()
     {

@@ -258,7 +258,7 @@ template <bool Output> __device__ __forceinline__ void walk(const DeltaArguments
         for (int k = 0; k < 4; k++) accumulate<false>(errors, left[k], stage.solved, 16 * k);
         close();
         if constexpr (Output) {
-            // beside the work on the errors
+            // while the errors are computed
             clear(output);
             open();
 #pragma unroll
@@ -287,7 +287,7 @@ template <bool Output> __device__ __forceinline__ void walk(const DeltaArguments
 #pragma unroll
             for (int k = 0; k < 4; k++) accumulate<true>(state[kt], weighted[k], stage.keys + kt * Tile, 16 * k);
         close();
-        // what leaves the chunk does so beside the products with the state
+        // results are written during the products with the state
         if constexpr (Output) {
             wait_products<1>();
             settled(output);
