@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using HybridArchitectures.Kernels.Cpu;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -221,29 +220,14 @@ public abstract class SequenceOperatorTests
         using var scope = NewDisposeScope();
         var inputs = Inputs(2, 33);
         var expected = Evaluate(inputs, ScalarType.Float32);
-        using var stop = new CancellationTokenSource();
-        var collector = new Thread(() =>
+        var earlier = AutogradNode.Nodes;
+        OperatorCheck.UnderGarbageCollection(TimeSpan.FromSeconds(2), 10, () =>
         {
-            while (!stop.IsCancellationRequested) { GC.Collect(); GC.WaitForPendingFinalizers(); }
+            using var inner = NewDisposeScope();
+            var actual = Evaluate(inputs, ScalarType.Float32);
+            foreach (var name in expected.Keys) Assert.True(actual[name].eq(expected[name]).all().item<bool>(), name);
         });
-        collector.Start();
-        int runs = 0, nodes = AutogradNode.Count;
-        try
-        {
-            for (var clock = Stopwatch.StartNew(); clock.Elapsed < TimeSpan.FromSeconds(2); runs++)
-            {
-                using var inner = NewDisposeScope();
-                var actual = Evaluate(inputs, ScalarType.Float32);
-                foreach (var name in expected.Keys) Assert.True(actual[name].eq(expected[name]).all().item<bool>(), name);
-            }
-        }
-        finally
-        {
-            stop.Cancel();
-            collector.Join();
-        }
-        Assert.True(runs > 10, $"{runs} runs");
-        Assert.Equal(nodes, AutogradNode.Count);
+        Assert.Empty(AutogradNode.Nodes.Except(earlier));
     }
 
     [Fact]

@@ -34,13 +34,7 @@ sealed unsafe class AutogradNode
     NativeNode handle;
     nint[]? saved;
 
-    /// <summary>Gets the number of nodes that libtorch keeps. Tests use it to find leaks.</summary>
-    internal static int Count
-    {
-        get { lock (Alive) return Alive.Count; }
-    }
-
-    /// <summary>Gets the nodes that libtorch keeps. Tests use them to inspect the saved tensors.</summary>
+    /// <summary>Gets the nodes that libtorch keeps. Tests use them to find leaks and to inspect the saved tensors.</summary>
     internal static AutogradNode[] Nodes
     {
         get { lock (Alive) return [.. Alive]; }
