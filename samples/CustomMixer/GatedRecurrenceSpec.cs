@@ -12,7 +12,7 @@ public sealed record GatedRecurrenceSpec : CustomMixerSpec
     /// <summary>Gets the number of channels of the recurrence.</summary>
     public required int InnerWidth { get; init; }
 
-    public override string Symbol => "R";
+    public override string Symbol => "Q";
 
     public override void Check(int width)
     {

@@ -18,7 +18,7 @@ HybridDesign design = HybridDesign.Create(width: 128, vocabularySize: 256)
     .WithMixer(new GatedRecurrenceSpec { InnerWidth = 256 })
     .WithAttention(heads: 4, keyValueHeads: 2)
     .WithFeedForward(FeedForwardSpec.SwiGlu(256))
-    .Pattern("RRTR")
+    .Pattern("QQTQ")
     .Name("Gated recurrence with attention")
     .Build();
 Console.WriteLine(design.Explain(sequenceLength: 256));

@@ -34,6 +34,7 @@ sealed record CrossEntropyInputs(Tensor Hidden, Tensor Weight, Tensor? Bias, Ten
             CheckParameter(Bias, "bias");
         }
         Require.InRange(double.IsFinite(Options.LogitScale), "logitScale", Options.LogitScale, "a finite number");
+        if (Options.LogitCap is { } cap) Require.Positive(cap, "logitCap");
         CheckTargets();
         if (TokenWeights is not null) CheckTokenWeights(TokenWeights);
         Require.InRange(Options.LabelSmoothing is >= 0 and < 1, "labelSmoothing", Options.LabelSmoothing, "a number in [0, 1)");

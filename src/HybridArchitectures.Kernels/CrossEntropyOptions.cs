@@ -9,4 +9,7 @@ sealed record CrossEntropyOptions(long IgnoreIndex, double LabelSmoothing, doubl
 {
     /// <summary>Gets the back end for the rows of logits.</summary>
     public KernelBackend Backend { get; init; }
+
+    /// <summary>Gets the bound c of the scaled logits, which become c tanh(logits / c); null for none.</summary>
+    public double? LogitCap { get; init; }
 }

@@ -49,6 +49,29 @@ public class LinearCrossEntropyTests
     }
 
     [Theory]
+    [InlineData(33, 65, 17, 0.5, 1, 0)]
+    [InlineData(33, 65, 17, 3, 2.5, 1e-2)]
+    [InlineData(150, 9_000, 5, 30, 0.7, 0)]
+    public void Bounded_logits_and_their_gradients_match_the_float64_reference(
+        int tokens, int vocabulary, int width, double cap, double scale, double zLoss)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(6);
+        var targets = Targets(tokens, vocabulary);
+        var (hidden, weight) = (OperatorCheck.Normal(tokens, width), OperatorCheck.Normal(vocabulary, width) * 3);
+        OperatorCheck.MatchesReference(
+            given => LinearCrossEntropy.Forward(given[0]!, given[1]!, targets, -100, 0.1, zLoss, given[2], scale, logitCap: cap),
+            given => LinearCrossEntropyReference.Forward(given[0]!, given[1]!, targets, -100, 0.1, zLoss, given[2], scale, logitCap: cap),
+            [hidden, weight, OperatorCheck.Normal(vocabulary)]);
+        var narrow = (hidden.to(ScalarType.Float32), weight.to(ScalarType.Float32));
+        var logits = narrow.Item1.mm(narrow.Item2.t()) * scale;
+        var right = nn.functional.cross_entropy((logits / cap).tanh() * cap, targets, ignore_index: -100, reduction: nn.Reduction.None);
+        OperatorCheck.Close(right.to(ScalarType.Float64),
+            LinearCrossEntropy.TokenLosses(narrow.Item1, narrow.Item2, targets, logitScale: scale, logitCap: cap).to(ScalarType.Float64), 1e-5,
+            "the token losses");
+    }
+
+    [Theory]
     [InlineData(47, 123, 31, 0, 0)]
     [InlineData(130, 40_000, 5, 0.1, 1e-2)]
     public void Weighted_gradients_match_float64_reference(int tokens, int vocabulary, int width, double smoothing, double zLoss)
@@ -289,6 +312,7 @@ public class LinearCrossEntropyTests
         Refusal.Expect("bias", "(4)", () => LinearCrossEntropy.Forward(hidden, weight, targets, bias: zeros(4)));
         Refusal.Expect("labelSmoothing", "1", () => LinearCrossEntropy.Forward(hidden, weight, targets, labelSmoothing: 1));
         Refusal.Expect("zLoss", "-1", () => LinearCrossEntropy.Forward(hidden, weight, targets, zLoss: -1));
+        Refusal.Expect("logitCap", "0", () => LinearCrossEntropy.Forward(hidden, weight, targets, logitCap: 0));
         Refusal.Expect("logitScale", "NaN", () => LinearCrossEntropy.Forward(hidden, weight, targets, logitScale: double.NaN));
     }
 }

@@ -37,15 +37,17 @@ static class ChunkedCrossEntropy
             var part = hidden.narrow(0, start, count);
             var logits = Precision.Widen(nn.functional.linear(part, head, shift));              // (chunk, V), modified in place from here on
             var (target, loss) = (targets.narrow(0, start, count), losses.narrow(0, start, count));
-            if (options.Backend == KernelBackend.Cpu)
-                CrossEntropyKernel.Run(logits, target, loss, options, differentiates ? 1 / counted.item<float>() : null);
-            else Rowwise(logits, target, kept.narrow(0, start, count), loss, options, differentiates ? counted : null);
+            var (slope, rest) = Cap(logits, options, differentiates);
+            if (rest.Backend == KernelBackend.Cpu)
+                CrossEntropyKernel.Run(logits, target, loss, rest, differentiates ? 1 / counted.item<float>() : null);
+            else Rowwise(logits, target, kept.narrow(0, start, count), loss, rest, differentiates ? counted : null);
             if (shares?.narrow(0, start, count) is { } share)
             {
                 loss.mul_(share);
                 if (differentiates) logits.mul_(share.unsqueeze(-1));
             }
             if (!differentiates) continue;
+            if (slope is not null) logits.mul_(slope);
             dBias?.add_(logits.sum(dim: 0), Scalars.One);
             if (dHidden is null && dWeight is null) continue;
             var dLogits = logits.to(hidden.dtype);
@@ -54,6 +56,16 @@ static class ChunkedCrossEntropy
         }
         var total = losses.sum() / counted;
         return (total, [dHidden, dWeight?.to(weight.dtype), dBias?.to(bias!.dtype)]);
+    }
+
+    // scales and bounds logits in place; returns the derivative of that, if it is needed, and the options without the scale
+    static (Tensor? Slope, CrossEntropyOptions Remaining) Cap(Tensor logits, CrossEntropyOptions options, bool differentiates)
+    {
+        if (options.LogitCap is not { } cap) return (null, options);
+        logits.mul_(Scalars.From(options.LogitScale / cap)).tanh_();
+        var slope = differentiates ? ones_like(logits).sub_(logits * logits).mul_(Scalars.From(options.LogitScale)) : null;
+        logits.mul_(Scalars.From(cap));
+        return (slope, options with { LogitScale = 1 });
     }
 
     static void AddProduct(Tensor dWeight, Tensor dLogits, Tensor hidden)
@@ -75,8 +87,9 @@ static class ChunkedCrossEntropy
             using var scope = NewDisposeScope();
             var logits = Precision.Widen(nn.functional.linear(hidden.narrow(0, start, count), head, shift));
             var (target, loss) = (targets.narrow(0, start, count), losses.narrow(0, start, count));
-            if (options.Backend == KernelBackend.Cpu) CrossEntropyKernel.Run(logits, target, loss, options, null);
-            else Rowwise(logits, target, target.ne(Scalars.From(options.IgnoreIndex)), loss, options, null);
+            var (_, rest) = Cap(logits, options, differentiates: false);
+            if (rest.Backend == KernelBackend.Cpu) CrossEntropyKernel.Run(logits, target, loss, rest, null);
+            else Rowwise(logits, target, target.ne(Scalars.From(rest.IgnoreIndex)), loss, rest, null);
         }
         return losses;
     }

@@ -51,24 +51,35 @@ public static class LinearCrossEntropy
     /// The weights of tokens in the mean, shape (T), float32 without a gradient, each finite and at least 0. If the sum is 0, the loss is 0. The
     /// default, null, means equal weights. On a GPU, the LibTorch back end computes a weighted loss.
     /// </param>
+    /// <param name="logitCap">
+    /// The bound c of the scaled logits, which become c tanh(logits / c), above 0. The default, null, means none. On a GPU, the LibTorch back end
+    /// computes it.
+    /// </param>
     /// <returns>A scalar, float32 (float64 for float64 input).</returns>
     /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
     public static Tensor Forward(Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, double labelSmoothing = 0, double zLoss = 0,
-        Tensor? bias = null, double logitScale = 1, Tensor? tokenWeights = null)
+        Tensor? bias = null, double logitScale = 1, Tensor? tokenWeights = null, double? logitCap = null)
     {
-        var inputs = new CrossEntropyInputs(hidden, weight, bias, targets, tokenWeights, new(ignoreIndex, labelSmoothing, zLoss, logitScale));
+        var inputs = new CrossEntropyInputs(hidden, weight, bias, targets, tokenWeights, new(ignoreIndex, labelSmoothing, zLoss, logitScale)
+        {
+            LogitCap = logitCap,
+        });
         inputs.Check();
         var backend = BackendFor(hidden);
-        if (backend == KernelBackend.Cuda && tokenWeights is not null)
-        {
-            if (Backend == KernelBackend.Cuda)
-                throw new NotSupportedException(
-                    "tokenWeights is given; expected null for the Cuda back end. Auto and LibTorch compute a weighted loss on a GPU");
-            backend = KernelBackend.LibTorch;
-        }
+        if (tokenWeights is not null) backend = NotOnCuda(backend, "tokenWeights");
+        if (logitCap is not null) backend = NotOnCuda(backend, "logitCap");
         if (backend == KernelBackend.Reference)
-            return LinearCrossEntropyReference.Forward(hidden, weight, targets, ignoreIndex, labelSmoothing, zLoss, bias, logitScale, tokenWeights);
+            return LinearCrossEntropyReference.Forward(hidden, weight, targets, ignoreIndex, labelSmoothing, zLoss, bias, logitScale, tokenWeights,
+                logitCap);
         return backend == KernelBackend.Cuda ? CrossEntropyCuda.Apply(inputs.On(backend)) : InChunks(inputs.On(backend));
+    }
+
+    // the Cuda back end does not serve every option: Auto then selects LibTorch
+    static KernelBackend NotOnCuda(KernelBackend chosen, string option)
+    {
+        if (chosen != KernelBackend.Cuda) return chosen;
+        return Backend != KernelBackend.Cuda ? KernelBackend.LibTorch
+            : throw new NotSupportedException($"{option} is given; expected null for the Cuda back end. Auto and LibTorch support it on a GPU.");
     }
 
     static Tensor InChunks(CrossEntropyInputs inputs)
@@ -101,13 +112,18 @@ public static class LinearCrossEntropy
     /// <returns>The losses, shape (T), float32; 0 if the target is <paramref name="ignoreIndex"/>.</returns>
     /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
     public static Tensor TokenLosses(
-        Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, Tensor? bias = null, double logitScale = 1)
+        Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, Tensor? bias = null, double logitScale = 1,
+        double? logitCap = null)
     {
-        var inputs = new CrossEntropyInputs(hidden, weight, bias, targets, null, new(ignoreIndex, LabelSmoothing: 0, ZLoss: 0, logitScale));
+        var inputs = new CrossEntropyInputs(hidden, weight, bias, targets, null, new(ignoreIndex, LabelSmoothing: 0, ZLoss: 0, logitScale)
+        {
+            LogitCap = logitCap,
+        });
         inputs.Check();
         var backend = BackendFor(hidden);
+        if (logitCap is not null) backend = NotOnCuda(backend, "logitCap");
         if (backend == KernelBackend.Reference)
-            return LinearCrossEntropyReference.TokenLosses(hidden, weight, targets, ignoreIndex, bias, logitScale);
+            return LinearCrossEntropyReference.TokenLosses(hidden, weight, targets, ignoreIndex, bias, logitScale, logitCap);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         inputs = inputs.On(backend);

@@ -12,11 +12,11 @@ public static class LinearCrossEntropyReference
     /// <summary>Computes the operator.</summary>
     /// <inheritdoc cref="Operators.LinearCrossEntropy.Forward"/>
     public static Tensor Forward(Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, double labelSmoothing = 0, double zLoss = 0,
-        Tensor? bias = null, double logitScale = 1, Tensor? tokenWeights = null)
+        Tensor? bias = null, double logitScale = 1, Tensor? tokenWeights = null, double? logitCap = null)
     {
         CheckPresent(hidden, weight, targets);
         using var scope = NewDisposeScope();
-        var logits = Logits(hidden, weight, bias, logitScale);
+        var logits = Logits(hidden, weight, bias, logitScale, logitCap);
         var kept = targets.ne(Scalars.From(ignoreIndex));
         var normalizer = logits.logsumexp(-1);
         var target = logits.gather(-1, targets.masked_fill(kept.logical_not(), Scalars.Zero).unsqueeze(-1)).squeeze(-1);
@@ -36,12 +36,13 @@ public static class LinearCrossEntropyReference
     /// <summary>Computes the loss of each token.</summary>
     /// <inheritdoc cref="Operators.LinearCrossEntropy.TokenLosses"/>
     public static Tensor TokenLosses(
-        Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, Tensor? bias = null, double logitScale = 1)
+        Tensor hidden, Tensor weight, Tensor targets, long ignoreIndex = -100, Tensor? bias = null, double logitScale = 1,
+        double? logitCap = null)
     {
         CheckPresent(hidden, weight, targets);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        var logits = Logits(hidden, weight, bias, logitScale);
+        var logits = Logits(hidden, weight, bias, logitScale, logitCap);
         var ignored = targets.eq(Scalars.From(ignoreIndex));
         var target = logits.gather(-1, targets.masked_fill(ignored, Scalars.Zero).unsqueeze(-1)).squeeze(-1);
         return (logits.logsumexp(-1) - target).masked_fill(ignored, Scalars.Zero).to(ScalarType.Float32).MoveToOuterDisposeScope();
@@ -54,6 +55,9 @@ public static class LinearCrossEntropyReference
         ArgumentNullException.ThrowIfNull(targets);
     }
 
-    static Tensor Logits(Tensor hidden, Tensor weight, Tensor? bias, double logitScale) =>
-        Precision.Widen(nn.functional.linear(hidden, weight.to(hidden.dtype), bias?.to(hidden.dtype))) * Scalars.From(logitScale);
+    static Tensor Logits(Tensor hidden, Tensor weight, Tensor? bias, double logitScale, double? logitCap)
+    {
+        var logits = Precision.Widen(nn.functional.linear(hidden, weight.to(hidden.dtype), bias?.to(hidden.dtype))) * Scalars.From(logitScale);
+        return logitCap is { } cap ? (logits / Scalars.From(cap)).tanh() * Scalars.From(cap) : logits;
+    }
 }

@@ -22,6 +22,7 @@ static class Inks
     public static readonly Ink KimiDelta = new("kimidelta", "95477F", "9E5C8C");
     public static readonly Ink LatentAttention = new("latentattention", "B9622B", "C0703C");
     public static readonly Ink LightningAttention = new("lightningattention", "D98BA0", "CC8296");
+    public static readonly Ink RgLru = new("rglru", "3F8F5F", "4C9A6B");
     public static readonly Ink Convolution = new("convolution", "5FA8A0", "55A097");
     public static readonly Ink Custom = new("custom", "8FB58A", "7FA87A");
     public static readonly Ink FeedForward = new("feedforward", "A3AEBD", "6E7B8C");
@@ -42,6 +43,7 @@ static class Inks
         MixerColor.KimiDelta => KimiDelta,
         MixerColor.LatentAttention => LatentAttention,
         MixerColor.LightningAttention => LightningAttention,
+        MixerColor.RgLru => RgLru,
         MixerColor.Convolution => Convolution,
         MixerColor.Custom => Custom,
         _ => throw Require.OutOfRange(nameof(color), color, $"a defined {nameof(MixerColor)}"),
@@ -50,7 +52,7 @@ static class Inks
     /// <summary>Gets all colours of this class.</summary>
     public static readonly IReadOnlyList<Ink> All =
     [
-        Text, Soft, Line, Paper, Plain, Attention, Window, Mamba1, Mamba2, GatedDelta, KimiDelta, LatentAttention, LightningAttention, Convolution,
-        Custom, FeedForward, Experts, OnDark, OnLight,
+        Text, Soft, Line, Paper, Plain, Attention, Window, Mamba1, Mamba2, GatedDelta, KimiDelta, LatentAttention, LightningAttention, RgLru,
+        Convolution, Custom, FeedForward, Experts, OnDark, OnLight,
     ];
 }

@@ -15,6 +15,7 @@ sealed record DesignDocument
     public bool HeadZLossEverywhere { get; init; }
     public double EmbeddingScale { get; init; } = 1;
     public double LogitScale { get; init; } = 1;
+    public double? LogitCap { get; init; }
     public InitialisationSpec Initialisation { get; init; } = new();
     public EquatableList<SharedTransformerSpec> SharedTransformers { get; init; } = [];
     public required EquatableList<BlockSpec> Blocks { get; init; }
@@ -32,6 +33,7 @@ sealed record DesignDocument
         HeadZLossEverywhere = design.HeadZLossEverywhere,
         EmbeddingScale = design.EmbeddingScale,
         LogitScale = design.LogitScale,
+        LogitCap = design.LogitCap,
         Initialisation = design.Initialisation,
         SharedTransformers = design.SharedTransformers,
         Blocks = design.Blocks,
@@ -50,6 +52,7 @@ sealed record DesignDocument
         HeadZLossEverywhere = HeadZLossEverywhere,
         EmbeddingScale = EmbeddingScale,
         LogitScale = LogitScale,
+        LogitCap = LogitCap,
         Initialisation = Initialisation,
         SharedTransformers = SharedTransformers,
         Blocks = Blocks,

@@ -81,6 +81,12 @@ public sealed record HybridDesign
     /// <summary>Gets or sets the multiplier of the logits. The default is 1.</summary>
     public double LogitScale { get; init; } = 1;
 
+    /// <summary>
+    /// Gets or sets the bound c of the logits, which become c tanh(logits / c) after <see cref="LogitScale"/> (arXiv 2408.00118, section 2). The
+    /// default, null, means none.
+    /// </summary>
+    public double? LogitCap { get; init; }
+
     /// <summary>Gets or sets how the weights are initialised. The default is an <see cref="InitialisationSpec"/> with default values.</summary>
     public InitialisationSpec Initialisation { get; init; } = new();
 
@@ -154,6 +160,7 @@ public sealed record HybridDesign
         Require.NotNegative(HeadZLoss, "headZLoss");
         Require.Positive(EmbeddingScale, "embeddingScale");
         Require.Positive(LogitScale, "logitScale");
+        if (LogitCap is { } cap) Require.Positive(cap, "logitCap");
         Require.Present(Initialisation, "initialisation", "an InitialisationSpec");
         Require.Within("initialisation", Initialisation.Check);
         Require.Present(SharedTransformers, "sharedTransformers", "a list, which may be empty");

@@ -27,6 +27,9 @@ public enum MixerColor
     /// <summary>The colour of lightning attention.</summary>
     LightningAttention,
 
+    /// <summary>The colour of a real-gated linear recurrent unit.</summary>
+    RgLru,
+
     /// <summary>The colour of convolutions.</summary>
     Convolution,
 

@@ -17,6 +17,7 @@ namespace HybridArchitectures.Design;
 [JsonDerivedType(typeof(KimiDeltaSpec), "kimiDelta")]
 [JsonDerivedType(typeof(LatentAttentionSpec), "latentAttention")]
 [JsonDerivedType(typeof(LightningAttentionSpec), "lightningAttention")]
+[JsonDerivedType(typeof(RgLruSpec), "rgLru")]
 public abstract record MixerSpec
 {
     private protected MixerSpec() { }

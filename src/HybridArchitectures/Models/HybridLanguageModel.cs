@@ -199,10 +199,16 @@ public sealed partial class HybridLanguageModel : LanguageModel
         Checks.SameDevice(hidden, Embedding, "the model");
         using var scope = NewDisposeScope();
         if (Modules.Linear.IsStep(hidden) && FewRowsLinear.ForwardFused(hidden, [(AdaptedHead, null)], false, new(IsWide: true)) is { } wide)
-            return Scaled(wide[0], Design.LogitScale).MoveToOuterDisposeScope();
+            return Bounded(wide[0]).MoveToOuterDisposeScope();
         if (Modules.Linear.IsStep(hidden))
-            return Scaled(FewRowsLinear.Forward(hidden, AdaptedHead).to(ScalarType.Float32), Design.LogitScale).MoveToOuterDisposeScope();
-        return Scaled(nn.functional.linear(hidden, HeadFor(hidden)), Design.LogitScale).to(ScalarType.Float32).MoveToOuterDisposeScope();
+            return Bounded(FewRowsLinear.Forward(hidden, AdaptedHead).to(ScalarType.Float32)).MoveToOuterDisposeScope();
+        return Bounded(nn.functional.linear(hidden, HeadFor(hidden))).to(ScalarType.Float32).MoveToOuterDisposeScope();
+    }
+
+    Tensor Bounded(Tensor logits)
+    {
+        logits = Scaled(logits, Design.LogitScale);
+        return Design.LogitCap is { } cap ? logits.div(Scalars.From(cap)).tanh().mul(Scalars.From(cap)) : logits;
     }
 
     /// <summary>Computes the loss of predicting targets, without storing all logits.</summary>
@@ -227,7 +233,8 @@ public sealed partial class HybridLanguageModel : LanguageModel
         context ??= own!;
         var hidden = Hidden(ids, context);
         Tensor Of(Tensor counted, double zLoss, Tensor? weights) => LinearCrossEntropy.Forward(hidden.reshape(-1, Design.Width), HeadForLoss(hidden),
-            counted.reshape(-1), zLoss: zLoss, logitScale: Design.LogitScale, tokenWeights: weights?.reshape(-1));
+            counted.reshape(-1), zLoss: zLoss, logitScale: Design.LogitScale, tokenWeights: weights?.reshape(-1),
+            logitCap: Design.LogitCap);
         var crossEntropy = Of(targets, 0, weights);
         var total = crossEntropy;
         if (Design.HeadZLoss > 0 && Design.HeadZLossEverywhere)
@@ -252,8 +259,8 @@ public sealed partial class HybridLanguageModel : LanguageModel
         using var noGrad = no_grad();
         var hidden = Hidden(ids, context);
         return LinearCrossEntropy.TokenLosses(
-            hidden.reshape(-1, Design.Width), HeadFor(hidden), targets.reshape(-1), logitScale: Design.LogitScale).view(ids.size(0), ids.size(1))
-            .MoveToOuterDisposeScope();
+            hidden.reshape(-1, Design.Width), HeadFor(hidden), targets.reshape(-1), logitScale: Design.LogitScale,
+            logitCap: Design.LogitCap).view(ids.size(0), ids.size(1)).MoveToOuterDisposeScope();
     }
 
     /// <summary>Does the work between optimizer steps, such as balancing experts. Call it once after each step.</summary>

@@ -18,6 +18,7 @@ static class ModuleCatalogue
         GatedDeltaSpec delta => new GatedDelta(factory, delta),
         KimiDeltaSpec kimi => new KimiDelta(factory, kimi),
         LightningAttentionSpec lightning => new LightningAttention(factory, lightning),
+        RgLruSpec unit => new RgLru(factory, unit),
         LatentAttentionSpec latent => new LatentAttention(factory, latent),
         CustomMixerSpec custom => CreateCustom(factory, custom),
         _ => throw Require.Unfit(nameof(spec), $"spec is a {spec.GetType().Name}",

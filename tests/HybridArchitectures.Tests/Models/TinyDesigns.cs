@@ -109,6 +109,9 @@ static class TinyDesigns
             { Norms = NormPlacement.Stream, Scales = new(0.9, 1.2, 1.1, 0.7) },
             Block(Attention) with { Norms = NormPlacement.Stream, Scales = new(1.3, 0.8, 1, 1) },
             Block(new LightningAttentionSpec { Heads = 2, DecayScale = 0.3, Activation = Activation.Relu })),
+        Of("RG-LRU", Block(new RgLruSpec { Heads = 3, InnerWidth = 30 }, new SwiGluSpec(20) { Activation = Activation.GeluTanh, Bias = true }),
+            Block(new RgLruSpec { Heads = 2, ConvolutionWidth = 2, Activation = Activation.Silu }), Block(Attention with { Window = 6 }))
+            with { ZeroCenteredNorms = true, LogitCap = 3, LogitScale = 1.5 },
         Of("scaled positions", Block(Attention with { Rotary = Scaled(new LinearRotaryScaling(2)) }),
             Block(Attention with { Rotary = Scaled(new YarnRotaryScaling { Factor = 4, OriginalContextLength = 16 }) }),
             Block(Attention with { Rotary = Scaled(new ProportionalRotaryScaling(2, 0.7)) }),

@@ -27,6 +27,7 @@ public class ModuleRefusalTests
         ["gated delta"] = factory => new GatedDelta(factory, new GatedDeltaSpec { KeyHeads = 2, ValueHeads = 4, KeyHeadSize = 8, ValueHeadSize = 8 }),
         ["Kimi delta"] = factory => new KimiDelta(factory, (KimiDeltaSpec)new KimiDeltaSpec { Heads = 4 }.Resolve(Width)),
         ["lightning attention"] = factory => new LightningAttention(factory, new LightningAttentionSpec { Heads = 4, HeadSize = 8 }),
+        ["RG-LRU"] = factory => new RgLru(factory, new RgLruSpec { Heads = 4, InnerWidth = 24 }),
         ["latent attention"] = factory => new LatentAttention(factory,
             (LatentAttentionSpec)new LatentAttentionSpec { Heads = 4, KeyValueRank = 12, Rotary = new() }.Resolve(Width)),
         ["short convolution"] = factory => new ShortConvolution(factory, new ShortConvolutionSpec()),
