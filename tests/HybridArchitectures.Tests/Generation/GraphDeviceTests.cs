@@ -39,16 +39,16 @@ public sealed class GraphDeviceTests : IDisposable
     {
         using var model = Model(name);
         using var generator = new TextGenerator(model);
-        foreach (double temperature in new[] { 0, 0.8 })
-        {
-            var options = new GenerationOptions { Temperature = temperature, Seed = 9, TopP = 0.95, MaxNewTokens = 70 };
-            foreach (int rows in temperature == 0 ? new[] { 1, 3 } : [3])
+        for (int round = 0; round < Effort.Choose(everyday: 1, full: 20); round++)
+            foreach (var (temperature, rows) in new[] { (0, 1), (0, 3), (0.8, 3) })
             {
+                var options = new GenerationOptions { Temperature = temperature, Seed = 9 + round, TopP = 0.95, MaxNewTokens = 70 };
                 var graphs = generator.Generate(Prompts(rows), options);
                 var eager = generator.Generate(Prompts(rows), options with { CudaGraphs = false });
-                for (int row = 0; row < rows; row++) Assert.Equal(eager[row].Ids, graphs[row].Ids);
+                for (int row = 0; row < rows; row++)
+                    Assert.True(eager[row].Ids.SequenceEqual(graphs[row].Ids), $"{name}, round {round}, temperature {temperature}, "
+                        + $"row {row} of {rows}: [{string.Join(" ", eager[row].Ids)}] became [{string.Join(" ", graphs[row].Ids)}]");
             }
-        }
     }
 
     [Fact]
@@ -185,7 +185,7 @@ public sealed class GraphDeviceTests : IDisposable
         for (int i = 0; i < results[0].Count; i++) Assert.True(results[0][i].equal(results[1][i]).all().item<bool>(), $"{name}, result {i}");
     }
 
-    [Theory, InlineData("inter"), InlineData("sliding window"), InlineData("mamba1"), InlineData("intra difference")]
+    [Theory, MemberData(nameof(Names))]
     public void A_loop_over_next_logits_gives_the_same_logits_with_a_graph(string name)
     {
         using var noGrad = no_grad();
@@ -213,7 +213,7 @@ public sealed class GraphDeviceTests : IDisposable
                     cache.Rewind(snapshot);
                 }
             }
-            Assert.Equal(captured, cache.NextStep is not null);
+            Assert.Equal(captured && StepGraph.Refusal(model) is null, cache.NextStep is not null);
             Assert.Equal(307, cache.Lengths[1]);
             if (!captured) continue;
             // weights that change are followed
@@ -226,7 +226,8 @@ public sealed class GraphDeviceTests : IDisposable
             Assert.True(expected.equal(actual).all().item<bool>(),
                 $"{name}: changed weights are not followed, {(expected - actual).abs().max().item<float>()}");
         }
-        for (int i = 0; i < results[0].Count; i++) Assert.True(results[0][i].equal(results[1][i]).all().item<bool>(), $"{name}, step {i}");
+        var different = Enumerable.Range(0, results[0].Count).Where(i => !results[0][i].equal(results[1][i]).all().item<bool>()).ToArray();
+        Assert.True(different.Length == 0, $"{name}: other logits in {different.Length} steps, first in step {different.FirstOrDefault()}");
     }
 
     [Theory, InlineData("inter"), InlineData("sliding window"), InlineData("mamba1"), InlineData("intra difference"), InlineData("gated delta")]
