@@ -15,6 +15,25 @@ public class StatisticsTests
     {
         Assert.Equal(expected, StudentT.TwoSidedP(t, degrees), 1e-5);
         Assert.Equal(expected, StudentT.TwoSidedP(-t, degrees), 1e-5);
+        Assert.Equal(t, StudentT.TwoSidedQuantile(StudentT.TwoSidedP(t, degrees), degrees), 1e-9);
+    }
+
+    [Fact]
+    public void An_interval_is_that_of_tables_and_excludes_0_exactly_for_a_clear_difference()
+    {
+        // mean 2, standard error 1 / sqrt(3), and 4.302653 for two degrees of freedom
+        var interval = PairedComparison.Compare([1, 2, 3], [2, 4, 6]).Interval!;
+        Assert.Equal(2 - 4.302653 / Math.Sqrt(3), interval.Low, 1e-6);
+        Assert.Equal(2 + 4.302653 / Math.Sqrt(3), interval.High, 1e-6);
+        Assert.Equal("[-0.4841, 4.4841]", interval.ToString());
+        Assert.Null(PairedComparison.Compare([1], [2]).Interval);
+        Assert.Equal(new ConfidenceInterval(1, 1), PairedComparison.Compare([1, 2], [2, 3]).Interval);
+        double[] zeros = [0, 0, 0];
+        for (double last = 1; last < 8; last += 0.25)
+        {
+            var comparison = PairedComparison.Compare(zeros, [1, 2, last]);
+            Assert.Equal(comparison.IsBelowNoise, comparison.Interval!.Low <= 0 && comparison.Interval.High >= 0);
+        }
     }
 
     [Fact]

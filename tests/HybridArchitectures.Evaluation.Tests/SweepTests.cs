@@ -132,6 +132,24 @@ public sealed class SweepTests : IDisposable
     }
 
     [Fact]
+    public void A_file_of_results_gives_the_same_numbers_and_a_damaged_line_is_named()
+    {
+        var result = new Sweep(Options("kept") with { Seeds = [1] }).Run();
+        string file = folder["results.jsonl"];
+        result.WriteFile(file);
+        Assert.Equal(2, File.ReadAllLines(file).Length);
+        var read = SweepResult.ReadFile(file);
+        Assert.True(read.IsComplete);
+        Assert.Equal(result.Runs.Select(run => Path.GetFileName(run.Folder)), read.Runs.Select(run => run.Folder));
+        Assert.Equal(result.Runs.Select(run => run.Settings), read.Runs.Select(run => run.Settings));
+        Assert.Equal(result.Runs.SelectMany(run => run.Training!.Loss), read.Runs.SelectMany(run => run.Training!.Loss));
+        Assert.Equal(result.Metrics, read.Metrics);
+        File.AppendAllText(file, "{ \"folder\": 3 }\n");
+        Assert.Contains("results.jsonl, line 3", Assert.Throws<InvalidDataException>(() => SweepResult.ReadFile(file)).Message);
+        Assert.Throws<FileNotFoundException>(() => SweepResult.ReadFile(folder["missing.jsonl"]));
+    }
+
+    [Fact]
     public void A_task_that_is_added_is_measured_without_training_again()
     {
         new Sweep(Options("sweep") with { Seeds = [1] }).Run();
@@ -205,12 +223,16 @@ public sealed class SweepTests : IDisposable
     [Fact]
     public void A_run_that_diverges_is_recorded_and_the_others_go_on()
     {
-        var options = Options("sweep") with { Designs = [new("wild", Design("x", true), LearningRate: 1e30), Design("mamba", false)], Seeds = [1] };
+        var options = Options("sweep") with
+        {
+            Designs = [new("wild", Design("x", true), LearningRate: 1e30), Design("mamba", false)], Seeds = [1], KeepModels = false,
+        };
         var result = new Sweep(options).Run();
         Assert.True(result.IsComplete);
         Assert.Contains("not finite", result.Runs[0].Training!.Failure);
         Assert.Null(result.Runs[1].Training!.Failure);
         Assert.NotNull(result.Runs[1].Find("held-out loss", "loss"));
+        Assert.All(result.Runs, run => Assert.False(Directory.Exists(Path.Combine(run.Folder, "training"))));
     }
 
     [Fact]

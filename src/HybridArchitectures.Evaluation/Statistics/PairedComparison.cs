@@ -22,6 +22,13 @@ public sealed record PairedComparison(Estimate Difference, double? TTestP, doubl
     public int Pairs => (int)Difference.Count;
 
     /// <summary>
+    /// Gets the 95 % confidence interval of the difference by the t-distribution with n - 1 degrees of freedom, or null for fewer than two pairs. It
+    /// contains 0 exactly if <see cref="IsBelowNoise"/> is true.
+    /// </summary>
+    public ConfidenceInterval? Interval => Difference.StandardError is { } error
+        ? ConfidenceInterval.Around(Difference.Value, error * StudentT.TwoSidedQuantile(0.05, Pairs - 1)) : null;
+
+    /// <summary>
     /// Gets whether the difference may be noise: there are fewer than two pairs, or the p-value of the t-test is 0.05 or more. The permutation test
     /// cannot reach 0.05 with fewer than six pairs, so this property ignores it.
     /// </summary>

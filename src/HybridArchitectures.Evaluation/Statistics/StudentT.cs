@@ -9,6 +9,23 @@ static class StudentT
     /// <param name="degrees">The degrees of freedom n, at least 1.</param>
     public static double TwoSidedP(double t, int degrees) => double.IsInfinity(t) ? 0 : Beta(degrees / (degrees + t * t), degrees / 2.0, 0.5);
 
+    /// <summary>Returns the value t with a probability <paramref name="p"/> of a value at least as far from 0.</summary>
+    /// <param name="p">The probability, in (0, 1).</param>
+    /// <param name="degrees">The degrees of freedom, at least 1.</param>
+    public static double TwoSidedQuantile(double p, int degrees)
+    {
+        // the probability falls with t, and a bisection halves the interval to the last bit
+        double low = 0, high = 1;
+        while (TwoSidedP(high, degrees) > p) high *= 2;
+        while (true)
+        {
+            double middle = low + (high - low) / 2;
+            if (middle <= low || middle >= high) return middle;
+            if (TwoSidedP(middle, degrees) > p) low = middle;
+            else high = middle;
+        }
+    }
+
     // by its continued fraction (Abramowitz and Stegun 26.5.8), with Lentz's method
     static double Beta(double x, double a, double b)
     {

@@ -142,13 +142,13 @@ public sealed class Sweep
         {
             if (plan.Folder.HasTraining) model = LoadTrained(plan);
             else if (!Train(plan, times, progress, cancellation, out model)) return false;
-            if (model is null) return true;     // it failed
-            foreach (var task in options.Tasks)
+            // a run that failed has no model
+            foreach (var task in model is null ? [] : options.Tasks)
             {
                 if (plan.Folder.HasTask(task.Name)) continue;
                 if (cancellation.IsCancellationRequested) return false;
                 Report(progress, plan, task.Name, times);
-                var result = task.Run(model, cancellation);
+                var result = task.Run(model!, cancellation);
                 plan.Folder.Write(result with { Task = task.Name });
             }
         }

@@ -14,19 +14,33 @@ namespace HybridArchitectures.Evaluation.Sweeps;
 [JsonSerializable(typeof(SweepRunSettings))]
 [JsonSerializable(typeof(SweepTraining))]
 [JsonSerializable(typeof(TaskResult))]
+[JsonSerializable(typeof(SweepRun))]
 sealed partial class SweepJson : JsonSerializerContext
 {
     public static void Write<T>(string path, T value, JsonTypeInfo<T> type) => AtomicWrite.Text(path, JsonSerializer.Serialize(value, type) + "\n");
 
-    public static T Read<T>(string path, JsonTypeInfo<T> type)
+    public static T Read<T>(string path, JsonTypeInfo<T> type) => Parse(File.ReadAllText(path), path, type);
+
+    // one object per line
+    public static void WriteLines<T>(string path, IEnumerable<T> values)
+    {
+        var compact = (JsonTypeInfo<T>)new SweepJson(new JsonSerializerOptions(Default.Options) { WriteIndented = false }).GetTypeInfo(typeof(T))!;
+        AtomicWrite.Text(path, string.Concat(values.Select(value => JsonSerializer.Serialize(value, compact) + "\n")));
+    }
+
+    public static IReadOnlyList<T> ReadLines<T>(string path, JsonTypeInfo<T> type) =>
+        [.. File.ReadAllLines(path).Select((line, index) => (Line: line, Place: $"{path}, line {index + 1}"))
+            .Where(item => !string.IsNullOrWhiteSpace(item.Line)).Select(item => Parse(item.Line, item.Place, type))];
+
+    static T Parse<T>(string text, string place, JsonTypeInfo<T> type)
     {
         try
         {
-            return JsonSerializer.Deserialize(File.ReadAllText(path), type) ?? throw new JsonException("the file holds null");
+            return JsonSerializer.Deserialize(text, type) ?? throw new JsonException("the file holds null");
         }
         catch (Exception e) when (e is JsonException or NotSupportedException or ArgumentException)
         {
-            throw new InvalidDataException($"{path}: {e.Message}", e);
+            throw new InvalidDataException($"{place}: {e.Message}", e);
         }
     }
 }

@@ -8,6 +8,28 @@ namespace HybridArchitectures.Evaluation.Sweeps;
 /// <param name="IsComplete">True if every run of the sweep is complete.</param>
 public sealed record SweepResult(IReadOnlyList<SweepRun> Runs, bool IsComplete)
 {
+    /// <summary>
+    /// Writes all runs as one file, one JSON object per line, to keep or to commit results without checkpoints. The folder of a run is reduced to its
+    /// name.
+    /// </summary>
+    /// <param name="path">The file, which is written atomically.</param>
+    public void WriteFile(string path)
+    {
+        Require.NotBlank(path);
+        SweepJson.WriteLines(path, Runs.Select(run => run with { Folder = Path.GetFileName(run.Folder) }));
+    }
+
+    /// <summary>Reads the runs of a file that <see cref="WriteFile"/> wrote.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="FileNotFoundException">The file does not exist.</exception>
+    /// <exception cref="InvalidDataException">A line is damaged. The message contains its number.</exception>
+    public static SweepResult ReadFile(string path)
+    {
+        Require.NotBlank(path);
+        var runs = SweepJson.ReadLines(path, SweepJson.Default.SweepRun);
+        return new(runs, runs.All(run => run.Training is not null));
+    }
+
     /// <summary>Gets the names of the designs, in the order of the runs.</summary>
     public IReadOnlyList<string> Designs => [.. Runs.Select(run => run.Settings.Name).Distinct()];
 
