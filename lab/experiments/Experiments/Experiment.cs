@@ -1,0 +1,13 @@
+namespace HybridArchitectures.Experiments;
+
+/// <summary>Represents an experiment.</summary>
+/// <param name="Name">The name on the command line.</param>
+/// <param name="Title">The title of its section.</param>
+/// <param name="Question">One or two sentences on what it compares.</param>
+/// <param name="Baseline">The name of the design with which the others are compared.</param>
+/// <param name="Parts">The parts, in the order in which they run.</param>
+sealed record Experiment(string Name, string Title, string Question, string Baseline, IReadOnlyList<ExperimentPart> Parts)
+{
+    /// <summary>Gets the names of all runs.</summary>
+    public IReadOnlyList<string> Names { get; } = [.. Parts.SelectMany(part => part.Designs.Select(part.NameOf))];
+}

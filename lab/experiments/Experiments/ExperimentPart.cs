@@ -1,0 +1,25 @@
+namespace HybridArchitectures.Experiments;
+
+/// <summary>Represents designs that are trained with the same options.</summary>
+/// <param name="Designs">The designs.</param>
+/// <param name="Measured">The tasks that measure every trained model.</param>
+sealed record ExperimentPart(IReadOnlyList<ExperimentDesign> Designs, PartTasks Measured = PartTasks.None)
+{
+    /// <summary>Gets whether the models are trained on the recall task instead of on text.</summary>
+    public bool IsRecall { get; init; }
+
+    /// <summary>Gets whether Muon updates the matrices.</summary>
+    public bool IsMuon { get; init; }
+
+    /// <summary>Gets the ratio of the context length to that of the study. The number of tokens per step stays the same.</summary>
+    public double Context { get; init; } = 1;
+
+    /// <summary>Returns the name of a design in this part.</summary>
+    public string NameOf(ExperimentDesign design) => design.Name + Suffix;
+
+    /// <summary>Gets what distinguishes the names of the part from those of other parts, such as <c>, Muon</c>.</summary>
+    string Suffix => IsRecall ? ", recall" : IsMuon ? ", Muon" : Context == 1 ? "" : FormattableString.Invariant($", context x {Context:0.#}");
+
+    /// <summary>Gets the learning rates of the designs, or null to use those of their classes.</summary>
+    public IReadOnlyList<double>? Rates { get; init; }
+}

@@ -1,0 +1,120 @@
+using HybridArchitectures.Evaluation.HeldOut;
+using HybridArchitectures.Evaluation.Inference;
+using HybridArchitectures.Evaluation.LongContext;
+using HybridArchitectures.Evaluation.Recall;
+using HybridArchitectures.Evaluation.Sweeps;
+using HybridArchitectures.Evaluation.Tasks;
+using HybridArchitectures.Training.Optimization;
+using HybridArchitectures.Training.Running;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Experiments;
+
+/// <summary>
+/// Runs experiments. All runs are in one folder, so a run that several experiments need is made once. Several processes may work in the folder.
+/// </summary>
+/// <param name="size">The sizes.</param>
+/// <param name="data">The data.</param>
+/// <param name="folder">The folder of the runs.</param>
+/// <param name="device">The device.</param>
+sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Device device)
+{
+    static readonly TimeSpan BetweenLooks = TimeSpan.FromSeconds(1);
+
+    string RatesFile => Path.Combine(folder, "learning-rates.json");
+
+    MultiQueryRecall RecallAt(double lengths) => new()
+    {
+        VocabularySize = data.Tokenizer.VocabularySize, Length = (int)(lengths * size.ContextLength), Pairs = size.RecallPairs,
+    };
+
+    /// <summary>Runs experiments, one after another and seed by seed.</summary>
+    /// <returns>True if every run is complete.</returns>
+    public bool Run(IEnumerable<Experiment> experiments, CancellationToken cancellation)
+    {
+        Directory.CreateDirectory(folder);
+        bool isComplete = true;
+        foreach (var experiment in experiments)
+        {
+            bool isTrial = experiment.Name == Catalogue.LearningRatesName;
+            foreach (long seed in isTrial ? size.Seeds.Take(1) : size.Seeds)
+                foreach (var part in experiment.Parts)
+                {
+                    if (cancellation.IsCancellationRequested) return false;
+                    isComplete &= Run(experiment, part, seed, waits: isTrial, cancellation);
+                }
+            if (isTrial && isComplete && !File.Exists(RatesFile))
+                LearningRates.Write(RatesFile, LearningRates.Select(Sweep.Read(folder)));
+        }
+        return isComplete;
+    }
+
+    bool Run(Experiment experiment, ExperimentPart part, long seed, bool waits, CancellationToken cancellation)
+    {
+        var sweep = new Sweep(Options(part, seed));
+        sweep.Run(new Lines(experiment.Name), cancellation);
+        // the rates of all other runs depend on the last trial, which another process may still train
+        while (waits && !sweep.IsComplete && !cancellation.WaitHandle.WaitOne(BetweenLooks)) sweep.Run(new Lines(experiment.Name), cancellation);
+        return sweep.IsComplete;
+    }
+
+    SweepOptions Options(ExperimentPart part, long seed) => new()
+    {
+        Folder = folder, Seeds = [seed], Device = device, KeepModels = false,
+        ComputeType = device.type == TorchSharp.DeviceType.CUDA ? ScalarType.BFloat16 : ScalarType.Float32,
+        Designs = [.. part.Designs.Select((design, index) =>
+            new SweepDesign(part.NameOf(design), design.Design, RateOf(part, index), design.Family))],
+        Data = part.IsRecall ? RecallAt(1).ToTrainingData() : data.Training, HeldOut = part.IsRecall ? null : data.HeldOut,
+        Training = Training(part), Tasks = [.. Tasks(part)],
+    };
+
+    double RateOf(ExperimentPart part, int index)
+    {
+        if (part.Rates is { } rates) return rates[index];
+        var found = LearningRates.Read(RatesFile, size.Width)
+            ?? throw new InvalidDataException($"{RatesFile} does not exist; run {Catalogue.LearningRatesName} first.");
+        return found.For(part.Designs[index]);
+    }
+
+    TrainingOptions Training(ExperimentPart part)
+    {
+        int context = (int)(part.Context * size.ContextLength), steps = part.IsRecall ? size.RecallSteps : size.Steps;
+        return new()
+        {
+            LearningRate = size.LearningRates[0], ContextLength = context, BatchSize = Math.Max(1, size.TokensPerStep / context),
+            Duration = Duration.Steps(steps), Schedule = new TrapezoidSchedule { WarmUp = 0.1, CoolDown = 0.2 },
+            Optimizer = part.IsMuon ? new MuonOptions() : new AdamWOptions(),
+            EvaluationTokens = Math.Min(size.HeldOutTokens, data.HeldOut.Count - 1), ReportEvery = Math.Max(1, steps / 15), EvaluateEvery = steps,
+            CheckpointEvery = Math.Max(1, steps / 2),
+        };
+    }
+
+    IEnumerable<EvaluationTask> Tasks(ExperimentPart part)
+    {
+        int context = size.ContextLength;
+        if (part.Measured.HasFlag(PartTasks.Positions))
+            yield return new PositionLossTask(data.HeldOut, 2 * context, buckets: 16, maxWindows: Math.Max(1, size.HeldOutTokens / context / 4),
+                trainingLength: (int)(part.Context * context));
+        if (part.Measured.HasFlag(PartTasks.Needle))
+            yield return new LongContextEvaluation(new Needle(data.Haystack), data.Tokenizer, new LongContextOptions
+            {
+                Lengths = size.NeedleLengths, Depths = [0, 0.25, 0.5, 0.75, 1], Trials = size.Trials.Needles,
+                TrainingLength = context,
+            });
+        if (part.Measured.HasFlag(PartTasks.Cost))
+            yield return new InferenceCostTask(new()
+            {
+                PromptLength = context / 2, TotalLengths = [2 * context], TimedSteps = Math.Min(64, context),
+            });
+        if (part.Measured.HasFlag(PartTasks.Recall))
+            foreach (double ratio in (double[])[1, 1.5, 2]) yield return RecallAt(ratio).ToEvaluationTask(size.Trials.Recall);
+    }
+
+    sealed class Lines(string experiment) : IProgress<SweepProgress>
+    {
+        public void Report(SweepProgress value)
+        {
+            if (value.Phase == "done") Console.WriteLine($"{experiment}: {value}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+using System.CommandLine;
+using System.Diagnostics;
+using HybridArchitectures.Cost;
+using HybridArchitectures.Evaluation.Sweeps;
+using HybridArchitectures.Training.Running;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Experiments;
+
+static class Program
+{
+    const int VocabularySize = 8192;
+
+    static int Main(string[] arguments)
+    {
+        var root = new RootCommand("The experiments of lab/experiments.") { Tokens(), List(), Run(arguments), Merge(), Collect(), Report() };
+        try
+        {
+            return root.Parse(arguments).Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
+        }
+        catch (Exception e) when (e is ArgumentException or IOException or InvalidDataException)
+        {
+            Console.Error.WriteLine(e.Message);
+            return 2;
+        }
+    }
+
+    static readonly Option<bool> Tiny = new("--tiny") { Description = "Tiny models and a few steps, to check that everything runs on a CPU." };
+
+    static StudySize SizeOf(ParseResult arguments) => arguments.GetValue(Tiny) ? StudySize.Tiny : new StudySize();
+
+    static Command Tokens()
+    {
+        var corpus = new Argument<string>("corpus") { Description = "The folder that corpus/build.py wrote." };
+        var tokenizer = new Argument<string>("tokenizer") { Description = "The folder of the tokenizer." };
+        var folder = new Argument<string>("folder") { Description = "The folder to write." };
+        var command = new Command("tokens", "Writes the corpus as token shards.") { corpus, tokenizer, folder };
+        command.SetAction(arguments => StudyData.Write(arguments.GetValue(corpus)!, arguments.GetValue(tokenizer)!, arguments.GetValue(folder)!));
+        return command;
+    }
+
+    static Command List()
+    {
+        var command = new Command("list", "Lists the experiments with their runs, tokens and FLOPs. Runs of an earlier one do not count again.")
+        {
+            Tiny,
+        };
+        command.SetAction(arguments =>
+        {
+            var size = SizeOf(arguments);
+            var known = new HashSet<string>();
+            foreach (var experiment in new Catalogue(size, VocabularySize).All)
+            {
+                int seeds = experiment.Name == Catalogue.LearningRatesName ? 1 : size.Seeds.Count, runs = 0;
+                double tokens = 0, flops = 0, smallest = double.MaxValue, largest = 0;
+                foreach (var part in experiment.Parts)
+                    foreach (var design in part.Designs.Where(design => known.Add(part.NameOf(design))))
+                    {
+                        double each = (double)size.TokensPerStep * (part.IsRecall ? size.RecallSteps : size.Steps);
+                        double parameters = design.Design.CountParameters().NonEmbedding;
+                        (smallest, largest) = (Math.Min(smallest, parameters), Math.Max(largest, parameters));
+                        runs += seeds;
+                        tokens += seeds * each;
+                        flops += seeds * each * design.Design.Cost((int)(part.Context * size.ContextLength)).Flops().Training;
+                    }
+                Console.WriteLine(FormattableString.Invariant(
+                    $"{experiment.Name,-15} {runs,4} runs {tokens / 1e6,8:0} million tokens {flops / 1e15,8:0.0} PFLOPs, ")
+                    + FormattableString.Invariant($"{smallest / 1e6:0.00} to {largest / 1e6:0.00} million parameters without embedding"));
+            }
+        });
+        return command;
+    }
+
+    static Command Run(string[] all)
+    {
+        var names = new Argument<string[]>("names") { Description = "The experiments, or all.", Arity = ArgumentArity.OneOrMore };
+        var data = new Option<string?>("--data") { Description = "The folder that tokens wrote. With --tiny, it may be omitted." };
+        var tokenizer = new Option<string>("--tokenizer") { Description = "With --tiny and without --data: the folder of the tokenizer.",
+            DefaultValueFactory = _ => "lab/experiments/tokenizer" };
+        var folder = new Option<string>("--out") { Description = "The folder of the runs.", DefaultValueFactory = _ => "runs/experiments" };
+        var device = new Option<string>("--device") { Description = "cpu or cuda.", DefaultValueFactory = _ => "cpu" };
+        var minutes = new Option<double?>("--minutes") { Description = "Stops after this time. The same command continues." };
+        var processes = new Option<int>("--processes") { Description = "The number of processes that share the runs.", DefaultValueFactory = _ => 1 };
+        var results = new Option<string?>("--results") { Description = "A zip file: its runs are added first, and all runs are written to it last." };
+        var command = new Command("run", "Runs experiments.") { names, data, tokenizer, folder, device, minutes, processes, results, Tiny };
+        command.SetAction(arguments =>
+        {
+            var (runs, archive) = (arguments.GetValue(folder)!, arguments.GetValue(results));
+            if (archive is not null && File.Exists(archive)) ResultFiles.Unpack(archive, runs);
+            using var stop = new StopSignals(report: Console.Error.WriteLine);
+            using var ends = CancellationTokenSource.CreateLinkedTokenSource(stop.Token);
+            if (arguments.GetValue(minutes) is { } limit) ends.CancelAfter(TimeSpan.FromMinutes(limit));
+            var helpers = Enumerable.Range(1, Math.Max(0, arguments.GetValue(processes) - 1)).Select(_ => StartHelper(all)).ToArray();
+            var size = SizeOf(arguments);
+            using var loaded = arguments.GetValue(data) is { } path ? StudyData.Open(path) : StudyData.OpenTiny(arguments.GetValue(tokenizer)!);
+            var runner = new ExperimentRunner(size, loaded, runs, new Device(arguments.GetValue(device)!));
+            var chosen = Chosen(size, arguments.GetValue(names)!);
+            bool isComplete = runner.Run(chosen, ends.Token);
+            foreach (var helper in helpers) helper.WaitForExit();
+            // what helpers were still training, or have left
+            if (helpers.Length > 0 && !isComplete) isComplete = runner.Run(chosen, ends.Token);
+            if (archive is not null) ResultFiles.Pack(runs, archive);
+            Console.WriteLine(isComplete ? "complete" : "not complete; the same command continues");
+            return stop.Token.IsCancellationRequested ? stop.ExitCode : helpers.Select(helper => helper.ExitCode).FirstOrDefault(code => code != 0);
+        });
+        return command;
+    }
+
+    static IEnumerable<Experiment> Chosen(StudySize size, string[] names)
+    {
+        var all = new Catalogue(size, VocabularySize).All;
+        if (names is ["all"]) return all;
+        return [.. names.Select(name => all.FirstOrDefault(experiment => experiment.Name == name) ?? throw new ArgumentException(
+            $"names contains {name}; expected all or some of {string.Join(", ", all.Select(experiment => experiment.Name))}."))];
+    }
+
+    // the same command, as one process and without the archive
+    static Process StartHelper(string[] arguments)
+    {
+        string program = Environment.ProcessPath!;
+        var start = new ProcessStartInfo(program);
+        if (Path.GetFileNameWithoutExtension(program) == "dotnet") start.ArgumentList.Add(Environment.GetCommandLineArgs()[0]);
+        for (int i = 0; i < arguments.Length; i++)
+        {
+            if (arguments[i] is "--processes" or "--results") i++;
+            else start.ArgumentList.Add(arguments[i]);
+        }
+        return Process.Start(start)!;
+    }
+
+    static Command Merge()
+    {
+        var sources = new Argument<string[]>("sources")
+        {
+            Description = "Folders of runs, or files of run --results.", Arity = ArgumentArity.OneOrMore,
+        };
+        var folder = new Option<string>("--out") { Description = "The folder of the runs.", DefaultValueFactory = _ => "runs/experiments" };
+        var command = new Command("merge", "Joins the runs of several machines.") { sources, folder };
+        command.SetAction(arguments =>
+        {
+            foreach (string source in arguments.GetValue(sources)!)
+                if (Directory.Exists(source)) Sweep.Merge([source], arguments.GetValue(folder)!);
+                else ResultFiles.Unpack(source, arguments.GetValue(folder)!);
+        });
+        return command;
+    }
+
+    static Command Collect()
+    {
+        var folder = new Argument<string>("folder") { Description = "The folder of the runs." };
+        var file = new Argument<string>("file") { Description = "The file to write, such as lab/experiments/results/runs.jsonl." };
+        var command = new Command("collect", "Writes the complete runs as one file, which is small enough to commit.") { folder, file };
+        command.SetAction(arguments =>
+            Console.WriteLine($"{ResultFiles.Collect(arguments.GetValue(folder)!, arguments.GetValue(file)!).Runs.Count} runs"));
+        return command;
+    }
+
+    static Command Report()
+    {
+        var file = new Argument<string>("file") { Description = "The file that collect wrote." };
+        var folder = new Argument<string>("folder") { Description = "The folder to write." };
+        var command = new Command("report", "Writes the page with the verdicts, and a report of each experiment.") { file, folder, Tiny };
+        command.SetAction(arguments =>
+        {
+            var size = SizeOf(arguments);
+            var result = SweepResult.ReadFile(arguments.GetValue(file)!);
+            var catalogue = new Catalogue(size, VocabularySize);
+            var findings = TestedFinding.Test(Path.Combine(AppContext.BaseDirectory, "findings.json"), size, catalogue, result);
+            new StudyReport(size, catalogue, result, findings, arguments.GetValue(folder)!).Write();
+        });
+        return command;
+    }
+}

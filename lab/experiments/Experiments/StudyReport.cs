@@ -1,0 +1,171 @@
+using System.Globalization;
+using System.Text;
+using HybridArchitectures.Cost;
+using HybridArchitectures.Evaluation.Statistics;
+using HybridArchitectures.Evaluation.Sweeps;
+using HybridArchitectures.Reports.Sweeps;
+
+namespace HybridArchitectures.Experiments;
+
+/// <summary>
+/// Writes the page of the study (<c>experiments.md</c>) with the verdicts and one table per experiment, and a report with figures for each
+/// experiment.
+/// </summary>
+/// <param name="size">The sizes.</param>
+/// <param name="catalogue">The experiments.</param>
+/// <param name="result">All runs.</param>
+/// <param name="findings">The tested findings.</param>
+/// <param name="folder">The folder to write.</param>
+sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result, IReadOnlyList<TestedFinding> findings, string folder)
+{
+    const string Loss = "held-out loss";
+    const int MaxLine = 150;
+    static readonly CultureInfo Invariant = CultureInfo.InvariantCulture;
+
+    readonly StringBuilder page = new();
+
+    /// <summary>Writes the page and the reports.</summary>
+    public void Write()
+    {
+        Directory.CreateDirectory(folder);
+        Line("# Experiments with hybrids at small scale");
+        Line();
+        WriteSummary();
+        WriteVerdicts();
+        WriteContradictions();
+        foreach (var experiment in catalogue.All)
+        {
+            Line($"## {experiment.Title}");
+            Line();
+            Paragraph(experiment.Question);
+            WriteExperiment(experiment, isRecall: false);
+            WriteExperiment(experiment, isRecall: true);
+        }
+        File.WriteAllText(Path.Combine(folder, "experiments.md"), page.ToString().TrimEnd() + "\n");
+    }
+
+    void Line(string text = "") => page.Append(text).Append('\n');
+
+    void Paragraph(string text)
+    {
+        int used = 0;
+        foreach (string word in text.Split(' '))
+        {
+            if (used > 0) page.Append(used + 1 + word.Length > MaxLine ? '\n' : ' ');
+            used = used == 0 || used + 1 + word.Length > MaxLine ? word.Length : used + 1 + word.Length;
+            page.Append(word);
+        }
+        page.Append("\n\n");
+    }
+
+    void WriteSummary()
+    {
+        var trained = result.Runs.Where(run => run.Training is { Failure: null }).ToArray();
+        int failed = result.Runs.Count(run => run.Training?.Failure is not null);
+        var devices = result.Runs.Select(run => run.Settings.Environment.Device).Distinct();
+        Paragraph($"{trained.Length} runs were trained on {string.Join(" and ", devices)}, {failed} diverged. Training took "
+            + string.Create(Invariant, $"{trained.Sum(run => run.Training!.Seconds) / 60:0.0} minutes for ")
+            + string.Create(Invariant, $"{trained.Sum(run => run.Training!.Tokens) / 1e6:0} million tokens. ")
+            + "Differences are means over pairs of runs with equal seeds, second minus first, with 95 % intervals of the t-distribution.");
+        Paragraph("No correction for the number of comparisons was made: among 20 true equalities, one interval is expected to exclude 0.");
+    }
+
+    void WriteVerdicts()
+    {
+        Line("## Findings of the paper");
+        Line();
+        var plain = findings.Where(item => item.Finding.Contradiction is null && item.Finding.Source != "not in the paper").ToArray();
+        var counts = plain.GroupBy(item => item.VerdictText).OrderByDescending(group => group.Count())
+            .Select(group => $"{group.Count()} {group.Key}");
+        Paragraph($"{plain.Length} findings of arXiv 2510.04800: {string.Join("; ", counts)}.");
+        WriteFindings(plain);
+        Line("Checks that the paper suggests or does not contain:");
+        Line();
+        WriteFindings(findings.Where(item => item.Finding.Source == "not in the paper"));
+    }
+
+    void WriteContradictions()
+    {
+        Line("## Where the paper contradicts itself");
+        Line();
+        foreach (var question in findings.Where(item => item.Finding.Contradiction is not null).GroupBy(item => item.Finding.Contradiction))
+        {
+            Line($"**{question.Key}**");
+            Line();
+            WriteFindings(question);
+        }
+    }
+
+    void WriteFindings(IEnumerable<TestedFinding> items)
+    {
+        Line("| finding | source | there | here | verdict |");
+        Line("| --- | --- | --- | --- | --- |");
+        foreach (var item in items)
+            Line($"| {item.Finding.Claim}{(item.Finding.Note is { } note ? $" {note}" : "")} | {item.Finding.Source} | {item.There} | {item.Here} | "
+                + $"{item.VerdictText} |");
+        Line();
+    }
+
+    void WriteExperiment(Experiment experiment, bool isRecall)
+    {
+        string name = isRecall ? $"{experiment.Name}-recall" : experiment.Name;
+        string[] names = [.. experiment.Parts.Where(part => part.IsRecall == isRecall).SelectMany(part => part.Designs.Select(part.NameOf))];
+        var order = names.Select((design, index) => (design, index)).ToDictionary(item => item.design, item => item.index);
+        SweepRun[] runs = [.. result.Runs.Where(run => order.ContainsKey(run.Settings.Name)).OrderBy(run => run.Settings.Seed)
+            .ThenBy(run => order[run.Settings.Name])];
+        if (names.Length == 0) return;
+        if (runs.Length == 0)
+        {
+            Line($"No results of {name} yet.");
+            Line();
+            return;
+        }
+        var part = new SweepResult(runs, true);
+        string baseline = isRecall ? $"{experiment.Baseline}, recall" : experiment.Baseline;
+        if (!part.Designs.Contains(baseline)) baseline = part.Designs[0];
+        (string Task, string Metric) metric = isRecall ? ($"recall of {size.RecallPairs} pairs in {size.ContextLength}", "accuracy")
+            : (SweepRun.TrainingTask, Loss);
+        new SweepReport(part) { Title = experiment.Title, Description = experiment.Question, Baseline = baseline, Quality = metric }
+            .Write(Path.Combine(folder, name));
+        WriteTable(part, baseline, metric);
+        if (experiment.Name == "scaling" && !isRecall) WriteScaling(part);
+        foreach (string picture in Directory.GetFiles(Path.Combine(folder, name), "*.png").Order(StringComparer.Ordinal)
+            .Where(file => !Path.GetFileName(file).StartsWith("design", StringComparison.Ordinal)))
+            Line($"![{experiment.Title}: {Path.GetFileNameWithoutExtension(picture)}]({name}/{Path.GetFileName(picture)})\n");
+        Line($"[All numbers, designs and settings]({name}/index.html)");
+        Line();
+    }
+
+    void WriteTable(SweepResult part, string baseline, (string Task, string Metric) metric)
+    {
+        string measured = metric.Metric == Loss ? "held-out loss, nats per token" : $"{metric.Task}, {metric.Metric}";
+        Line($"| design | seeds | {measured} | against {baseline} | parameters without embedding | learning rate |");
+        Line("| --- | ---: | ---: | --- | ---: | ---: |");
+        foreach (string design in part.Designs)
+        {
+            var settings = part.Runs.First(run => run.Settings.Name == design).Settings;
+            var (mean, difference) = (part.Mean(design, metric.Task, metric.Metric), part.Compare(baseline, design, metric.Task, metric.Metric));
+            string against = design == baseline || difference is null ? "" : string.Create(Invariant,
+                $"{difference.Difference.Value:+0.####;-0.####;0} {difference.Interval}{(difference.IsBelowNoise ? ", below noise" : "")}");
+            string failure = part.Runs.Any(run => run.Settings.Name == design && run.Training?.Failure is not null) ? " (diverged)" : "";
+            Line(string.Create(Invariant, $"| {design}{failure} | {mean?.Count ?? 0} | {mean} | {against} | ")
+                + string.Create(Invariant, $"{settings.Design.CountParameters().NonEmbedding / 1e6:0.00} M | {settings.LearningRate:0.####} |"));
+        }
+        Line();
+    }
+
+    void WriteScaling(SweepResult part)
+    {
+        foreach (var axis in ScalingCurve.FromSweep(part).Where(curve => curve.Axis == ScalingCurve.Flops).GroupBy(curve => curve.Axis))
+        {
+            var fits = axis.ToDictionary(curve => curve.Name, curve => (Fit: ScalingFit.Fit(curve.Points), Curve: curve));
+            if (!fits.TryGetValue("attention", out var attention)) continue;
+            double scale = attention.Curve.Points.Max(point => point.Scale);
+            Line("| family | E | exponent | FLOPs that attention needs for the same loss, over its own |");
+            Line("| --- | --- | --- | --- |");
+            foreach (var (name, item) in fits)
+                Line($"| {name} | {item.Fit.Irreducible} | {item.Fit.Exponent} | {item.Fit.EfficiencyOver(attention.Fit, scale)} |");
+            Line();
+        }
+    }
+}
