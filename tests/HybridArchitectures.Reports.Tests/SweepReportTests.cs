@@ -65,6 +65,16 @@ public sealed class SweepReportTests : IDisposable
     }
 
     [Fact]
+    public void Of_many_designs_only_the_frontier_is_listed()
+    {
+        // nine designs of equal cost: the first one has the lowest loss
+        var many = new SweepResult([.. Enumerable.Range(0, 9).Select(i => Run($"design {i}", "TT", 1, 1.5 + 0.01 * i, 100))], true);
+        string html = new SweepReport(many).ToHtml();
+        Assert.Contains("On the frontier: design 0. 8 of 9 designs are dominated.", html);
+        Assert.DoesNotContain("is dominated by", html);
+    }
+
+    [Fact]
     public void Differences_are_paired_and_noise_is_labelled()
     {
         string html = new SweepReport(Result).ToHtml();

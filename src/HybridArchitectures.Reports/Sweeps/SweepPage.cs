@@ -17,6 +17,9 @@ namespace HybridArchitectures.Reports.Sweeps;
 /// </summary>
 sealed class SweepPage(SweepReport report)
 {
+    /// <summary>The maximum number of designs of which every one is named in charts of quality and below them.</summary>
+    public const int MaxNamedDesigns = 8;
+
     readonly StringBuilder text = new();
     readonly SweepResult result = report.Result;
     int pictures;
@@ -123,13 +126,23 @@ sealed class SweepPage(SweepReport report)
             var points = report.Points(axis);
             if (points.Count == 0) continue;
             Add($"<figure>{Chart(SweepPictures.Scatter(points, axis, Label(metric), metric.HigherIsBetter))}<figcaption class=\"soft\">");
-            var lines = points.Select(point => (point, better: ParetoFront.Dominators(points, point, axis.IsCheapLow, metric.HigherIsBetter)))
-                .Where(item => item.better.Count > 0)
-                .Select(item => $"{Escape(item.point.Name)} is dominated by {string.Join(", ", item.better.Select(other => Escape(other.Name)))}.")
-                .ToArray();
-            Add($"{(lines.Length == 0 ? "No design is dominated." : string.Join(" ", lines))}</figcaption></figure>\n");
+            Add($"{Dominance(points, axis, metric.HigherIsBetter)}</figcaption></figure>\n");
         }
         Add($"</div>\n</section>\n");
+    }
+
+    // which design is dominated by which; of many designs only those that are not
+    static string Dominance(IReadOnlyList<ScatterPoint> points, SweepAxis axis, bool isHighBetter)
+    {
+        static string Names(IEnumerable<ScatterPoint> named) => string.Join(", ", named.Select(point => Escape(point.Name)));
+        if (points.Count > MaxNamedDesigns)
+        {
+            var front = ParetoFront.Find(points, axis.IsCheapLow, isHighBetter);
+            return $"On the frontier: {Names(front)}. {points.Count - front.Count} of {points.Count} designs are dominated.";
+        }
+        string[] lines = [.. points.Select(point => (point, better: ParetoFront.Dominators(points, point, axis.IsCheapLow, isHighBetter)))
+            .Where(item => item.better.Count > 0).Select(item => $"{Escape(item.point.Name)} is dominated by {Names(item.better)}.")];
+        return lines.Length == 0 ? "No design is dominated." : string.Join(" ", lines);
     }
 
     static string Label(Metric metric) => metric.Unit.Length > 0 && metric.Unit != metric.Name ? $"{metric.Name} ({metric.Unit})" : metric.Name;

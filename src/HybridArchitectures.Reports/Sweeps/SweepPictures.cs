@@ -30,18 +30,23 @@ static class SweepPictures
                 $"{point.Name}: {point.Quality:0.####}, {axis.Title} {Figures.Short(point.Cost)}");
             shapes.Add(front.Contains(point) ? new Shape.Circle(x, y, 6, ink, Title: title) : new Shape.Circle(x, y, 5, Inks.Paper, ink, title));
         }
-        shapes.AddRange(Labels([.. points.Select(point => (point.Name, frame.X(point.Cost), frame.Y(point.Quality)))]));
+        // of many designs, those of the frontier come first, and the others are named where there is space; each point has its name as a title
+        int always = points.Count <= SweepPage.MaxNamedDesigns ? points.Count : front.Count;
+        shapes.AddRange(Labels([.. points.OrderBy(point => points.Count > always && !front.Contains(point))
+            .Select(point => (point.Name, frame.X(point.Cost), frame.Y(point.Quality)))], always));
         return new Picture(Width, Height, $"{quality} against {axis.Title}",
             $"{points.Count} designs; on the frontier: {string.Join(", ", front.Select(point => point.Name))}", shapes);
     }
 
-    // each name at the first of several places around its point that is inside the picture and off other points and names
-    static IEnumerable<Shape> Labels(IReadOnlyList<(string Name, float X, float Y)> points)
+    // each name at the first of several places around its point that is inside the picture and off other points and names. Without such a place, only
+    // the names of the first points are drawn.
+    static IEnumerable<Shape> Labels(IReadOnlyList<(string Name, float X, float Y)> points, int always)
     {
         const float size = 11, half = 8;
         var taken = points.Select(point => (Left: point.X - 7, Top: point.Y - 7, Right: point.X + 7, Bottom: point.Y + 7)).ToList();
-        foreach (var (name, x, y) in points)
+        for (int i = 0; i < points.Count; i++)
         {
+            var (name, x, y) = points[i];
             // the font of a browser can be wider
             float width = 1.15f * ReportFont.Measure(name, size, bold: false);
             var places = from shift in (float[])[-14, 14, -30, 30, -46, 46, -62, 62] from left in (float[])[x + 6, x - 6 - width]
@@ -49,6 +54,7 @@ static class SweepPictures
             bool IsFree((float Left, float Y) place) => place.Left > 0 && place.Left + width < Width && place.Y > half && place.Y < Height - 50
                 && !taken.Any(box =>
                 place.Left < box.Right && place.Left + width > box.Left && place.Y - half < box.Bottom && place.Y + half > box.Top);
+            if (i >= always && !places.Any(IsFree)) continue;
             var (chosenLeft, chosenY) = places.Where(IsFree).DefaultIfEmpty((Math.Min(x + 6, Width - width), y - 14)).First();
             taken.Add((chosenLeft, chosenY - half, chosenLeft + width, chosenY + half));
             yield return new Shape.Text(chosenLeft, chosenY, name, size, Inks.Text);
