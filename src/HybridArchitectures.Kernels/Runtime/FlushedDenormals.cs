@@ -41,6 +41,26 @@ readonly unsafe ref struct FlushedDenormals
         if (set) Everywhere(false);
     }
 
+    /// <summary>Keeps such results on this thread alone until disposed, for sums that must not depend on when they are computed.</summary>
+    public static Pause Suspend() => new(Setter.Value != 0 && IsOn);
+
+    /// <summary>Treats such results as zero again when it is disposed.</summary>
+    public readonly ref struct Pause
+    {
+        readonly bool isPaused;
+
+        internal Pause(bool isOn)
+        {
+            isPaused = isOn;
+            if (isOn) SetHere(false);
+        }
+
+        public void Dispose()
+        {
+            if (isPaused) SetHere(true);
+        }
+    }
+
     // one part for each thread of libtorch, including this one
     static void Everywhere(bool on)
     {

@@ -58,6 +58,9 @@ public sealed class HybridStack : HybridModule
     /// </remarks>
     public bool ActivationCheckpointing { get; set; }
 
+    /// <summary>Gets or sets what is called around the passes of every block. The default is null.</summary>
+    internal BlockHooks? Hooks { get; set; }
+
     /// <summary>Creates an empty cache for <paramref name="batch"/> rows on the device of the parameters.</summary>
     public HybridCache CreateCache(int batch) => CreateCache(batch, null);
 
@@ -114,20 +117,29 @@ public sealed class HybridStack : HybridModule
         for (int i = 0; i < blocks.Count; i++)
         {
             context.Block = i;
+            if (Hooks is { } hooks)
+            {
+                if (added is not null) (x, added) = (x.add(added, Scalars.One), null);
+                x = hooks.Around(i, x, entering => ForwardBlock(i, entering, context));
+                Observer?.Invoke(i, x);
+                continue;
+            }
             if (context.StepLengths is not null && blocks[i].HasPlainSums && Observer is null)
             {
                 (x, added) = blocks[i].Step(x, added, context, context.Cache!.States[i]);
                 continue;
             }
             if (added is not null) (x, added) = (x.add(added, Scalars.One), null);
-            var next = ActivationCheckpointing && is_grad_enabled() ? CheckpointedBlock.Forward(blocks[i], x, context)
-                : blocks[i].Forward(x, context, context.Cache?.States[i]);
+            var next = ForwardBlock(i, x, context);
             if (!ReferenceEquals(next, x) && !ReferenceEquals(x, given)) x.Dispose();      // autograd saves the tensors that it needs
             x = next;
             Observer?.Invoke(i, x);
         }
         return (x, added);
     }
+
+    Tensor ForwardBlock(int index, Tensor x, SequenceContext context) => ActivationCheckpointing && is_grad_enabled()
+        ? CheckpointedBlock.Forward(blocks[index], x, context) : blocks[index].Forward(x, context, context.Cache?.States[index]);
 
     /// <summary>Does the work between optimizer steps, such as balancing experts.</summary>
     public void AfterStep()

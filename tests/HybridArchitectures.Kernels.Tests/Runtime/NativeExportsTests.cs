@@ -31,7 +31,8 @@ public class NativeExportsTests
         string[] asked = [.. Imports.Where(
             import => import.Library == library && !import.Name.StartsWith(windows ? "_Z" : "?", StringComparison.Ordinal))
             .Select(import => import.Name),
-            .. library == NativeNames.TorchCpu ? [windows ? FlushedDenormals.WindowsName : FlushedDenormals.Name] : Array.Empty<string>()];
+            .. library == NativeNames.TorchCpu ? windows
+                ? [FlushedDenormals.WindowsName, TensorStorage.WindowsCpu] : [FlushedDenormals.Name, TensorStorage.Cpu] : Array.Empty<string>()];
         Assert.True(asked.Length > 5);
         Assert.Empty(asked.Except(NativeExports.FromFile(path)));
     }
