@@ -17,6 +17,7 @@ static class CollectiveChecks
                 Check(ranks, type, count);
         CheckBytes(ranks);
         CheckRefusals(ranks);
+        CheckGroups(ranks);
         ranks.Barrier();
     }
 
@@ -64,6 +65,21 @@ static class CollectiveChecks
         var text = tensor(new[] { (byte)ranks.Rank, (byte)200, (byte)3 });
         ranks.Broadcast(text, ranks.Size - 1);
         Same(tensor(new[] { (byte)(ranks.Size - 1), (byte)200, (byte)3 }), text, "broadcast of bytes on the CPU");
+    }
+
+    // ranks 0, 2, ... and ranks 1, 3, ...
+    static void CheckGroups(Collectives ranks)
+    {
+        using var scope = NewDisposeScope();
+        using var group = ranks.Split(ranks.Rank % 2);
+        int[] members = [.. Enumerable.Range(0, ranks.Size).Where(rank => rank % 2 == ranks.Rank % 2)];
+        if (group.Size != members.Length || group.Rank != Array.IndexOf(members, ranks.Rank))
+            throw new InvalidOperationException($"rank {group.Rank} of {group.Size} in its group; expected {members.Length} ranks");
+        var mine = Values(ranks.Rank, ScalarType.Float32, 7, ranks.Device);
+        var gathered = zeros([7 * group.Size], ScalarType.Float32, ranks.Device);
+        group.AllGather(gathered, mine);
+        Same(cat([.. members.Select(rank => Values(rank, ScalarType.Float32, 7, ranks.Device))]), gathered, "all-gather in a group");
+        Refused("group is -1", () => ranks.Split(-1));
     }
 
     static void CheckRefusals(Collectives ranks)

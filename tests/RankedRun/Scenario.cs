@@ -1,3 +1,4 @@
+using HybridArchitectures.Adapters;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Training.Data;
@@ -12,42 +13,55 @@ namespace RankedRun;
 /// <param name="Options">The options without a folder.</param>
 /// <param name="Experts">Whether the model has a mixture of experts, whose load is balanced by a bias.</param>
 /// <param name="Documents">Whether the data has documents.</param>
-sealed record Scenario(string Name, TrainingOptions Options, bool Experts = false, bool Documents = false)
+/// <param name="Adapters">Whether low-rank adapters are trained, with bfloat16 activations, while the other parameters are frozen.</param>
+/// <param name="Shared">Whether the first block uses a shared transformer. The head is then separate.</param>
+sealed record Scenario(
+    string Name, TrainingOptions Options, bool Experts = false, bool Documents = false, bool Adapters = false, bool Shared = false)
 {
     const int VocabularySize = 20;
 
     static TrainingOptions Plain => new()
     {
-        LearningRate = 0.01, ContextLength = 12, BatchSize = 4, Duration = Duration.Steps(8), Seed = 5, ReportEvery = 1, EvaluateEvery = 4,
+        LearningRate = 0.01, ContextLength = 12, BatchSize = 8, Duration = Duration.Steps(8), Seed = 5, ReportEvery = 1, EvaluateEvery = 4,
         EvaluationTokens = 200,
     };
 
     public static readonly Scenario[] All =
     [
-        new("full rows", Plain),
-        // 5 rows on 2 or 4 ranks are uneven, and ranks have different numbers of targets
+        new("full rows", Plain, Shared: true),
+        // 9 rows on 2, 4 or 8 ranks are uneven, and ranks have different numbers of targets
         new("documents, experts, Muon", Plain with
         {
-            BatchSize = 5, MicroBatchSize = 2, SeparateDocuments = true, ActivationCheckpointing = true, ClipNorm = 0.5,
+            BatchSize = 9, MicroBatchSize = 2, SeparateDocuments = true, ActivationCheckpointing = true, ClipNorm = 0.5,
             Optimizer = new MuonOptions { PerHead = true },
         }, Experts: true, Documents: true),
         // so fast that the loss jumps
         new("a spike", Plain with { LearningRate = 0.2, SpikeGuard = new SpikeGuard { Window = 4, Deviations = 0.5, MaxConsecutiveSkips = 8 } }),
+        // passes of one row, whose activations are rounded in the same way on any number of ranks
+        new("adapters in bfloat16", Plain with { MicroBatchSize = 1 }, Adapters: true),
     ];
 
     public static Scenario Get(string name) => All.First(scenario => scenario.Name == name);
 
-    public HybridLanguageModel CreateModel(long seed = 1) => new HybridDesign
+    public HybridLanguageModel CreateModel(long seed = 1)
     {
-        Width = 16, VocabularySize = VocabularySize,
+        var model = Design().CreateModel(Adapters ? TorchSharp.torch.ScalarType.BFloat16 : TorchSharp.torch.ScalarType.Float32, seed: seed);
+        if (Adapters) LoraAdapters.Attach(model, new() { Rank = 2, Seed = 3 });
+        return model;
+    }
+
+    HybridDesign Design() => new HybridDesign
+    {
+        Width = 16, VocabularySize = VocabularySize, TiedHead = !Shared,
+        SharedTransformers = Shared ? [new() { Attention = new() { Heads = 2, HeadSize = 8 }, FeedForward = new(24) }] : [],
         Blocks =
         [
             new BlockSpec { Mixer = new Mamba2Spec { Heads = 4, HeadSize = 8, StateSize = 4, ChunkSize = 8 },
-            FeedForward = FeedForwardSpec.SwiGlu(24) },
+            FeedForward = FeedForwardSpec.SwiGlu(24), Shared = Shared ? new() { Transformer = 0 } : null },
             new BlockSpec { Mixer = new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 8, Rotary = new RotarySpec() },
             FeedForward = Experts ? FeedForwardSpec.MixtureOfExperts(3, 1, 12) : FeedForwardSpec.SwiGlu(24) },
         ],
-    }.Resolve().CreateModel(seed: seed);
+    }.Resolve();
 
     public TokenDataset CreateData(int count = 2000, int seed = 1)
     {
@@ -75,14 +89,14 @@ sealed record Scenario(string Name, TrainingOptions Options, bool Experts = fals
         return (result, trainer.SkippedSteps, Bytes(trainer.Model));
     }
 
-    /// <summary>Trains in one process until a step, and saves there.</summary>
-    public void RunUntil(long step, string folder)
+    /// <summary>Trains until a step, and saves there.</summary>
+    public void RunUntil(long step, string folder, DataParallel? parallel = null)
     {
         using var training = CreateData();
         using var heldOut = CreateData(300, seed: 2);
         using var model = CreateModel();
         using var stop = new CancellationTokenSource();
-        using var trainer = new Trainer(model, training, Options with { Folder = folder }, heldOut, [new StopAt(step, stop)]);
+        using var trainer = new Trainer(model, training, Options with { Folder = folder }, heldOut, [new StopAt(step, stop)], parallel);
         trainer.Run(cancellation: stop.Token);
     }
 

@@ -162,6 +162,34 @@ public abstract class Collectives : IDisposable
         work();
     }
 
+    /// <summary>Divides the ranks into groups, and returns the collectives of the group of this rank. All ranks call it.</summary>
+    /// <param name="group">The number of the group, at least 0. Ranks that pass the same number form a group.</param>
+    /// <returns>
+    /// Collectives of the ranks of the group, which have new numbers from 0 in the order of their numbers here. The caller disposes them before these.
+    /// </returns>
+    /// <exception cref="CollectiveException">The library cannot divide ranks, or another rank failed.</exception>
+    public Collectives Split(int group)
+    {
+        Require.AtLeast(group, 0);
+        return SplitChecked(group);
+    }
+
+    private protected abstract Collectives SplitChecked(int group);
+
+    /// <summary>
+    /// Starts several operations, and returns without waiting for the other ranks. On a GPU, they run on a separate stream after the work that is
+    /// queued on the current one. All ranks start and wait in the same order.
+    /// </summary>
+    /// <param name="work">Calls methods of this object. The caller keeps their tensors alive, and unchanged, until the wait.</param>
+    internal virtual StartedOperations Start(Action work)
+    {
+        work();
+        return new(null);
+    }
+
+    /// <summary>Lets started operations advance, for libraries that do so only while they are called.</summary>
+    internal virtual void Advance() { }
+
     /// <summary>Throws an exception if another rank is known to have failed.</summary>
     /// <exception cref="CollectiveException">Another rank failed or did not answer in time.</exception>
     public virtual void ThrowIfFailed() { }

@@ -1,106 +1,140 @@
-using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
-using HybridArchitectures.Modules;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Distributed;
 
-/// <summary>Sums the gradients of a step over the ranks, after the backward pass.</summary>
-sealed class GradientExchange(
-    RankGroup ranks, HybridLanguageModel model, IReadOnlyList<ModelParameter> parameters, IReadOnlyList<Shard> shards)
+/// <summary>
+/// Sums the gradients of a step over ranks that have the whole model. From the second step on, the sums of blocks start during the last backward
+/// pass, as soon as the gradients of a bucket of blocks are complete. Buckets start in the same order on all ranks.
+/// </summary>
+sealed class GradientExchange : StepExchange
 {
-    bool[]? present;
+    readonly IReadOnlyList<ModelParameter> parameters;
+    readonly ILookup<string, Shard> shards;
+    readonly List<Bucket> buckets = [];
+    bool[]? present;        // found in the first step
+    bool isLastPass;
+    int next;               // the first bucket whose sums have not been started
 
-    /// <summary>Copies the parameters and buffers of rank 0 to the other ranks.</summary>
-    public void CopyModel()
+    // parameters by number, whose gradients are complete when the block has been passed
+    sealed class Bucket(int block)
     {
-        if (ranks.IsAlone) return;
-        using var scope = NewDisposeScope();
-        foreach (var (_, value) in model.State)
-        {
-            bool isWhole = value.is_contiguous();
-            var copy = isWhole ? value.detach() : value.detach().contiguous();
-            ranks.Collectives.Broadcast(copy);
-            using var noGrad = no_grad();
-            if (!isWhole) value.copy_(copy);
-        }
-        WeightWrites.Add();
+        public int Block => block;
+
+        public List<int> Parameters { get; } = [];
+
+        public StartedOperations? Sums { get; set; }
+
+        public List<Tensor> Gradients { get; } = [];
     }
 
-    /// <summary>Sums the gradients, the loss and the weight of the targets over the ranks.</summary>
-    /// <param name="loss">The sum of the losses of the rows of this rank, divided by <paramref name="expected"/>.</param>
-    /// <param name="counted">The weight of the targets of this rank.</param>
-    /// <param name="expected">The number by which losses and gradients are divided.</param>
-    /// <param name="isExact">Whether the weights of all ranks are known to have the sum <paramref name="expected"/>.</param>
-    /// <returns>The loss of all rows, divided by the weight of all targets, like the gradients: a float32 scalar.</returns>
-    public Tensor Sum(Tensor loss, double counted, double expected, bool isExact)
+    public GradientExchange(RankGroup ranks, HybridLanguageModel model, IReadOnlyList<ModelParameter> parameters, IReadOnlyList<Shard> shards)
+        : base(ranks, model)
+    {
+        this.parameters = parameters;
+        this.shards = shards.ToLookup(shard => shard.Parameter.Name, StringComparer.Ordinal);
+        var byBlock = Enumerable.Range(0, parameters.Count).ToLookup(i => BlockOf(parameters[i]));
+        long bytes = long.MaxValue;
+        for (int block = model.Stack.Blocks.Count - 1; block >= -1; block--)
+        {
+            if (bytes >= ranks.BucketBytes || block < 0)
+            {
+                buckets.Add(new(block));
+                bytes = 0;
+            }
+            else buckets[^1] = Lowered(buckets[^1], block);
+            buckets[^1].Parameters.AddRange(byBlock[block]);
+            bytes += byBlock[block].Sum(i => parameters[i].Value.NumberOfElements * parameters[i].Value.ElementSize);
+        }
+    }
+
+    static Bucket Lowered(Bucket bucket, int block)
+    {
+        var lower = new Bucket(block);
+        lower.Parameters.AddRange(bucket.Parameters);
+        return lower;
+    }
+
+    public override void BeginPass(bool isLast) => isLastPass = isLast;
+
+    public override void EndPass() => isLastPass = false;
+
+    protected override void BeforeForward(int block) { }
+
+    protected override void AfterForward(int block) { }
+
+    protected override void BeforeBackward(int block)
+    {
+        if (isLastPass) Ranks.Collectives.Advance();
+    }
+
+    protected override void AfterBackward(int block)
+    {
+        if (!isLastPass || present is null) return;
+        while (buckets[next].Block >= block && buckets[next].Block >= 0) Start(buckets[next++]);
+        Ranks.Collectives.Advance();
+    }
+
+    void Start(Bucket bucket)
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        var gradients = Gradients();
-        var sums = stack([loss.to(ScalarType.Float64), tensor(counted, ScalarType.Float64, loss.device)]);
-        ranks.Collectives.Group(() =>
+        foreach (int i in bucket.Parameters)
+            if (Gradient(i) is { } gradient) bucket.Gradients.Add(gradient.DetachFromDisposeScope());
+        bucket.Sums = Ranks.Collectives.Start(() =>
         {
-            if (ranks.IsSharded) ReduceToOwners();
-            else ranks.Collectives.AllReduce(gradients);
-            ranks.Collectives.AllReduce(sums);
+            if (Ranks.IsSharded) ReduceToOwners(bucket);
+            else Ranks.Collectives.AllReduce(bucket.Gradients);
         });
-        var total = sums[0];
-        if (!isExact)
-        {
-            var scale = sums[1].reciprocal().mul(Scalars.From(expected));
-            total = total.mul(scale);
-            var factor = scale.to(gradients[0].dtype);
-            foreach (var gradient in gradients) gradient.mul_(factor);
-        }
-        return total.to(ScalarType.Float32).MoveToOuterDisposeScope();
     }
 
-    void ReduceToOwners()
+    void ReduceToOwners(Bucket bucket)
     {
-        foreach (var shard in shards)
-            if (shard.Parameter.Value.grad is { } gradient) ranks.Collectives.Reduce(shard.PartOf(gradient), shard.Owner);
+        foreach (int i in bucket.Parameters)
+        {
+            if (parameters[i].Value.grad is not { } gradient) continue;
+            foreach (var shard in shards[parameters[i].Name]) Ranks.Collectives.Reduce(shard.PartOf(gradient), shard.Owner);
+        }
     }
 
     // a parameter that has a gradient on any rank gets one on all
-    List<Tensor> Gradients()
+    Tensor? Gradient(int index)
     {
-        present ??= FindPresent();
-        var gradients = new List<Tensor>(parameters.Count);
-        for (int i = 0; i < parameters.Count; i++)
+        var parameter = parameters[index];
+        if (parameter.Value.grad is { } gradient)
         {
-            var parameter = parameters[i];
-            if (parameter.Value.grad is { } gradient)
-            {
-                if (!present[i])
-                    throw new NotSupportedException($"parameter '{parameter.Name}' has a gradient now, but had none in the first step; expected the "
-                        + "same parameters in every step on several ranks.");
-                if (!gradient.is_contiguous()) parameter.Value.grad = gradient = gradient.contiguous();
-                gradients.Add(gradient);
-            }
-            else if (present[i])
-            {
-                var zero = zeros_like(parameter.Value);
-                parameter.Value.grad = zero;
-                gradients.Add(zero);
-            }
+            if (!present![index])
+                throw new NotSupportedException($"parameter '{parameter.Name}' has a gradient now, but had none in the first step; expected the "
+                    + "same parameters in every step on several ranks.");
+            if (!gradient.is_contiguous()) parameter.Value.grad = gradient = gradient.contiguous();
+            return gradient;
         }
-        return gradients;
+        if (!present![index]) return null;
+        var zero = zeros_like(parameter.Value);
+        parameter.Value.grad = zero;
+        return zero;
     }
 
-    bool[] FindPresent()
+    protected override void CompleteGradients()
     {
-        var found = tensor(parameters.Select(parameter => parameter.Value.grad is null ? 0L : 1L).ToArray());
-        ranks.Collectives.AllReduce(found, ReduceOperation.Max);
-        return [.. TensorMemory.ToArray<long>(found).Select(value => value != 0)];
+        present ??= OnAnyRank(parameters.Select(parameter => parameter.Value.grad is not null));
+        while (next < buckets.Count) Start(buckets[next++]);
+        foreach (var bucket in buckets) bucket.Sums?.Wait();
+        Forget();
     }
 
-    /// <summary>Sums the loads of experts, from which their selection biases follow.</summary>
-    public void SumLoads()
+    protected override IEnumerable<Tensor> OwnGradients() => parameters.Select(parameter => parameter.Value.grad).OfType<Tensor>();
+
+    public override void DropGradients() => Forget();
+
+    void Forget()
     {
-        if (ranks.IsAlone) return;
-        using var scope = NewDisposeScope();
-        ranks.Collectives.AllReduce(
-            [.. model.AllModules().OfType<MixtureOfExperts>().Select(module => module.get_buffer("load")).OfType<Tensor>()]);
+        foreach (var bucket in buckets)
+        {
+            foreach (var gradient in bucket.Gradients) gradient.Dispose();
+            bucket.Gradients.Clear();
+            bucket.Sums = null;
+        }
+        (next, isLastPass) = (0, false);
     }
 }

@@ -19,12 +19,27 @@ sealed class MpiCollectives : Collectives
     static readonly TimeSpan Parting = TimeSpan.FromSeconds(20);
 
     readonly MpiLibrary mpi;
+    readonly nint group;
+    readonly MpiCollectives? parent;
     readonly TimeSpan timeout;
+    readonly List<Operation> outstanding = [];
+    List<Operation>? starting;
     string? failure;
     bool disposed;
 
-    MpiCollectives(MpiLibrary mpi, int rank, int size, int localRank, TimeSpan timeout) : base(rank, size, localRank, CPU) =>
-        (this.mpi, this.timeout) = (mpi, timeout);
+    MpiCollectives(MpiLibrary mpi, nint group, int rank, int size, int localRank, TimeSpan timeout, MpiCollectives? parent)
+        : base(rank, size, localRank, CPU) =>
+        (this.mpi, this.group, this.timeout, this.parent) = (mpi, group, timeout, parent);
+
+    // a request of MPI; after its completion, the result is copied to where it belongs
+    sealed class Operation(nint request, string what, Action? finish)
+    {
+        public nint Request = request;
+
+        public string What => what;
+
+        public Action? Finish => finish;
+    }
 
     public override string Library => mpi.Version;
 
@@ -35,50 +50,110 @@ sealed class MpiCollectives : Collectives
     {
         TorchLibrary.EnsureLoaded();
         var mpi = MpiLibrary.Load(place.Launcher);
-        var (rank, size) = mpi.Start();
+        var (rank, size) = StartWithin(options.StartTimeout, place, mpi);
         if (size != place.Size)
             throw new CollectiveException(Require.Message(
                 $"{place.Launcher} has started {place.Size} processes, but {mpi.Version} connects {size}",
                 $"the same number; start the program with the mpirun of this library (mpirun -n {place.Size} PROGRAM)"));
-        var made = new MpiCollectives(mpi, rank, size, place.LocalRank, options.Timeout);
-        made.Wait(mpi.Barrier(), "the start", options.StartTimeout);
+        var made = new MpiCollectives(mpi, mpi.World, rank, size, place.LocalRank, options.Timeout, null);
+        made.Wait(new(mpi.Barrier(mpi.World), "the start", null), options.StartTimeout);
         return made;
+    }
+
+    // MPI_Init waits without a limit
+    static (int Rank, int Size) StartWithin(TimeSpan limit, RankEnvironment place, MpiLibrary mpi)
+    {
+        var start = Task.Factory.StartNew(mpi.Start, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        if (Task.WaitAny([start], limit) >= 0) return start.GetAwaiter().GetResult();
+        throw new CollectiveException(string.Create(CultureInfo.InvariantCulture,
+            $"rank {place.Rank} of {place.Size} has waited {limit.TotalSeconds:0.#} s for the others at the start; a rank is missing"));
+    }
+
+    private protected override Collectives SplitChecked(int number)
+    {
+        Barrier();          // MPI_Comm_split waits without a limit
+        var (made, rank, size) = mpi.Split(group, number, Rank);
+        return new MpiCollectives(mpi, made, rank, size, LocalRank, timeout, this);
     }
 
     public override void Barrier()
     {
         ThrowIfFailed();
-        Wait(mpi.Barrier(), "a barrier", timeout);
+        Wait(new(mpi.Barrier(group), "a barrier", null), timeout);
     }
 
     public override void ThrowIfFailed()
     {
         ObjectDisposedException.ThrowIf(disposed, this);
         if (failure is not null) throw new CollectiveException(failure);
+        parent?.ThrowIfFailed();
     }
 
     internal override void Abandon() => failure ??= "this rank has failed before; its collectives cannot be used";
 
-    void Wait(nint request, string what, TimeSpan limit)
+    void Wait(Operation operation, TimeSpan limit)
     {
         long began = Stopwatch.GetTimestamp();
         try
         {
-            while (!mpi.IsComplete(ref request))
+            while (!mpi.IsComplete(ref operation.Request))
             {
                 // other ranks may need this processor
                 Thread.Yield();
                 if (Stopwatch.GetElapsedTime(began) > limit)
                     throw new CollectiveException(string.Create(CultureInfo.InvariantCulture,
-                        $"rank {Rank} of {Size} has waited {limit.TotalSeconds:0.#} s for the others at {what}; ")
+                        $"rank {Rank} of {Size} has waited {limit.TotalSeconds:0.#} s for the others at {operation.What}; ")
                         + "a rank is missing, hangs or has failed");
             }
         }
         catch (CollectiveException e)
         {
-            failure = e.Message;
+            Fail(e.Message);
             throw;
         }
+        operation.Finish?.Invoke();
+    }
+
+    void Fail(string message)
+    {
+        failure = message;
+        parent?.Fail(message);
+    }
+
+    internal override StartedOperations Start(Action work)
+    {
+        ThrowIfFailed();
+        var own = starting = [];
+        try
+        {
+            work();
+        }
+        finally
+        {
+            starting = null;
+        }
+        outstanding.AddRange(own);
+        return new(() =>
+        {
+            foreach (var operation in own)
+            {
+                Wait(operation, timeout);
+                outstanding.Remove(operation);
+            }
+        });
+    }
+
+    internal override void Advance()
+    {
+        // a test of a request that is complete does nothing
+        foreach (var operation in outstanding) mpi.IsComplete(ref operation.Request);
+    }
+
+    void Begin(nint request, string what, Action? finish = null)
+    {
+        var operation = new Operation(request, what, finish);
+        if (starting is null) Wait(operation, timeout);
+        else starting.Add(operation);
     }
 
     private protected override void AllReduceChecked(Tensor tensor, ReduceOperation operation)
@@ -86,8 +161,7 @@ sealed class MpiCollectives : Collectives
         ThrowIfFailed();
         using var scope = NewDisposeScope();
         var (wide, type) = Computable(tensor);
-        Pieces(wide, (data, count) => Wait(mpi.AllReduce(data, count, type, operation), "an all-reduce", timeout));
-        Return(wide, tensor);
+        Pieces(wide, "an all-reduce", (data, count) => mpi.AllReduce(data, count, type, operation, group), Return(wide, tensor));
     }
 
     private protected override void AllReduceChecked(Tensor[] tensors, ReduceOperation operation)
@@ -115,9 +189,20 @@ sealed class MpiCollectives : Collectives
             AllReduceChecked(bucket[0], operation);
             return;
         }
+        ThrowIfFailed();
         using var scope = NewDisposeScope();
         var joined = cat([.. bucket.Select(tensor => tensor.detach().reshape(-1))]);
-        AllReduceChecked(joined, operation);
+        var (wide, type) = Computable(joined);
+        wide.DetachFromDisposeScope();
+        Pieces(wide, "an all-reduce", (data, count) => mpi.AllReduce(data, count, type, operation, group), () =>
+        {
+            using var inner = NewDisposeScope();
+            using (wide) Divide(wide, bucket);
+        });
+    }
+
+    static void Divide(Tensor joined, List<Tensor> bucket)
+    {
         long first = 0;
         foreach (var tensor in bucket)
         {
@@ -131,8 +216,8 @@ sealed class MpiCollectives : Collectives
         ThrowIfFailed();
         using var scope = NewDisposeScope();
         var (wide, type) = Computable(tensor);
-        Pieces(wide, (data, count) => Wait(mpi.Reduce(data, count, type, operation, root, Rank == root), "a reduction", timeout));
-        if (Rank == root) Return(wide, tensor);
+        Pieces(wide, "a reduction", (data, count) => mpi.Reduce(data, count, type, operation, root, Rank == root, group),
+            Return(wide, tensor, Rank == root));
     }
 
     private protected override void ReduceScatterChecked(Tensor output, Tensor input, ReduceOperation operation)
@@ -141,25 +226,32 @@ sealed class MpiCollectives : Collectives
         using var scope = NewDisposeScope();
         var (whole, type) = Computable(input);
         var (part, _) = Computable(output);
-        int count = Count(part);
-        Wait(mpi.ReduceScatter(TensorMemory.Pointer(whole), TensorMemory.Pointer(part), count, type, operation), "a reduce-scatter", timeout);
-        GC.KeepAlive(whole);
-        Return(part, output);
+        if (!ReferenceEquals(whole, input)) whole.DetachFromDisposeScope();
+        var (result, finish) = (part, Return(part, output));
+        Begin(mpi.ReduceScatter(TensorMemory.Pointer(whole), TensorMemory.Pointer(result), Count(result), type, operation, group),
+            "a reduce-scatter", () =>
+            {
+                if (!ReferenceEquals(whole, input)) whole.Dispose();
+                finish?.Invoke();
+                GC.KeepAlive(result);
+            });
     }
 
     private protected override void AllGatherChecked(Tensor output, Tensor input)
     {
         ThrowIfFailed();
-        Wait(mpi.AllGather(TensorMemory.Pointer(input), TensorMemory.Pointer(output), Count(input), Plain(input)), "an all-gather", timeout);
-        GC.KeepAlive(input);
-        GC.KeepAlive(output);
+        Begin(mpi.AllGather(TensorMemory.Pointer(input), TensorMemory.Pointer(output), Count(input), Plain(input), group), "an all-gather", () =>
+        {
+            GC.KeepAlive(input);
+            GC.KeepAlive(output);
+        });
     }
 
     private protected override void BroadcastChecked(Tensor tensor, int root)
     {
         ThrowIfFailed();
         nint type = Plain(tensor);
-        Pieces(tensor, (data, count) => Wait(mpi.Broadcast(data, count, type, root), "a broadcast", timeout));
+        Pieces(tensor, "a broadcast", (data, count) => mpi.Broadcast(data, count, type, root, group), null);
     }
 
     // MPI has no bfloat16
@@ -171,9 +263,16 @@ sealed class MpiCollectives : Collectives
         _ => (tensor, mpi.Int64),
     };
 
-    static void Return(Tensor wide, Tensor tensor)
+    // returns what copies the result back; the copy lives until then
+    static Action? Return(Tensor wide, Tensor tensor, bool isWanted = true)
     {
-        if (!ReferenceEquals(wide, tensor)) tensor.copy_(wide);
+        if (ReferenceEquals(wide, tensor)) return null;
+        wide.DetachFromDisposeScope();
+        return () =>
+        {
+            using (wide)
+                if (isWanted) tensor.copy_(wide);
+        };
     }
 
     nint Plain(Tensor tensor) => tensor.ElementSize switch { 1 => mpi.Byte, 2 => mpi.TwoBytes, 4 => mpi.Float32, _ => mpi.Int64 };
@@ -181,24 +280,37 @@ sealed class MpiCollectives : Collectives
     int Count(Tensor part) => part.NumberOfElements <= MaxCount ? (int)part.NumberOfElements
         : throw Require.Unfit(null, $"the part of a rank has {part.NumberOfElements} elements", $"at most {MaxCount}; divide the tensor");
 
-    static void Pieces(Tensor tensor, Action<nint, int> work)
+    void Pieces(Tensor tensor, string what, Func<nint, int, nint> begin, Action? finish)
     {
         nint data = TensorMemory.Pointer(tensor);
-        for (long first = 0; first < tensor.NumberOfElements; first += MaxCount)
-            work(data + (nint)(first * tensor.ElementSize), (int)Math.Min(MaxCount, tensor.NumberOfElements - first));
-        GC.KeepAlive(tensor);
+        long total = tensor.NumberOfElements;
+        for (long first = 0; first < total; first += MaxCount)
+        {
+            bool isLast = first + MaxCount >= total;
+            Begin(begin(data + (nint)(first * tensor.ElementSize), (int)Math.Min(MaxCount, total - first)), what, () =>
+            {
+                GC.KeepAlive(tensor);
+                if (isLast) finish?.Invoke();
+            });
+        }
+    }
+
+    // MPI_Finalize waits without a limit
+    void End()
+    {
+        Wait(new(mpi.Barrier(group), "the end", null), Parting);
+        mpi.End();
     }
 
     private protected override void Dispose(bool disposing)
     {
         if (disposed) return;
-        if (failure is null)
+        if (failure is null && parent?.failure is null)
         {
             try
             {
-                // MPI_Finalize waits without a limit
-                Wait(mpi.Barrier(), "the end", Parting);
-                mpi.End();
+                if (parent is null) End();
+                else mpi.Free(group);
             }
             catch (CollectiveException)
             {

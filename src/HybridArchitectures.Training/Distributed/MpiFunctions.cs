@@ -56,6 +56,12 @@ sealed unsafe class MpiFunctions(nint library, string path)
     public readonly delegate* unmanaged<nint*, int*, nint, int> Test =
         (delegate* unmanaged<nint*, int*, nint, int>)Export(library, path, "MPI_Test");
 
+    public readonly delegate* unmanaged<nint, int, int, nint*, int> Split =
+        (delegate* unmanaged<nint, int, int, nint*, int>)Export(library, path, "MPI_Comm_split");
+
+    public readonly delegate* unmanaged<nint*, int> Free =
+        (delegate* unmanaged<nint*, int>)Export(library, path, "MPI_Comm_free");
+
     static nint Export(nint library, string path, string name) => NativeLibrary.TryGetExport(library, name, out nint address) ? address
         : throw new CollectiveException(Require.Message($"'{path}' has no function {name}", "a library of MPI 3.0 or later"));
 }

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using HybridArchitectures.Kernels.Runtime;
 
 namespace HybridArchitectures.Training.Distributed;
 
@@ -99,47 +100,61 @@ sealed unsafe class MpiLibrary
         return (rank, size);
     }
 
+    /// <summary>Divides the ranks of a group by a number, and returns the group of this rank, its number there, and its size.</summary>
+    public (nint Group, int Rank, int Size) Split(nint group, int number, int key)
+    {
+        nint made = 0;
+        int rank, size;
+        Check(functions.Split(group, number, key, &made), "MPI_Comm_split");
+        Check(functions.SetErrorHandler(made, Handle("errors_return", 0x54000001)), "MPI_Comm_set_errhandler");
+        Check(functions.CommRank(made, &rank), "MPI_Comm_rank");
+        Check(functions.CommSize(made, &size), "MPI_Comm_size");
+        return (made, rank, size);
+    }
+
+    public void Free(nint group) => Check(functions.Free(&group), "MPI_Comm_free");
+
     public void End() => Check(functions.Finalize(), "MPI_Finalize");
 
-    public nint AllReduce(nint data, int count, nint type, ReduceOperation operation)
+    public nint AllReduce(nint data, int count, nint type, ReduceOperation operation, nint group)
     {
         nint request = 0;
-        Check(functions.AllReduce(inPlace, data, count, type, Operation(operation), World, &request), "MPI_Iallreduce");
+        Check(functions.AllReduce(inPlace, data, count, type, Operation(operation), group, &request), "MPI_Iallreduce");
         return request;
     }
 
-    public nint Reduce(nint data, int count, nint type, ReduceOperation operation, int root, bool isRoot)
+    public nint Reduce(nint data, int count, nint type, ReduceOperation operation, int root, bool isRoot, nint group)
     {
         nint request = 0;
-        Check(functions.Reduce(isRoot ? inPlace : data, isRoot ? data : 0, count, type, Operation(operation), root, World, &request), "MPI_Ireduce");
+        Check(functions.Reduce(isRoot ? inPlace : data, isRoot ? data : 0, count, type, Operation(operation), root, group, &request), "MPI_Ireduce");
         return request;
     }
 
-    public nint ReduceScatter(nint input, nint output, int count, nint type, ReduceOperation operation)
+    public nint ReduceScatter(nint input, nint output, int count, nint type, ReduceOperation operation, nint group)
     {
         nint request = 0;
-        Check(functions.ReduceScatter(input, output, count, type, Operation(operation), World, &request), "MPI_Ireduce_scatter_block");
+        Check(functions.ReduceScatter(input, output, count, type, Operation(operation), group, &request), "MPI_Ireduce_scatter_block");
         return request;
     }
 
-    public nint AllGather(nint input, nint output, int count, nint type)
+    public nint AllGather(nint input, nint output, int count, nint type, nint group)
     {
         nint request = 0;
-        Check(functions.AllGather(input, count, type, output, count, type, World, &request), "MPI_Iallgather");
+        Check(functions.AllGather(input, count, type, output, count, type, group, &request), "MPI_Iallgather");
         return request;
     }
 
-    public nint Broadcast(nint data, int count, nint type, int root)
+    public nint Broadcast(nint data, int count, nint type, int root, nint group)
     {
         nint request = 0;
-        Check(functions.Broadcast(data, count, type, root, World, &request), "MPI_Ibcast");
+        Check(functions.Broadcast(data, count, type, root, group, &request), "MPI_Ibcast");
         return request;
     }
 
-    public nint Barrier()
+    public nint Barrier(nint group)
     {
         nint request = 0;
-        Check(functions.Barrier(World, &request), "MPI_Ibarrier");
+        Check(functions.Barrier(group, &request), "MPI_Ibarrier");
         return request;
     }
 
@@ -147,6 +162,8 @@ sealed unsafe class MpiLibrary
     public bool IsComplete(ref nint request)
     {
         int done = 0;
+        // the result must not depend on whether a backward pass runs at the moment
+        using var pause = FlushedDenormals.Suspend();
         fixed (nint* pointer = &request) Check(functions.Test(pointer, &done, ignoredStatus), "MPI_Test");
         return done != 0;
     }

@@ -18,12 +18,17 @@ sealed partial class NcclCollectives : Collectives
     readonly NcclWatch watch;
     readonly MpiCollectives? host;
     readonly TimeSpan timeout;
+    readonly NcclCollectives? parent;
+    readonly Lazy<NcclStream> side;
+    nint separate;          // the stream of started operations while they are queued, otherwise 0
     bool grouping, disposed;
 
-    NcclCollectives(NcclLibrary nccl, nint communicator, RankEnvironment place, Device device, MpiCollectives? host, TimeSpan timeout)
-        : base(place.Rank, place.Size, place.LocalRank, device)
+    NcclCollectives(NcclLibrary nccl, nint communicator, RankEnvironment place, Device device, MpiCollectives? host, TimeSpan timeout,
+        NcclCollectives? parent = null) : base(place.Rank, place.Size, place.LocalRank, device)
     {
-        (this.nccl, this.communicator, this.host, this.timeout) = (nccl, communicator, host, timeout);
+        (this.nccl, this.communicator, this.host, this.timeout, this.parent) = (nccl, communicator, host, timeout, parent);
+        // one stream for all groups, so that their operations run in the same order on all ranks
+        side = parent?.side ?? new(() => new NcclStream(CudaRuntime.DeviceAt(device.index)));
         watch = new NcclWatch(nccl, communicator, CudaRuntime.DeviceAt(device.index), timeout, $"rank {Rank} of {Size}");
     }
 
@@ -85,6 +90,7 @@ sealed partial class NcclCollectives : Collectives
                 throw new CollectiveException(Require.Message(
                     $"{place.Launcher} has started {place.Size} processes, but MASTER_ADDR and MASTER_PORT are not both set",
                     "the address and a free port of the machine of rank 0, or a launch by mpirun"));
+            if (place.Rank == 0) RankEnvironment.RequireFreePort(port);
             SetVariable("NCCL_COMM_ID", string.Create(CultureInfo.InvariantCulture, $"{address}:{port}"));
         }
         return nccl.CreateId();
@@ -126,6 +132,19 @@ sealed partial class NcclCollectives : Collectives
         return made;
     }
 
+    private protected override Collectives SplitChecked(int group)
+    {
+        Barrier();
+        using var scope = NewDisposeScope();
+        var groups = zeros([Size], ScalarType.Int64);
+        AllGather(groups, tensor(new[] { (long)group }));
+        long[] all = TensorMemory.ToArray<long>(groups);
+        int size = all.Count(one => one == group), rank = all.Take(Rank).Count(one => one == group);
+        nint made;
+        using (LibTorchCuda.On(Device.index)) made = nccl.Split(communicator, group, Rank);
+        return new NcclCollectives(nccl, made, new("", rank, size, LocalRank), Device, (MpiCollectives?)host?.Split(group), timeout, this);
+    }
+
     public override void Barrier()
     {
         using var scope = NewDisposeScope();
@@ -141,6 +160,7 @@ sealed partial class NcclCollectives : Collectives
         ObjectDisposedException.ThrowIf(disposed, this);
         if (watch.Failure is { } message) throw new CollectiveException(message);
         host?.ThrowIfFailed();
+        parent?.ThrowIfFailed();
     }
 
     internal override void Abandon()
@@ -169,13 +189,36 @@ sealed partial class NcclCollectives : Collectives
             grouping = false;
             nccl.EndGroup(communicator);
         }
-        watch.Issued(LibTorchCuda.CurrentStream(Device.index));
+        watch.Issued(Stream);
+    }
+
+    nint Stream => separate != 0 ? separate : LibTorchCuda.CurrentStream(Device.index);
+
+    internal override StartedOperations Start(Action work)
+    {
+        ThrowIfFailed();
+        nint after = side.Value.Begin(LibTorchCuda.CurrentStream(Device.index));
+        separate = after;
+        try
+        {
+            Group(work);
+        }
+        finally
+        {
+            separate = 0;
+        }
+        nint done = side.Value.End();
+        return new(() =>
+        {
+            ThrowIfFailed();
+            side.Value.Wait(LibTorchCuda.CurrentStream(Device.index), done);
+        });
     }
 
     void Issue(Action<nint> work)
     {
         ThrowIfFailed();
-        nint stream = LibTorchCuda.CurrentStream(Device.index);
+        nint stream = Stream;
         work(stream);
         if (!grouping) watch.Issued(stream);
     }
@@ -267,5 +310,6 @@ sealed partial class NcclCollectives : Collectives
         watch.Dispose();
         if (!failed) nccl.Destroy(communicator);
         host?.Dispose();
+        if (parent is null && side.IsValueCreated) side.Value.Dispose();
     }
 }

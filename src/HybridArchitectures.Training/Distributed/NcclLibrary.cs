@@ -27,6 +27,7 @@ sealed unsafe class NcclLibrary
     readonly delegate* unmanaged<nint, nint, nuint, int, nint, nint, int> allGather;
     readonly delegate* unmanaged<nint, nint, nuint, int, int, nint, nint, int> broadcast;
     readonly delegate* unmanaged<nint, nint, nuint, int, int, int, nint, nint, int> reduce;
+    readonly delegate* unmanaged<nint, int, int, nint*, nint, int> split;
 
     NcclLibrary(nint library)
     {
@@ -46,6 +47,7 @@ sealed unsafe class NcclLibrary
         allGather = (delegate* unmanaged<nint, nint, nuint, int, nint, nint, int>)Export("ncclAllGather");
         broadcast = (delegate* unmanaged<nint, nint, nuint, int, int, nint, nint, int>)Export("ncclBroadcast");
         reduce = (delegate* unmanaged<nint, nint, nuint, int, int, int, nint, nint, int>)Export("ncclReduce");
+        split = (delegate* unmanaged<nint, int, int, nint*, nint, int>)(NativeLibrary.TryGetExport(library, "ncclCommSplit", out nint found) ? found : 0);
         int version;
         Check(getVersion(&version), "ncclGetVersion", 0);
         Version = string.Create(CultureInfo.InvariantCulture, $"NCCL {version / 10000}.{version / 100 % 100}.{version % 100}");
@@ -91,6 +93,16 @@ sealed unsafe class NcclLibrary
         nint communicator = 0;
         Check(commInitRank(&communicator, size, copy, rank), "ncclCommInitRank", 0);
         return communicator;
+    }
+
+    /// <summary>Returns the communicator of the ranks that pass the same number. Waits for all ranks of the communicator.</summary>
+    public nint Split(nint communicator, int number, int rank)
+    {
+        if (split == null)
+            throw new CollectiveException(Require.Message($"the library is {Version}, which cannot divide ranks", "NCCL 2.18 or later"));
+        nint made = 0;
+        Check(split(communicator, number, rank, &made, 0), "ncclCommSplit", communicator);
+        return made;
     }
 
     public void Destroy(nint communicator) => Check(commDestroy(communicator), "ncclCommDestroy", 0);

@@ -1,4 +1,6 @@
 using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
 
 namespace HybridArchitectures.Training.Distributed;
 
@@ -59,6 +61,23 @@ public sealed record RankEnvironment(string Launcher, int Rank, int Size, int Lo
         {
             MasterAddress = variable("MASTER_ADDR") is { Length: > 0 } address ? address : null, MasterPort = port,
         };
+    }
+
+    /// <summary>Checks that rank 0 can wait for the others at a port of this machine.</summary>
+    /// <exception cref="CollectiveException">Another program uses the port.</exception>
+    internal static void RequireFreePort(int port)
+    {
+        using var listener = new TcpListener(IPAddress.Any, port);
+        try
+        {
+            listener.Start();
+        }
+        catch (SocketException e)
+        {
+            throw new CollectiveException(Require.Message(
+                string.Create(CultureInfo.InvariantCulture, $"MASTER_PORT is {port}, where this machine does not let rank 0 listen ({e.Message})"),
+                "a port that no other program uses"), e);
+        }
     }
 
     static int Number(Func<string, string?> variable, string name, int min, int max)

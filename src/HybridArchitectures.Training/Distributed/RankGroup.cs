@@ -6,14 +6,67 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Training.Distributed;
 
 /// <summary>Lets the ranks of a run decide together. With one rank, every method does only what it is given.</summary>
-sealed class RankGroup(DataParallel? parallel)
+sealed class RankGroup(DataParallel? parallel) : IDisposable
 {
     const int MaxShown = 200;
 
     public Collectives Collectives { get; } = parallel?.Collectives ?? Collectives.Single();
 
+    /// <summary>Gets the strategy; that of one rank divides nothing.</summary>
+    public DataParallelStrategy Strategy => IsAlone ? DataParallelStrategy.Replicated : parallel!.Strategy;
+
     /// <summary>Gets whether the state of the optimizer is divided over several ranks.</summary>
-    public bool IsSharded => !IsAlone && parallel!.Strategy == DataParallelStrategy.ShardedOptimizer;
+    public bool IsSharded => Strategy != DataParallelStrategy.Replicated;
+
+    /// <summary>Gets whether the parameters are divided over several ranks.</summary>
+    public bool DividesParameters => Strategy is DataParallelStrategy.FullySharded or DataParallelStrategy.Hybrid;
+
+    /// <summary>Gets what must be the same on all ranks.</summary>
+    public string Description => Strategy == DataParallelStrategy.Hybrid
+        ? string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{Strategy} with {nameof(DataParallel.ShardRanks)} {parallel!.ShardRanks}")
+        : Strategy.ToString();
+
+    /// <summary>Gets whether all ranks have the complete parameters after a run.</summary>
+    public bool GathersAfterRun => parallel?.GatherAfterRun ?? true;
+
+    /// <summary>Gets the minimum size of gradients that are summed together.</summary>
+    public long BucketBytes => parallel?.BucketBytes ?? long.MaxValue;
+
+    /// <summary>Gets the ranks over which state and parameters are divided: all, or those of the machine of this rank.</summary>
+    public Collectives Sharding { get; private set; } = parallel?.Collectives ?? Collectives.Single();
+
+    /// <summary>Gets the ranks of the other machines that have the same share; null if all shares are different.</summary>
+    public Collectives? Replicas { get; private set; }
+
+    /// <summary>Divides the ranks into machines if the strategy requires it. All ranks call it.</summary>
+    /// <exception cref="CollectiveException">The machines have different numbers of ranks.</exception>
+    public void DivideByMachine()
+    {
+        if (Strategy != DataParallelStrategy.Hybrid) return;
+        int machine = parallel!.ShardRanks > 0 ? Rank / parallel.ShardRanks : Machine();
+        Sharding = Collectives.Split(machine);
+        Replicas = Collectives.Split(Sharding.Rank);
+    }
+
+    // the first rank of the same machine
+    int Machine()
+    {
+        string[] names = [.. Enumerable.Range(0, Size).Select(rank => TextFrom(rank, Environment.MachineName))];
+        var counts = names.CountBy(name => name).ToArray();
+        if (counts.FirstOrDefault(item => item.Value != counts[0].Value) is { Key: { } other } uneven)
+            throw new CollectiveException(Require.Message($"the machine '{other}' has {uneven.Value} ranks",
+                $"{counts[0].Value}, as '{counts[0].Key}' has, for the strategy {nameof(DataParallelStrategy.Hybrid)}; or set "
+                + $"{nameof(DataParallel.ShardRanks)}"));
+        return Array.IndexOf(names, Environment.MachineName);
+    }
+
+    /// <summary>Ends the connections within machines and between them.</summary>
+    public void Dispose()
+    {
+        if (Replicas is null) return;
+        Replicas.Dispose();
+        Sharding.Dispose();
+    }
 
     public int Size => Collectives.Size;
 
@@ -110,6 +163,20 @@ sealed class RankGroup(DataParallel? parallel)
         var copy = Rank == rank ? tensor(bytes) : zeros([length.item<long>()], ScalarType.Byte);
         Collectives.Broadcast(copy, rank);
         return Encoding.UTF8.GetString(TensorMemory.ToArray<byte>(copy));
+    }
+
+    /// <summary>Returns the parts of a file that all ranks have.</summary>
+    public List<(long Offset, long Bytes, uint Crc)> Collect(IReadOnlyList<(long Offset, long Bytes, uint Crc)> mine)
+    {
+        using var scope = NewDisposeScope();
+        var max = tensor((long)mine.Count);
+        Collectives.AllReduce(max, ReduceOperation.Max);
+        int count = (int)max.item<long>();
+        long[] numbers = [.. mine.SelectMany(part => (long[])[part.Offset, part.Bytes, part.Crc]), .. new long[3 * (count - mine.Count)]];
+        var all = zeros([numbers.Length * Size], ScalarType.Int64);
+        Collectives.AllGather(all, tensor(numbers));
+        // missing parts have no bytes
+        return [.. TensorMemory.ToArray<long>(all).Chunk(3).Select(part => (part[0], part[1], (uint)part[2])).Where(part => part.Item2 > 0)];
     }
 
     /// <summary>Returns the first rank that has a text, and the text; null if none has.</summary>

@@ -1,9 +1,8 @@
-using System.Globalization;
-using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
 using HybridArchitectures.Storage;
 using HybridArchitectures.Training.Optimization;
+using HybridArchitectures.Kernels.Runtime;
 using OptimizerOptions = HybridArchitectures.Training.Optimization.OptimizerOptions;
 using Parameter = TorchSharp.Modules.Parameter;
 using static TorchSharp.torch;
@@ -18,25 +17,32 @@ sealed class RankedOptimizer : IDisposable
     readonly RankGroup ranks;
     readonly OptimizerOptions options;
     readonly IReadOnlyList<ModelParameter> parameters;
-    readonly List<(Shard Shard, Parameter Value, string Name)> own = [];
+    readonly ShardedParameters? sharded;
+    readonly List<(Shard Shard, Parameter Value)> own = [];
     readonly Optimizer optimizer;
 
-    public RankedOptimizer(RankGroup ranks, OptimizerOptions options, IReadOnlyList<ModelParameter> parameters)
+    /// <summary>Creates the optimizer.</summary>
+    /// <param name="ranks">The ranks.</param>
+    /// <param name="options">The kind of the optimizer.</param>
+    /// <param name="parameters">The trainable parameters of the model.</param>
+    /// <param name="sharded">The division of the parameters. Null if every rank has them.</param>
+    public RankedOptimizer(RankGroup ranks, OptimizerOptions options, IReadOnlyList<ModelParameter> parameters, ShardedParameters? sharded)
     {
-        (this.ranks, this.options, this.parameters) = (ranks, options, parameters);
+        (this.ranks, this.options, this.parameters, this.sharded) = (ranks, options, parameters, sharded);
         if (!ranks.IsSharded)
         {
             optimizer = options.Create(parameters);
             return;
         }
-        Shards = Shard.Divide(parameters, ranks.Size, options.IsIndivisible);
-        var idle = Enumerable.Range(0, ranks.Size).Except(Shards.Select(shard => shard.Owner)).ToArray();
+        int size = ranks.Sharding.Size;
+        Shards = sharded?.Shards ?? Shard.Divide(parameters, size, options.IsIndivisible);
+        var idle = Enumerable.Range(0, size).Except(Shards.Select(shard => shard.Owner)).ToArray();
         if (idle.Length > 0)
-            throw new NotSupportedException($"the parameters cannot be divided over {ranks.Size} ranks; expected at most {ranks.Size - idle.Length}");
+            throw new NotSupportedException($"the parameters cannot be divided over {size} ranks; expected at most {size - idle.Length}");
         using (no_grad())
             foreach (var shard in Shards)
-                if (shard.Owner == ranks.Rank) own.Add((shard, Represent(shard), NameOf(shard)));
-        optimizer = options.Create(own.Select(item => new ModelParameter(item.Name, item.Value, item.Shard.Parameter.Decays)
+                if (shard.Owner == ranks.Sharding.Rank) own.Add((shard, Represent(shard)));
+        optimizer = options.Create(own.Select(item => new ModelParameter(item.Shard.Name, item.Value, item.Shard.Parameter.Decays)
         {
             Matrix = item.Shard.Parameter.Matrix,
         }));
@@ -46,21 +52,25 @@ sealed class RankedOptimizer : IDisposable
     /// <summary>Gets the shards of all ranks. Empty if the state is not divided.</summary>
     public IReadOnlyList<Shard> Shards { get; } = [];
 
+    /// <summary>Gets the shards of this rank with their values.</summary>
+    public IReadOnlyList<(Shard Shard, Parameter Value)> OwnShards => own;
+
     /// <summary>Gets the optimizer of this rank.</summary>
     public Optimizer Own => optimizer;
 
     /// <summary>Gets the state that this rank has, by name.</summary>
     public IReadOnlyDictionary<string, Tensor> State => optimizer.State;
 
-    /// <summary>Gets the bytes of the complete state.</summary>
-    public long StateBytes => sizeof(float)
+    /// <summary>Returns the prefixes of the names of the state of a parameter.</summary>
+    public IReadOnlyList<string> StateOf(ModelParameter parameter) => options.StateOf(parameter);
+
+    /// <summary>Returns the bytes of the complete state.</summary>
+    public static long StateBytes(OptimizerOptions options, IEnumerable<ModelParameter> parameters) => sizeof(float)
         + parameters.Sum(item => options.StateOf(item).Count * item.Value.NumberOfElements * item.Value.ElementSize);
 
-    static string NameOf(Shard shard) => shard.IsWhole ? shard.Parameter.Name
-        : string.Create(CultureInfo.InvariantCulture, $"{shard.Parameter.Name}[{shard.First}..{shard.First + shard.Rows}]");
-
-    static Parameter Represent(Shard shard)
+    Parameter Represent(Shard shard)
     {
+        if (sharded is not null) return sharded.Represent(shard);
         if (shard.IsWhole) return shard.Parameter.Value;
         using var scope = NewDisposeScope();
         var part = new Parameter(shard.PartOf(shard.Parameter.Value.detach()));
@@ -73,11 +83,11 @@ sealed class RankedOptimizer : IDisposable
         using var scope = NewDisposeScope();
         var wide = mine.to(ScalarType.Float64);
         var squares = wide.mul(wide);
-        ranks.Collectives.AllReduce(squares);
+        ranks.Sharding.AllReduce(squares);
         return squares.sqrt().to(ScalarType.Float32).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Makes a step with the gradients of the parameters, and sends the new parameters to all ranks.</summary>
+    /// <summary>Makes a step with the gradients of the parameters, and sends the new parameters to the ranks that have all of them.</summary>
     /// <inheritdoc cref="Optimizer.Step"/>
     public Tensor Step(double rate, double clip, Tensor watched)
     {
@@ -87,18 +97,22 @@ sealed class RankedOptimizer : IDisposable
         GiveGradients();
         var norm = optimizer.Step(rate, clip, watched);
         DropGradients();
-        ranks.Collectives.Group(() =>
-        {
-            foreach (var shard in Shards) ranks.Collectives.Broadcast(shard.PartOf(shard.Parameter.Value.detach()), shard.Owner);
-        });
+        if (sharded is null)
+            ranks.Collectives.Group(() =>
+            {
+                foreach (var shard in Shards) ranks.Collectives.Broadcast(shard.PartOf(shard.Parameter.Value.detach()), shard.Owner);
+            });
         WeightWrites.Add();
         return norm.MoveToOuterDisposeScope();
     }
 
     void GiveGradients()
     {
-        foreach (var (shard, value, _) in own)
-            if (!shard.IsWhole) value.grad = shard.Parameter.Value.grad is { } gradient ? shard.PartOf(gradient) : null;
+        foreach (var (shard, value) in own)
+        {
+            if (sharded is not null) value.grad = sharded.GradientOf(shard);
+            else if (!shard.IsWhole) value.grad = shard.Parameter.Value.grad is { } gradient ? shard.PartOf(gradient) : null;
+        }
     }
 
     /// <inheritdoc cref="Optimizer.ReadGradientNorm"/>
@@ -115,6 +129,7 @@ sealed class RankedOptimizer : IDisposable
     public void DropGradients()
     {
         optimizer.DropGradients();
+        sharded?.DropGradients();
         if (!ranks.IsSharded) return;
         foreach (var parameter in parameters) parameter.Value.grad = null;
     }
@@ -127,31 +142,6 @@ sealed class RankedOptimizer : IDisposable
 
     /// <inheritdoc cref="Optimizer.ForgetFailure"/>
     public void ForgetFailure() => optimizer.ForgetFailure();
-
-    /// <summary>Returns the complete state on rank 0, in the current dispose scope, and nothing on other ranks. All ranks call it.</summary>
-    public IEnumerable<KeyValuePair<string, Tensor>> CollectState()
-    {
-        if (!ranks.IsSharded) return optimizer.State;
-        using var noGrad = no_grad();
-        var whole = new Dictionary<string, Tensor>(StringComparer.Ordinal) { [Optimizer.StepName] = optimizer.State[Optimizer.StepName] };
-        foreach (var shard in Shards)
-            foreach (string prefix in options.StateOf(shard.Parameter))
-                Collect(shard, prefix, whole);
-        return ranks.IsFirst ? whole : [];
-    }
-
-    void Collect(Shard shard, string prefix, Dictionary<string, Tensor> whole)
-    {
-        string name = prefix + shard.Parameter.Name;
-        var value = shard.Parameter.Value;
-        if (ranks.IsFirst && !whole.ContainsKey(name)) whole.Add(name, empty(value.shape, value.dtype));
-        using var scope = NewDisposeScope();
-        if (shard.Owner == 0 && !ranks.IsFirst) return;
-        var part = shard.Owner == ranks.Rank ? optimizer.State[prefix + NameOf(shard)]
-            : empty_like(shard.PartOf(value.detach()));
-        if (shard.Owner != 0) ranks.Collectives.Broadcast(part, shard.Owner);
-        if (ranks.IsFirst) shard.PartOf(whole[name]).copy_(part);
-    }
 
     /// <summary>Reads the state from a file that any number of ranks has written.</summary>
     /// <param name="file">The file.</param>
@@ -167,7 +157,7 @@ sealed class RankedOptimizer : IDisposable
         RequireNames(file, others);
         foreach (var (name, target) in others) file.ReadInto(name, target);
         file.ReadInto(Optimizer.StepName, optimizer.State[Optimizer.StepName]);
-        foreach (var (shard, value, name) in own)
+        foreach (var (shard, value) in own)
             foreach (string prefix in options.StateOf(shard.Parameter))
             {
                 using var scope = NewDisposeScope();
@@ -175,7 +165,7 @@ sealed class RankedOptimizer : IDisposable
                 if (!whole.shape.SequenceEqual(shard.Parameter.Value.shape))
                     throw new InvalidDataException($"{file.Path}: tensor '{prefix}{shard.Parameter.Name}' is [{string.Join(", ", whole.shape)}]; "
                         + $"expected [{string.Join(", ", shard.Parameter.Value.shape)}]");
-                optimizer.State[prefix + name].copy_(shard.PartOf(whole));
+                optimizer.State[prefix + shard.Name].copy_(shard.PartOf(whole));
             }
     }
 
@@ -192,7 +182,7 @@ sealed class RankedOptimizer : IDisposable
     public void Dispose()
     {
         optimizer.Dispose();
-        foreach (var (shard, value, _) in own)
-            if (!shard.IsWhole) value.Dispose();
+        foreach (var (shard, value) in own)
+            if (sharded is not null || !shard.IsWhole) value.Dispose();
     }
 }

@@ -1,22 +1,28 @@
+using System.Globalization;
 using HybridArchitectures.Models;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Distributed;
 
-/// <summary>Represents the rows of a parameter that one rank updates.</summary>
+/// <summary>Represents consecutive elements of a parameter, in row-major order, that one rank updates.</summary>
 /// <param name="Parameter">The parameter.</param>
-/// <param name="First">The first row: an index of the first dimension.</param>
-/// <param name="Rows">The number of rows.</param>
+/// <param name="First">The first element.</param>
+/// <param name="Count">The number of elements.</param>
 /// <param name="Owner">The rank.</param>
-sealed record Shard(ModelParameter Parameter, long First, long Rows, int Owner)
+sealed record Shard(ModelParameter Parameter, long First, long Count, int Owner)
 {
+    /// <summary>The number of elements of which parts of parameters are multiples, so that kernels can load several at once.</summary>
+    public const long Alignment = 64;
+
     /// <summary>Gets whether the shard is a complete parameter.</summary>
-    public bool IsWhole { get; } = Rows == RowsOf(Parameter);
+    public bool IsWhole { get; } = Count == Parameter.Value.NumberOfElements;
 
-    /// <summary>Returns the rows of the shard of a tensor with the shape of the parameter. They share its memory.</summary>
-    public Tensor PartOf(Tensor whole) => IsWhole ? whole : whole.narrow(0, First, Rows);
+    /// <summary>Gets the name of the state of the shard: that of the parameter, with the range of elements if it is a part.</summary>
+    public string Name => IsWhole ? Parameter.Name
+        : string.Create(CultureInfo.InvariantCulture, $"{Parameter.Name}[{First}..{First + Count}]");
 
-    static long RowsOf(ModelParameter parameter) => parameter.Value.dim() == 0 ? 1 : parameter.Value.size(0);
+    /// <summary>Returns the elements of a contiguous tensor with the shape of the parameter. They share its memory.</summary>
+    public Tensor PartOf(Tensor whole) => IsWhole ? whole : whole.view(-1).narrow(0, First, Count);
 
     /// <summary>
     /// Divides parameters over ranks so that each has about the same number of elements. The result depends only on the arguments.
@@ -27,34 +33,46 @@ sealed record Shard(ModelParameter Parameter, long First, long Rows, int Owner)
     public static IReadOnlyList<Shard> Divide(IReadOnlyList<ModelParameter> parameters, int ranks, Func<ModelParameter, bool> isIndivisible)
     {
         var loads = new long[ranks];
-        var shards = new List<Shard>();
-        foreach (var parameter in parameters.Where(isIndivisible).OrderByDescending(item => item.Value.NumberOfElements))
-        {
-            int owner = Array.IndexOf(loads, loads.Min());
-            loads[owner] += parameter.Value.NumberOfElements;
-            shards.Add(new(parameter, 0, RowsOf(parameter), owner));
-        }
+        var shards = Assign(parameters.Where(isIndivisible), loads);
         var rest = parameters.Where(item => !isIndivisible(item)).ToArray();
         Fill(rest, (loads.Sum() + rest.Sum(item => item.Value.NumberOfElements) + ranks - 1) / ranks, loads, shards);
         return shards;
     }
 
-    // one rank after another up to the mean, in rows
+    /// <summary>Assigns complete parameters to ranks, the largest first, each to the rank with the fewest elements.</summary>
+    /// <param name="parameters">The parameters.</param>
+    /// <param name="loads">The elements of each rank, to which those of the parameters are added.</param>
+    public static List<Shard> Assign(IEnumerable<ModelParameter> parameters, long[] loads)
+    {
+        var shards = new List<Shard>();
+        foreach (var parameter in parameters.OrderByDescending(item => item.Value.NumberOfElements))
+        {
+            int owner = Array.IndexOf(loads, loads.Min());
+            loads[owner] += parameter.Value.NumberOfElements;
+            shards.Add(new(parameter, 0, parameter.Value.NumberOfElements, owner));
+        }
+        return shards;
+    }
+
+    // one rank after another up to the mean
     static void Fill(ModelParameter[] parameters, long mean, long[] loads, List<Shard> shards)
     {
         int owner = 0;
         foreach (var parameter in parameters)
         {
-            long rows = RowsOf(parameter), size = parameter.Value.NumberOfElements / Math.Max(1, rows);
-            for (long first = 0; first < rows;)
+            long total = parameter.Value.NumberOfElements;
+            for (long first = 0; first < total;)
             {
                 while (owner < loads.Length - 1 && loads[owner] >= mean) owner++;
-                long fits = (mean - loads[owner] + size - 1) / Math.Max(1, size);
-                long count = owner == loads.Length - 1 ? rows - first : Math.Clamp(fits, 1, rows - first);
+                long fits = Aligned(Math.Max(1, mean - loads[owner])), left = total - first;
+                long count = owner == loads.Length - 1 ? left : Math.Min(fits, left);
                 shards.Add(new(parameter, first, count, owner));
-                loads[owner] += count * size;
+                loads[owner] += count;
                 first += count;
             }
         }
     }
+
+    /// <summary>Returns the next multiple of <see cref="Alignment"/>.</summary>
+    public static long Aligned(long count) => (count + Alignment - 1) / Alignment * Alignment;
 }

@@ -9,6 +9,8 @@ sealed class SingleProcess(Device device) : Collectives(0, 1, 0, device)
 
     public override void Barrier() { }
 
+    private protected override Collectives SplitChecked(int group) => new SingleProcess(Device);
+
     private protected override void AllReduceChecked(Tensor tensor, ReduceOperation operation) { }
 
     private protected override void ReduceScatterChecked(Tensor output, Tensor input, ReduceOperation operation) => Copy(output, input);

@@ -43,11 +43,11 @@ public static class Evaluator
     public static Evaluation Evaluate(
         HybridLanguageModel model, TokenDataset data, int contextLength, int rows = 8, long tokens = 0, bool separateDocuments = false,
         CancellationToken cancellation = default) =>
-        Evaluate(model, data, contextLength, rows, tokens, separateDocuments, new RankGroup(null), cancellation);
+        Evaluate(model, data, contextLength, rows, tokens, separateDocuments, new RankGroup(null), null, cancellation);
 
     /// <summary>Measures on all ranks together: each predicts the tokens of a part of the windows.</summary>
     internal static Evaluation Evaluate(HybridLanguageModel model, TokenDataset data, int contextLength, int rows, long tokens,
-        bool separateDocuments, RankGroup ranks, CancellationToken cancellation)
+        bool separateDocuments, RankGroup ranks, StepExchange? exchange, CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(data);
@@ -57,14 +57,14 @@ public static class Evaluator
         if (data.Count < 2) throw Require.Unfit(nameof(data), $"the data has {data.Count} token", "at least 2");
         if (data.VocabularySize > model.VocabularySize)
             throw Require.Unfit(nameof(data), $"data has a vocabulary size of {data.VocabularySize}", $"{model.VocabularySize}, that of the model");
-        var sum = new Sum(model, data, new EvaluationStretches(data.Count, tokens), separateDocuments, ranks, cancellation);
+        var sum = new Sum(model, data, new EvaluationStretches(data.Count, tokens), separateDocuments, ranks, exchange, cancellation);
         sum.AddAll(contextLength, rows);
         sum.AddOtherRanks();
         return sum.Result;
     }
 
     sealed class Sum(HybridLanguageModel model, TokenDataset data, EvaluationStretches stretches, bool separateDocuments,
-        RankGroup ranks, CancellationToken cancellation)
+        RankGroup ranks, StepExchange? exchange, CancellationToken cancellation)
     {
         readonly double[] blockNats = new double[stretches.Blocks];
         readonly int[] blockTokens = new int[stretches.Blocks];
@@ -110,6 +110,9 @@ public static class Evaluator
             }
             foreach (var (length, starts) in waiting)
                 if (starts.Count > 0) Add(starts, length);
+            // every rank makes the passes of the one with the most
+            if (passes % ranks.Size != 0 && passes % ranks.Size <= ranks.Rank) exchange?.IdlePass(hasBackward: false, isLast: true);
+            exchange?.EndEvaluation();
         }
 
         public void AddOtherRanks()
@@ -130,9 +133,15 @@ public static class Evaluator
             var rows = starts.ConvertAll(start => (data, start));
             using var batch = WindowSampler.Read(
                 default, rows, length, separateDocuments, model.Device, position => stretches.IndexOf(position) >= 0);
-            if (batch.Counted == 0) return;
+            if (batch.Counted == 0)
+            {
+                exchange?.IdlePass(hasBackward: false, isLast: true);
+                return;
+            }
             using var sequence = new SequenceContext(batch.Layout);
+            exchange?.BeginPass(isLast: true);
             var losses = model.TokenLosses(batch.Ids, batch.Targets, sequence).to(ScalarType.Float32).cpu().contiguous();
+            exchange?.EndPass();
             var targets = batch.Targets.cpu();
             var lossSpan = TensorMemory.Span<float>(losses);
             var targetSpan = TensorMemory.Span<long>(targets);

@@ -14,7 +14,7 @@ public sealed partial class Trainer
     internal const string OptimizerFile = "optimizer.safetensors";
     const string RandomName = "random_state", DropoutName = "dropout_state";
 
-    static readonly string[] CheckpointFiles = [Checkpoint.DesignFile, Checkpoint.ModelFile, OptimizerFile, TrainingState.FileName];
+    internal static readonly string[] CheckpointFiles = [Checkpoint.DesignFile, Checkpoint.ModelFile, OptimizerFile, TrainingState.FileName];
 
     PendingSave? pending;
 
@@ -153,11 +153,10 @@ public sealed partial class Trainer
         var began = Elapsed;
         var target = folder!.FolderOf(Step);
         using var scope = NewDisposeScope();
-        var tensors = OptimizerTensors(optimizer.CollectState());       // by all ranks together
         // a checkpoint in the middle of a run is written while the next steps run
         if (measure && ranks.IsAlone && Options.AsynchronousCheckpoints)
         {
-            var copy = new RunCopy(Model, tensors, State());
+            var copy = new RunCopy(Model, OptimizerTensors(), State());
             pending = new(Step, target, Task.Run(() =>
             {
                 using (copy) AtomicWrite.Folder(target, copy.Write, CheckpointFiles);
@@ -165,7 +164,8 @@ public sealed partial class Trainer
             paused += Elapsed - began;
             return;
         }
-        ranks.OnFirst(() => Write(target, tensors));
+        if (ranks.IsAlone) Write(target, OptimizerTensors());
+        else new SharedCheckpoint(ranks, Model, optimizer, OtherTensors()).Write(target, marks => State() with { Files = marks });
         Saved(Step, target, began);
     }
 
@@ -213,10 +213,13 @@ public sealed partial class Trainer
         (State() with { Files = Marks(fresh) }).Write(fresh);
     }, CheckpointFiles);
 
-    IEnumerable<KeyValuePair<string, Tensor>> OptimizerTensors(IEnumerable<KeyValuePair<string, Tensor>> state)
+    IEnumerable<KeyValuePair<string, Tensor>> OptimizerTensors() => optimizer.State.Concat(OtherTensors());
+
+    Dictionary<string, Tensor> OtherTensors()
     {
-        var tensors = state.Append(new(RandomName, TorchRandom.Read()));
-        return Model.Adapters()?.DropoutState() is { } dropout ? tensors.Append(new(DropoutName, dropout)) : tensors;
+        var tensors = new Dictionary<string, Tensor> { [RandomName] = TorchRandom.Read() };
+        if (Model.Adapters()?.DropoutState() is { } dropout) tensors.Add(DropoutName, dropout);
+        return tensors;
     }
 
     TrainingState State() => new()
@@ -238,6 +241,6 @@ public sealed partial class Trainer
         _ = Model.Design.ToJson();
         const long others = 1 << 16;        // headers, design and history
         long parameters = Model.WholeState().Values.Sum(value => value.NumberOfElements * value.ElementSize);
-        run.RequireRoom(parameters + optimizer.StateBytes + others);
+        run.RequireRoom(parameters + RankedOptimizer.StateBytes(Options.Optimizer, Model.Parameters) + others);
     }
 }

@@ -10,7 +10,44 @@ namespace HybridArchitectures.Training.Running;
 public sealed partial class Trainer
 {
     readonly RankGroup ranks;
-    readonly GradientExchange exchange;
+    readonly StepExchange? exchange;        // null on one rank
+    readonly ShardedParameters? sharded;
+    IDisposable? gatheredAfterRun;
+
+    /// <summary>
+    /// Gathers the parameters of the model on every rank until the result is disposed. With <see cref="DataParallelStrategy.FullySharded"/> and
+    /// <see cref="DataParallelStrategy.Hybrid"/>, callbacks need it to read the model, whose parameters otherwise read as NaN between passes. With
+    /// other strategies, it does nothing.
+    /// </summary>
+    /// <returns>What releases the parameters again. Changes of the parameters, which must be the same on all ranks, are kept.</returns>
+    /// <remarks>All ranks call this method and dispose the result. The complete model must fit the memory of every rank.</remarks>
+    /// <exception cref="CollectiveException">Another rank failed, or did not answer in time.</exception>
+    public IDisposable GatherParameters()
+    {
+        ObjectDisposedException.ThrowIf(disposed, this);
+        return sharded?.Gather() ?? Scope.None;
+    }
+
+    sealed class Scope : IDisposable
+    {
+        public static readonly Scope None = new();
+
+        public void Dispose() { }
+    }
+
+    /// <summary>Attaches the exchange to the model until disposed, and releases parameters that were gathered after an earlier run.</summary>
+    void BeginExchange()
+    {
+        Model.Stack.Hooks = exchange;
+        gatheredAfterRun?.Dispose();
+        gatheredAfterRun = null;
+    }
+
+    /// <summary>Makes the complete model usable on every rank, if that is wanted.</summary>
+    void GatherAfterRun()
+    {
+        if (sharded is not null && ranks.GathersAfterRun) gatheredAfterRun ??= sharded.Gather();
+    }
 
     /// <summary>Gets the rows of a step that this rank reads.</summary>
     (int First, int Count) OwnRows => ranks.RowsOf(Options.BatchSize);
@@ -19,12 +56,12 @@ public sealed partial class Trainer
     double ExpectedWeight => (double)Options.BatchSize * Options.ContextLength;
 
     /// <summary>Adds the results of all ranks to those of this one, and returns the loss of the step.</summary>
-    Tensor Combine(Tensor loss, List<TokenBatch> batches) => ranks.IsAlone ? loss
+    Tensor Combine(Tensor loss, List<TokenBatch> batches) => exchange is null ? loss
         : exchange.Sum(loss, batches.Sum(batch => batch.WeightSum), ExpectedWeight, sampler.FillsRows);
 
     void AfterStep()
     {
-        exchange.SumLoads();
+        exchange?.SumLoads();
         Model.AfterStep();
     }
 
@@ -35,7 +72,8 @@ public sealed partial class Trainer
         List<(string, string)> facts =
         [
             ("the version of HybridArchitectures", version), ("the library of the ranks", ranks.Collectives.Library),
-            ("the strategy", ranks.IsSharded ? "ShardedOptimizer" : "Replicated"),
+            ("the version of libtorch", __version__),
+            ("the strategy", ranks.Description),
             ("the start of the run", resumed ? "a checkpoint" : "a new model"), ("the design", DescribeDesign(Model)),
             ("the compute type", $"{Model.ComputeType}"), ("the training data", training.Description),
             ("the held-out data", heldOut?.Description ?? "none"), ("the objective", objective?.Description ?? "none"),
@@ -60,6 +98,17 @@ public sealed partial class Trainer
             return model.Design.ToString();     // a custom mixer without a name in JSON
         }
     }
+
+    // all ranks write a checkpoint together
+    void RequireCommonFolder(RunFolder run)
+    {
+        string path = ranks.TextFrom(0, run.Path);
+        ranks.Settle(Directory.Exists(path) ? null : new IOException(NotCommon(path)));
+        if (!Directory.Exists(path)) throw new IOException(NotCommon(path));
+    }
+
+    string NotCommon(string path) =>
+        Require.Message($"{nameof(TrainingOptions.Folder)} is '{path}', which rank {ranks.Rank} does not see", "a file system that all ranks share");
 
     void RequireRows()
     {

@@ -44,6 +44,7 @@ public sealed partial class Trainer
         {
             // a failed backward pass leaves some gradients, which must not affect a later step
             optimizer.DropGradients();
+            exchange?.DropGradients();
             sampler.Position = position;
             if (MemoryShortage.IsCause(e)) throw MemoryShortage.Explain(Model, Options, Math.Min(Options.RowsPerPass, OwnRows.Count), e);
             throw;
@@ -84,8 +85,24 @@ public sealed partial class Trainer
         double counted = ranks.IsAlone ? batches.Sum(batch => batch.WeightSum) : ExpectedWeight;
         if (counted == 0) throw NoTargets(position);
         var loss = zeros([], ScalarType.Float32, Model.Device);
-        foreach (var batch in batches)
-            if (batch.WeightSum > 0) loss.add_(Accumulate(batch, batch.WeightSum / counted), Scalars.One);
+        int passes = exchange is { PassesTogether: true } ? PassesOfAllRanks : batches.FindLastIndex(batch => batch.WeightSum > 0) + 1;
+        for (int i = 0; i < passes; i++)
+        {
+            bool isLast = i == passes - 1;
+            if (i < batches.Count && batches[i].WeightSum > 0) loss.add_(PassOver(batches[i], batches[i].WeightSum / counted, isLast), Scalars.One);
+            else exchange?.IdlePass(hasBackward: true, isLast);
+        }
+        return loss;
+    }
+
+    // the rank with the most rows has the most passes
+    int PassesOfAllRanks => ((Options.BatchSize + ranks.Size - 1) / ranks.Size + Options.RowsPerPass - 1) / Options.RowsPerPass;
+
+    Tensor PassOver(TokenBatch batch, double share, bool isLast)
+    {
+        exchange?.BeginPass(isLast);
+        var loss = Accumulate(batch, share);
+        exchange?.EndPass();
         return loss;
     }
 

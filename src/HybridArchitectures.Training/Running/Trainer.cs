@@ -112,12 +112,16 @@ public sealed partial class Trainer : IDisposable
         randomState = TorchRandom.StateOfSeed(options.Seed);
         begun = resumed;
         var parameters = model.Parameters;
-        optimizer = new RankedOptimizer(ranks, options.Optimizer, parameters);
-        exchange = new GradientExchange(ranks, model, parameters, optimizer.Shards);
         pendingLoss = zeros([], ScalarType.Float32, model.Device).DetachFromDisposeScope();
         try
         {
+            // refuses parameters that cannot be optimized before anything is written or divided
+            if (ranks.IsAlone) optimizer = new RankedOptimizer(ranks, options.Optimizer, parameters, null);
             Begin(resumed);
+            ranks.DivideByMachine();
+            if (ranks.DividesParameters) sharded = new ShardedParameters(ranks, model, parameters, options.Optimizer);
+            optimizer ??= new RankedOptimizer(ranks, options.Optimizer, parameters, sharded);
+            if (!ranks.IsAlone) exchange = StepExchange.Create(ranks, model, parameters, sharded, optimizer.Shards);
             if (ranks.IsAlone && CapturedStep.Refusal(model, options, objective) is null)
                 captured = new(model, optimizer.Own, options.ClipNorm ?? double.PositiveInfinity, options.BatchSize, options.ContextLength);
         }
@@ -139,7 +143,8 @@ public sealed partial class Trainer : IDisposable
             if (folder is not null) RequireFolder(folder, resumed);
             RequireTargets();
         });
-        exchange.CopyModel();
+        if (folder is not null && !ranks.IsAlone) RequireCommonFolder(folder);
+        StepExchange.CopyModel(ranks, Model);
     }
 
     void RequireFolder(RunFolder run, bool resumed)
@@ -225,16 +230,25 @@ public sealed partial class Trainer : IDisposable
         TorchRandom.Write(randomState);
         try
         {
+            BeginExchange();
             using var agreed = ranks.IsAlone ? null : new CancellationTokenSource();
-            return RunOn(ranks.IsFirst ? progress : null, agreed, cancellation);
+            var result = RunOn(ranks.IsFirst ? progress : null, agreed, cancellation);
+            GatherAfterRun();
+            return result;
         }
-        catch (Exception e) when (e is not TrainingDivergedException)
+        catch (TrainingDivergedException)
+        {
+            GatherAfterRun();       // on all ranks
+            throw;
+        }
+        catch
         {
             ranks.Collectives.Abandon();
             throw;
         }
         finally
         {
+            Model.Stack.Hooks = null;
             randomState = TorchRandom.ReadBytes();
             TorchRandom.Write(outside);
             held?.Dispose();
@@ -363,6 +377,7 @@ public sealed partial class Trainer : IDisposable
             sampler.Position = position;
             ReadBatches(batches);
             if (ranks.Sum(batches.Sum(batch => batch.WeightSum)) == 0) throw NoTargets(position);
+            using var gathered = sharded?.Gather();     // ranks can need different numbers of passes
             place = ranks.FirstText(Divergence.Find(Model, batches)) is not var (rank, text) ? Divergence.OnlyTheNorm
                 : ranks.IsAlone ? text : $"{text} on rank {rank}";
         }
@@ -411,7 +426,7 @@ public sealed partial class Trainer : IDisposable
         try
         {
             result = Evaluator.Evaluate(Model, heldOut, Options.ContextLength, Options.RowsPerPass, Options.EvaluationTokens,
-                Options.SeparateDocuments, ranks, cancellation);
+                Options.SeparateDocuments, ranks, exchange, cancellation);
         }
         catch (OperationCanceledException)
         {
@@ -429,7 +444,9 @@ public sealed partial class Trainer : IDisposable
     {
         disposed = true;
         captured?.Dispose();
-        optimizer.Dispose();
+        optimizer?.Dispose();
+        sharded?.Dispose();
         pendingLoss.Dispose();
+        ranks.Dispose();
     }
 }

@@ -206,42 +206,30 @@ public sealed unsafe class SafetensorsFile : IDisposable
     {
         Require.NotEmpty(path);
         ArgumentNullException.ThrowIfNull(tensors);
-        var items = new List<(string Name, Tensor Value, string Type, int Size)>();
-        var names = new HashSet<string>(StringComparer.Ordinal);
-        foreach (var (name, tensor) in tensors)
-        {
-            if (name == "__metadata__" || !names.Add(name))
-                throw Require.Unfit(nameof(tensors), $"tensor name '{name}' {(name == "__metadata__" ? "is reserved" : "occurs twice")}",
-                    "another name");
-            var (type, size) = SafetensorsTypes.FromScalarType(tensor.dtype)
-                ?? throw Require.Unfit(nameof(tensors), $"tensor '{name}' is {tensor.dtype}", $"one of {SafetensorsTypes.Names}");
-            items.Add((name, tensor, type, size));
-        }
-        // large elements first, so that every tensor begins at a multiple of its element size
-        items.Sort((a, b) => a.Size != b.Size ? b.Size.CompareTo(a.Size) : string.CompareOrdinal(a.Name, b.Name));
-        var header = SafetensorsHeader.Format(
-            items.ConvertAll(item => (item.Name, item.Type, item.Value.shape, item.Value.NumberOfElements * item.Size)), metadata);
+        var items = tensors.ToList();
+        var layout = SafetensorsLayout.Create(items.Select(item => (item.Key, item.Value.dtype, item.Value.shape)), metadata);
+        items.Sort((a, b) => layout[a.Key].Offset != layout[b.Key].Offset ? layout[a.Key].Offset.CompareTo(layout[b.Key].Offset)
+            : layout[a.Key].Bytes.CompareTo(layout[b.Key].Bytes));
         AtomicWrite.File(path, temporary =>
         {
             using var output = File.OpenHandle(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None);
-            RandomAccess.Write(output, header, 0);
-            long offset = header.Length;
-            foreach (var (_, tensor, _, size) in items)
+            RandomAccess.Write(output, layout.Header.Span, 0);
+            foreach (var (name, tensor) in items)
             {
-                offset += WriteData(output, tensor, size, offset);
+                WriteData(output, tensor, layout[name].Offset);
                 AtomicWrite.Passing?.Invoke();
             }
             RandomAccess.FlushToDisk(output);
         });
     }
 
-    static long WriteData(SafeFileHandle output, Tensor tensor, int size, long offset)
+    static void WriteData(SafeFileHandle output, Tensor tensor, long offset)
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var plain = tensor.detach().cpu().contiguous();
-        long bytes = plain.NumberOfElements * size;
-        if (bytes == 0) return 0;
+        long bytes = plain.NumberOfElements * plain.ElementSize;
+        if (bytes == 0) return;
         var pointer = (byte*)TensorMemory.Pointer(plain);
         for (long done = 0; done < bytes;)
         {
@@ -250,7 +238,6 @@ public sealed unsafe class SafetensorsFile : IDisposable
             done += count;
         }
         GC.KeepAlive(plain);
-        return bytes;
     }
 
     /// <summary>Closes the file. Tensors that were read from it remain valid.</summary>

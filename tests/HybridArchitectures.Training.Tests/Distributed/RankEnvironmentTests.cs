@@ -1,3 +1,5 @@
+using System.Net;
+using System.Net.Sockets;
 using HybridArchitectures.Training.Distributed;
 
 namespace HybridArchitectures.Training.Tests.Distributed;
@@ -40,10 +42,27 @@ public sealed class RankEnvironmentTests
     }
 
     [Fact]
+    public void A_port_in_use_is_named()
+    {
+        using var other = new TcpListener(IPAddress.Any, 0);
+        other.Start();
+        int port = ((IPEndPoint)other.LocalEndpoint).Port;
+        string message = Assert.Throws<CollectiveException>(() => RankEnvironment.RequireFreePort(port)).Message;
+        Assert.StartsWith($"MASTER_PORT is {port}, where this machine does not let rank 0 listen (", message);
+        Assert.EndsWith("; expected a port that no other program uses.", message);
+    }
+
+    [Fact]
     public void Options_that_do_not_fit_are_refused()
     {
         Assert.Equal("Timeout is 00:00:00; expected a time above 0, at most 1 day. (Parameter 'Timeout')",
             Assert.Throws<ArgumentOutOfRangeException>(() => Collectives.Connect(new() { Timeout = TimeSpan.Zero })).Message);
+        using var ranks = Collectives.Single();
+        Assert.Throws<ArgumentOutOfRangeException>(() => new DataParallel(ranks) { BucketBytes = 0 }.Check());
+        Assert.Equal("ShardRanks is -1; expected at least 0. (Parameter 'ShardRanks')",
+            Assert.Throws<ArgumentOutOfRangeException>(() => new DataParallel(ranks) { ShardRanks = -1 }.Check()).Message);
+        Assert.Equal("ShardRanks is 3; expected a divisor of 1, the number of ranks. (Parameter 'ShardRanks')",
+            Assert.Throws<ArgumentOutOfRangeException>(() => new DataParallel(ranks) { ShardRanks = 3 }.Check()).Message);
         Assert.Equal("Device is null; expected cuda, because the engine is NCCL. (Parameter 'Device')",
             Assert.Throws<ArgumentException>(() => Collectives.Connect(new() { Engine = CollectiveEngine.Nccl })).Message);
     }
