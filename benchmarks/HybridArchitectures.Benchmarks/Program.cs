@@ -2,6 +2,7 @@ using System.CommandLine;
 using HybridArchitectures.Benchmarks.Checkpoints;
 using HybridArchitectures.Benchmarks.Cpu;
 using HybridArchitectures.Benchmarks.Gpu;
+using HybridArchitectures.Training.Distributed;
 
 namespace HybridArchitectures.Benchmarks;
 
@@ -142,12 +143,12 @@ static class Program
         var rows = new Option<int>("--rows") { Description = "Rows of a step, of all ranks.", DefaultValueFactory = _ => 8 };
         var micro = new Option<int>("--micro") { Description = "Rows of a pass of one rank.", DefaultValueFactory = _ => 2 };
         var steps = new Option<int>("--steps") { Description = "Steps.", DefaultValueFactory = _ => 50 };
-        var sharded = new Option<bool>("--sharded") { Description = "Divides the state of the optimizer over the ranks." };
+        var strategy = new Option<DataParallelStrategy>("--strategy") { Description = "What is divided over the ranks." };
         var device = DeviceOption();
         var command = new Command("gpu-ranks", "Training on several GPUs, one process each, started by a launcher such as mpirun or torchrun.")
-            { check, recipe, rows, micro, steps, sharded, device };
+            { check, recipe, rows, micro, steps, strategy, device };
         command.SetAction(arguments => Guarded(() => arguments.GetValue(check) ? GpuRanks.Check() : GpuRanks.Train(arguments.GetValue(recipe),
-            arguments.GetValue(rows), arguments.GetValue(micro), arguments.GetValue(steps), arguments.GetValue(sharded),
+            arguments.GetValue(rows), arguments.GetValue(micro), arguments.GetValue(steps), arguments.GetValue(strategy),
             GpuOps.Named(arguments.GetValue(device)!))));
         return command;
     }

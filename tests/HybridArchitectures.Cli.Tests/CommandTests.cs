@@ -88,6 +88,9 @@ public sealed class CommandTests : IDisposable
         string many = Run("cost", folder["design.json"], "--context", "1024", "--ranks", "8", "--link", "InfiniBand").Output;
         Assert.Contains("8 x InfiniBand", many);
         Assert.Contains("efficiency 0.", many);
+        Assert.Contains("fully sharded    ", many);
+        Assert.Contains("hybrid, NVLink   ", Run("cost", Small, "--ranks", "8", "--link", "InfiniBand", "--machines", "2").Output);
+        Assert.Contains("--machines is 3; expected a divisor of 8, the number of ranks.", Fails("cost", Small, "--ranks", "8", "--machines", "3"));
         Assert.Contains("link is \"rope\"; expected one of NVLink, ", Fails("cost", Small, "--ranks", "8", "--link", "rope"));
         Assert.Equal(0, Run("diff", folder["design.json"], Small).Code);
         var (code, output, _) = Run("diff", folder["design.json"], Small.Replace("feed=16", "feed=32"));

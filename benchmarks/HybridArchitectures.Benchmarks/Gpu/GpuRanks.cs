@@ -43,7 +43,7 @@ static class GpuRanks
     }
 
     /// <summary>Trains, and prints losses or the speed; 0.</summary>
-    public static int Train(string? recipe, int rows, int microRows, int steps, bool sharded, Device device)
+    public static int Train(string? recipe, int rows, int microRows, int steps, DataParallelStrategy strategy, Device device)
     {
         CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
         bool isOnGpu = device.type == DeviceType.CUDA;
@@ -58,14 +58,14 @@ static class GpuRanks
         };
         using var trainer = new Trainer(model, data, options, parallel: new DataParallel(ranks)
         {
-            Strategy = sharded ? DataParallelStrategy.ShardedOptimizer : DataParallelStrategy.Replicated,
+            Strategy = strategy, GatherAfterRun = false,
         });
         var result = trainer.Run();
         if (!ranks.IsFirst) return 0;
         if (recipe is null)
             foreach (var report in result.History) Console.WriteLine($"loss {report.Step} {report.Loss:r} {report.GradientNorm:r}");
         var fast = result.History.Skip(2).Select(report => report.TokensPerSecond).ToArray();
-        Console.WriteLine($"{recipe ?? "small"}, {ranks.Size} ranks{(sharded ? " sharded" : "")}, {rows} x {options.ContextLength} tokens per step, "
+        Console.WriteLine($"{recipe ?? "small"}, {ranks.Size} ranks {strategy}, {rows} x {options.ContextLength} tokens per step, "
             + $"{microRows} rows per pass: "
             + $"{string.Join(", ", fast.TakeLast(3).Select(value => value.ToString("N0", CultureInfo.InvariantCulture)))} tokens/s, "
             + $"loss {result.History[^1].Loss:0.0000}");

@@ -19,6 +19,9 @@ static class CostCommand
         var ranks = new Option<int>("--ranks") { Description = "Adds the communication and the efficiency of training on N GPUs.",
             DefaultValueFactory = _ => 1 };
         var link = new Option<string>("--link") { Description = $"The connection of the GPUs: {Names}.", DefaultValueFactory = _ => "NVLink" };
+        var machines = new Option<int>("--machines") { Description = "The machines of the GPUs, for the hybrid strategy. Within one: NVLink.",
+            DefaultValueFactory = _ => 1 };
+        var passes = new Option<int>("--passes") { Description = "The passes of a training step on one GPU.", DefaultValueFactory = _ => 1 };
         var tokens = new Option<long>("--tokens-per-rank") { Description = "The tokens of a training step on one GPU.",
             DefaultValueFactory = _ => 65536 };
         var flops = new Option<double>("--flops") { Description = "The FLOPs per second that a GPU reaches in training.",
@@ -29,7 +32,7 @@ static class CostCommand
         command.Add(context);
         command.Add(accelerator);
         command.Add(batch);
-        foreach (var option in (Option[])[ranks, link, tokens, flops]) command.Add(option);
+        foreach (var option in (Option[])[ranks, link, machines, passes, tokens, flops]) command.Add(option);
         command.SetGuardedAction(parsed =>
         {
             foreach (string text in parsed.GetValue(designs)!)
@@ -40,8 +43,8 @@ static class CostCommand
                     Terminal.Line($"decode step      {cost.Decode(Accelerator.Get(name), parsed.GetValue(batch)).Seconds * 1e3:0.###} ms at least "
                         + $"on {name}, {parsed.GetValue(batch)} rows");
                 if (parsed.GetValue(ranks) != 1)
-                    Terminal.Line(Communication(cost, parsed.GetValue(ranks), parsed.GetValue(link)!, parsed.GetValue(tokens),
-                        parsed.GetValue(flops)));
+                    Terminal.Line(Communication(cost, new(parsed.GetValue(ranks), parsed.GetValue(machines), parsed.GetValue(link)!,
+                        parsed.GetValue(passes), parsed.GetValue(tokens), parsed.GetValue(flops))));
             }
             return ExitCode.Success;
         });
@@ -50,13 +53,29 @@ static class CostCommand
 
     static string Names => string.Join(", ", Interconnect.Known.Select(known => known.Name));
 
-    static string Communication(DesignCost cost, int ranks, string link, long tokens, double flops)
+    /// <summary>Contains how a run is divided over GPUs.</summary>
+    sealed record Division(int Ranks, int Machines, string Link, int Passes, long Tokens, double Flops);
+
+    static string Communication(DesignCost cost, Division of)
     {
-        var connection = Interconnect.Known.FirstOrDefault(known => string.Equals(known.Name, link, StringComparison.OrdinalIgnoreCase))
-            ?? throw Require.Refusal(nameof(link), link, $"one of {Names}");
-        return string.Create(CultureInfo.InvariantCulture, $"""
-            {$"{ranks} x {connection.Name}",-16} {cost.Communication(ranks, connection, tokens, flops)}
-            sharded state    {Units.Bytes(cost.TrainingMemory().WithShardedOptimizer(ranks).Total)} of training memory per rank for one row
+        var link = Interconnect.Known.FirstOrDefault(known => string.Equals(known.Name, of.Link, StringComparison.OrdinalIgnoreCase))
+            ?? throw Require.Refusal("link", of.Link, $"one of {Names}");
+        Require.AtLeast(of.Machines, 1, "--machines");
+        if (of.Ranks % of.Machines != 0) throw Require.OutOfRange("--machines", of.Machines, $"a divisor of {of.Ranks}, the number of ranks");
+        var memory = cost.TrainingMemory();
+        int each = of.Ranks / of.Machines;
+        string lines = string.Create(CultureInfo.InvariantCulture, $"""
+            {$"{of.Ranks} x {link.Name}",-16} {cost.Communication(of.Ranks, link, of.Tokens, of.Flops)}
+            fully sharded    {cost.FullyShardedCommunication(of.Ranks, link, of.Tokens, of.Passes, of.Flops)}
+            memory per rank  {Units.Bytes(memory.WithShardedOptimizer(of.Ranks).Total)} for one row with a sharded optimizer, {
+                Units.Bytes(memory.WithFullSharding(cost.Design, of.Ranks).Total)} fully sharded
+            """);
+        if (of.Machines == 1) return lines;
+        var within = Interconnect.Get("NVLink");
+        return lines + string.Create(CultureInfo.InvariantCulture, $"""
+
+            hybrid, NVLink   {cost.HybridCommunication(of.Machines, each, within, link, of.Tokens, of.Passes, of.Flops)}
+            memory per rank  {Units.Bytes(memory.WithFullSharding(cost.Design, each).Total)} for one row, hybrid
             """);
     }
 }

@@ -22,12 +22,13 @@ static class TrainCommand
         var folder = new Option<string>("--folder") { Description = "The folder of the run. A stopped run in it continues.", Required = true };
         var count = new Option<int>("--ranks") { Description = "Prints the command that trains on N processes, and ends.",
             DefaultValueFactory = _ => 1 };
-        var sharded = new Option<bool>("--shard-optimizer") { Description = "Divides the state of the optimizer over the processes." };
+        var strategy = new Option<DataParallelStrategy>("--strategy") { Description = "What is divided over the processes: "
+            + $"{string.Join(", ", Enum.GetNames<DataParallelStrategy>())}." };
         var flags = new TrainingFlags();
         var command = GuardedCommand.Create("train", "Trains a design on text. Ctrl-C saves and stops, and the same command continues.",
             "MMTM:width=128,heads=4,state=16,feed=256 --data documentation --folder runs/first --steps 300");
         command.Add(design);
-        foreach (var option in (Option[])[data, tokenizer, folder, count, sharded, .. flags.All]) command.Add(option);
+        foreach (var option in (Option[])[data, tokenizer, folder, count, strategy, .. flags.All]) command.Add(option);
         command.SetGuardedAction(parsed =>
         {
             int wanted = Require.AtLeast(parsed.GetValue(count), 1, "--ranks");
@@ -38,10 +39,7 @@ static class TrainCommand
                 return ExitCode.Success;
             }
             using var text = TextData.Load(parsed.GetValue(data)!, parsed.GetValue(tokenizer));
-            var parallel = new DataParallel(ranks)
-            {
-                Strategy = parsed.GetValue(sharded) ? DataParallelStrategy.ShardedOptimizer : DataParallelStrategy.Replicated,
-            };
+            var parallel = new DataParallel(ranks) { Strategy = parsed.GetValue(strategy) };
             return Train(parsed, text, new(parsed.GetValue(design)!, parsed.GetValue(folder)!, flags, parallel));
         });
         return command;

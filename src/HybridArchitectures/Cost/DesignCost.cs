@@ -41,6 +41,21 @@ public sealed record DesignCost(HybridDesign Design, int SequenceLength)
     public CommunicationCost Communication(int ranks, Interconnect link, long tokensPerRank, double flopsPerSecond = 5.3e14) =>
         CommunicationCost.FromDesign(Design, SequenceLength, ranks, link, tokensPerRank, flopsPerSecond);
 
+    /// <summary>Returns the bytes and time of the communication of a training step with fully sharded parameters, and the efficiency.</summary>
+    /// <inheritdoc cref="CommunicationCost.FullySharded"/>
+    public CommunicationCost FullyShardedCommunication(
+        int ranks, Interconnect link, long tokensPerRank, int passes = 1, double flopsPerSecond = 5.3e14) =>
+        CommunicationCost.FullySharded(Design, SequenceLength, ranks, link, tokensPerRank, passes, flopsPerSecond);
+
+    /// <summary>
+    /// Returns the bytes and time of the communication of a training step with parameters that are fully sharded within every machine, and the
+    /// efficiency.
+    /// </summary>
+    /// <inheritdoc cref="CommunicationCost.Hybrid"/>
+    public CommunicationCost HybridCommunication(int machines, int ranksPerMachine, Interconnect within, Interconnect between, long tokensPerRank,
+        int passes = 1, double flopsPerSecond = 5.3e14) => CommunicationCost.Hybrid(
+        Design, SequenceLength, machines, ranksPerMachine, within, between, tokensPerRank, passes, flopsPerSecond);
+
     /// <summary>Returns the number of tokens that a budget of training FLOPs allows.</summary>
     public double Tokens(double trainingFlops, FlopAccounting accounting = FlopAccounting.Paper) => trainingFlops / Flops(accounting).Training;
 

@@ -32,8 +32,30 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
     public TrainingMemory WithShardedOptimizer(int ranks)
     {
         Require.AtLeast(ranks, 1, nameof(ranks));
-        return this with { Optimizer = (Optimizer + ranks - 1) / ranks };
+        return this with { Optimizer = Divided(Optimizer, ranks) };
     }
+
+    /// <summary>
+    /// Returns the memory of each rank if parameters, gradients and the state of the optimizer are divided over ranks: its shares, the gathered
+    /// parameters and gradients of the two largest blocks, and those outside of blocks. Copies of weights in the dtype of the activations are saved
+    /// as without sharding.
+    /// </summary>
+    /// <param name="design">The design, with all sizes derived.</param>
+    /// <param name="ranks">The number of ranks over which the parameters are divided, at least 1.</param>
+    public TrainingMemory WithFullSharding(HybridDesign design, int ranks)
+    {
+        Require.AtLeast(ranks, 1);
+        var count = ParameterCount.FromDesign(design);
+        long blocks = count.Blocks.Sum(block => block.Total), largest = count.Blocks.Select(block => block.Total).OrderDescending().Take(2).Sum();
+        long gathered = Math.Min(4 * (count.Total - blocks + largest), 4 * count.Total);
+        return this with
+        {
+            Parameters = Divided(Parameters, ranks) + gathered, Gradients = Divided(Gradients, ranks) + gathered,
+            Optimizer = Divided(Optimizer, ranks),
+        };
+    }
+
+    static long Divided(long bytes, int ranks) => (bytes + ranks - 1) / ranks;
 
     /// <summary>Returns the sum and the parts as text, in readable units.</summary>
     public override string ToString() =>
