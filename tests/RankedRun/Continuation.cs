@@ -8,7 +8,7 @@ static class Continuation
 {
     const int Half = 4;
 
-    static Scenario Scenario => Scenario.Get("documents, experts, Muon");
+    static Scenario Scenario => RankedRun.Scenario.Get("documents, experts, Muon");
 
     /// <summary>
     /// Saves in the middle of a run on all ranks by every strategy. Then, groups of 2 ranks and single ranks go on by other strategies. At last, all
@@ -16,7 +16,7 @@ static class Continuation
     /// </summary>
     public static void Run(Collectives ranks, string folder)
     {
-        foreach (var strategy in Strategies.All) Scenario.RunUntil(Half, Path.Combine(folder, $"{strategy}"), Strategies.On(ranks, strategy));
+        foreach (var strategy in Scenario.Strategies) Scenario.RunUntil(Half, Path.Combine(folder, $"{strategy}"), Strategies.On(ranks, strategy));
         using (var pair = ranks.Split(ranks.Rank / 2))
         {
             (DataParallelStrategy From, DataParallelStrategy To, int Ranks)[] cases =
@@ -33,7 +33,7 @@ static class Continuation
         GoOn(ranks, folder, "one rank", DataParallelStrategy.FullySharded, ranks.Size);
         Scenario.RunUntil(Half, Path.Combine(folder, "again"), Strategies.On(ranks, DataParallelStrategy.FullySharded));
         GoOn(ranks, folder, "again", DataParallelStrategy.FullySharded, ranks.Size);
-        Scenario.RunUntil(Half, Path.Combine(folder, "later"), Strategies.On(ranks, DataParallelStrategy.Hybrid));
+        if (RankedRun.Scenario.IsFull) Scenario.RunUntil(Half, Path.Combine(folder, "later"), Strategies.On(ranks, DataParallelStrategy.Hybrid));
     }
 
     static void GoOn(Collectives ranks, string folder, DataParallelStrategy from, DataParallelStrategy to, int count) =>

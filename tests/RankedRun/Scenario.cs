@@ -20,6 +20,14 @@ sealed record Scenario(
 {
     const int VocabularySize = 20;
 
+    /// <summary>Gets whether everything is run, and not only what is needed every day.</summary>
+    public static bool IsFull { get; } = Environment.GetEnvironmentVariable("HYBRID_TESTS") == "full";
+
+    /// <summary>Gets the strategies by which the scenario is run.</summary>
+    public IReadOnlyList<DataParallelStrategy> Strategies => IsFull || Experts ? Enum.GetValues<DataParallelStrategy>()
+        : Name == "a spike" ? [DataParallelStrategy.ShardedOptimizer, DataParallelStrategy.FullySharded]
+        : [Adapters ? DataParallelStrategy.Hybrid : DataParallelStrategy.Replicated];
+
     static TrainingOptions Plain => new()
     {
         LearningRate = 0.01, ContextLength = 12, BatchSize = 8, Duration = Duration.Steps(8), Seed = 5, ReportEvery = 1, EvaluateEvery = 4,

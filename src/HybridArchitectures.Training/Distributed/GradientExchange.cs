@@ -16,10 +16,10 @@ sealed class GradientExchange : StepExchange
     bool isLastPass;
     int next;               // the first bucket whose sums have not been started
 
-    // parameters by number, whose gradients are complete when the block has been passed
-    sealed class Bucket(int block)
+    // parameters by number, whose gradients are complete when the block, the lowest of the bucket, has been passed
+    sealed class Bucket
     {
-        public int Block => block;
+        public int Block { get; set; }
 
         public List<int> Parameters { get; } = [];
 
@@ -39,20 +39,13 @@ sealed class GradientExchange : StepExchange
         {
             if (bytes >= ranks.BucketBytes || block < 0)
             {
-                buckets.Add(new(block));
+                buckets.Add(new());
                 bytes = 0;
             }
-            else buckets[^1] = Lowered(buckets[^1], block);
+            buckets[^1].Block = block;
             buckets[^1].Parameters.AddRange(byBlock[block]);
             bytes += byBlock[block].Sum(i => parameters[i].Value.NumberOfElements * parameters[i].Value.ElementSize);
         }
-    }
-
-    static Bucket Lowered(Bucket bucket, int block)
-    {
-        var lower = new Bucket(block);
-        lower.Parameters.AddRange(bucket.Parameters);
-        return lower;
     }
 
     public override void BeginPass(bool isLast) => isLastPass = isLast;

@@ -15,6 +15,9 @@ sealed class MpiCollectives : Collectives
     // MPI counts in 32 bits
     const int MaxCount = 1 << 30;
 
+    // the time after which a rank that waits sleeps between two looks
+    static readonly TimeSpan Patience = TimeSpan.FromMilliseconds(0.5);
+
     // the time in which other ranks reach the end after this one
     static readonly TimeSpan Parting = TimeSpan.FromSeconds(20);
 
@@ -98,9 +101,11 @@ sealed class MpiCollectives : Collectives
         {
             while (!mpi.IsComplete(ref operation.Request))
             {
+                var waited = Stopwatch.GetElapsedTime(began);
                 // other ranks may need this processor
-                Thread.Yield();
-                if (Stopwatch.GetElapsedTime(began) > limit)
+                if (waited < Patience) Thread.Yield();
+                else Thread.Sleep(1);
+                if (waited > limit)
                     throw new CollectiveException(string.Create(CultureInfo.InvariantCulture,
                         $"rank {Rank} of {Size} has waited {limit.TotalSeconds:0.#} s for the others at {operation.What}; ")
                         + "a rank is missing, hangs or has failed");

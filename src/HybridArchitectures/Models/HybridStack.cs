@@ -120,7 +120,10 @@ public sealed class HybridStack : HybridModule
             if (Hooks is { } hooks)
             {
                 if (added is not null) (x, added) = (x.add(added, Scalars.One), null);
-                x = hooks.Around(i, x, entering => ForwardBlock(i, entering, context));
+                int number = i;
+                var output = hooks.Around(number, x, entering => ForwardBlock(number, entering, context));
+                if (!ReferenceEquals(x, given)) x.Dispose();
+                x = output;
                 Observer?.Invoke(i, x);
                 continue;
             }

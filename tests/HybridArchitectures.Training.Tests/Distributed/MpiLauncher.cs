@@ -9,7 +9,7 @@ sealed class MpiLauncher
         Path.Combine(AppContext.BaseDirectory, "../../../../RankedRun/bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0",
         "RankedRun.dll"));
 
-    static readonly TimeSpan Limit = TimeSpan.FromSeconds(120);
+    static readonly TimeSpan Limit = TimeSpan.FromSeconds(300);
 
     readonly string command;
     readonly string[] arguments;

@@ -62,7 +62,7 @@ public sealed class RankTests : IDisposable
     {
         var (result, skipped, _) = scenario.Run(null);
         Assert.Equal(scenario.Name == "a spike", skipped > 0);
-        foreach (var strategy in Enum.GetNames<DataParallelStrategy>())
+        foreach (var strategy in scenario.Strategies)
         {
             string prefix = $"{scenario.Name}, {strategy}: ";
             string[] own = [.. lines.Where(line => line.StartsWith(prefix, StringComparison.Ordinal)).Select(line => line[prefix.Length..])];
