@@ -75,11 +75,12 @@ sealed class MpiLauncher
         return (process.ExitCode, [.. text.Split('\n', StringSplitOptions.RemoveEmptyEntries), .. (await errors).Split('\n')]);
     }
 
-    // a container has one user, few processors, and forbids a rank to read the memory of another
+    // a rank lives so shortly that it does not pay to compile a method twice; a container has one user, few processors, and forbids a rank to read the memory of another
     static readonly (string, string)[] Variables =
     [
         ("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"), ("OMPI_MCA_rmaps_base_oversubscribe", "1"),
         ("OMPI_MCA_btl_vader_single_copy_mechanism", "none"), ("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe"),
-        ("OMP_NUM_THREADS", "1"), ("DOTNET_TieredPGO", "0"), ("TERM", "dumb"),
+        ("OMP_NUM_THREADS", "1"), ("DOTNET_TieredPGO", "0"), ("DOTNET_TC_CallCountThreshold", "20000"),
+        ("TERM", "dumb"),
     ];
 }
