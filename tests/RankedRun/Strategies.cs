@@ -15,7 +15,7 @@ static class Strategies
         var scenario = Scenario.Get(name);
         foreach (var strategy in scenario.Strategies)
         {
-            var (result, skipped, model) = scenario.Run(On(ranks, strategy), callbacks: [new GatherCheck(strategy)]);
+            var (result, skipped, model) = scenario.Run(On(ranks, strategy), callbacks: [new GatherCheck(strategy, ranks.Size)]);
             // the runs that go on compare those with fully sharded parameters
             bool repeats = scenario.Experts && (Scenario.IsFull || strategy == DataParallelStrategy.Replicated);
             if (repeats && !scenario.Run(On(ranks, strategy)).Model.AsSpan().SequenceEqual(model))

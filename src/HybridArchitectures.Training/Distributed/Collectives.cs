@@ -165,7 +165,8 @@ public abstract class Collectives : IDisposable
     /// <summary>Divides the ranks into groups, and returns the collectives of the group of this rank. All ranks call it.</summary>
     /// <param name="group">The number of the group, at least 0. Ranks that pass the same number form a group.</param>
     /// <returns>
-    /// Collectives of the ranks of the group, which have new numbers from 0 in the order of their numbers here. The caller disposes them before these.
+    /// Collectives of the ranks of the group, which have new numbers from 0 in the order of their numbers here. The caller disposes them before
+    /// these.
     /// </returns>
     /// <exception cref="CollectiveException">The library cannot divide ranks, or another rank failed.</exception>
     public Collectives Split(int group)

@@ -48,6 +48,9 @@ sealed class GradientExchange : StepExchange
         }
     }
 
+    /// <summary>Gets the number of sums that have started during backward passes.</summary>
+    public long SumsInBackward { get; private set; }
+
     public override void BeginPass(bool isLast) => isLastPass = isLast;
 
     public override void EndPass() => isLastPass = false;
@@ -64,7 +67,11 @@ sealed class GradientExchange : StepExchange
     protected override void AfterBackward(int block)
     {
         if (!isLastPass || present is null) return;
-        while (buckets[next].Block >= block && buckets[next].Block >= 0) Start(buckets[next++]);
+        while (buckets[next].Block >= block && buckets[next].Block >= 0)
+        {
+            Start(buckets[next++]);
+            SumsInBackward++;
+        }
         Ranks.Collectives.Advance();
     }
 

@@ -47,7 +47,8 @@ sealed unsafe class NcclLibrary
         allGather = (delegate* unmanaged<nint, nint, nuint, int, nint, nint, int>)Export("ncclAllGather");
         broadcast = (delegate* unmanaged<nint, nint, nuint, int, int, nint, nint, int>)Export("ncclBroadcast");
         reduce = (delegate* unmanaged<nint, nint, nuint, int, int, int, nint, nint, int>)Export("ncclReduce");
-        split = (delegate* unmanaged<nint, int, int, nint*, nint, int>)(NativeLibrary.TryGetExport(library, "ncclCommSplit", out nint found) ? found : 0);
+        NativeLibrary.TryGetExport(library, "ncclCommSplit", out nint found);           // since NCCL 2.18
+        split = (delegate* unmanaged<nint, int, int, nint*, nint, int>)found;
         int version;
         Check(getVersion(&version), "ncclGetVersion", 0);
         Version = string.Create(CultureInfo.InvariantCulture, $"NCCL {version / 10000}.{version / 100 % 100}.{version % 100}");

@@ -23,8 +23,7 @@ sealed class RankGroup(DataParallel? parallel) : IDisposable
 
     /// <summary>Gets what must be the same on all ranks.</summary>
     public string Description => Strategy == DataParallelStrategy.Hybrid
-        ? string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{Strategy} with {nameof(DataParallel.ShardRanks)} {parallel!.ShardRanks}")
-        : Strategy.ToString();
+        ? FormattableString.Invariant($"{Strategy} with {nameof(DataParallel.ShardRanks)} {parallel!.ShardRanks}") : Strategy.ToString();
 
     /// <summary>Gets whether all ranks have the complete parameters after a run.</summary>
     public bool GathersAfterRun => parallel?.GatherAfterRun ?? true;

@@ -64,14 +64,15 @@ sealed class ShardedParameters : StepExchange, IDisposable
     /// <summary>Gets the shards of all ranks that divide the parameters.</summary>
     public IReadOnlyList<Shard> Shards => [.. Units.SelectMany(unit => unit.Shards())];
 
-    /// <summary>Gets the elements of the complete parameters of the largest block, and of what this rank keeps of all.</summary>
-    public (long Block, long Own) Sizes => (blocks.Select(unit => unit.Sizes.Whole).DefaultIfEmpty().Max(), Units.Sum(unit => unit.Sizes.Own));
+    /// <summary>Gets the number of elements that this rank keeps of all parameters.</summary>
+    public long OwnElements => Units.Sum(unit => unit.OwnElements);
 
     /// <inheritdoc cref="ShardedUnit.Represent"/>
     public Parameter Represent(Shard shard) => unitOf[shard.Parameter.Name].Represent(shard);
 
     /// <summary>Returns the gradient of a shard of this rank, or null if no rank had one in the first step.</summary>
-    public Tensor? GradientOf(Shard shard) => present is null || present[shard.Parameter.Name] ? unitOf[shard.Parameter.Name].GradientOf(shard) : null;
+    public Tensor? GradientOf(Shard shard) =>
+        present is null || present[shard.Parameter.Name] ? unitOf[shard.Parameter.Name].GradientOf(shard) : null;
 
     public override bool PassesTogether => true;
 
@@ -94,7 +95,13 @@ sealed class ShardedParameters : StepExchange, IDisposable
                 + "Trainer.GatherParameters");
         blocks[block].Gather();
         if (block + 1 < blocks.Length) blocks[block + 1].StartGather();
-        Ranks.Collectives.Advance();
+        Advance();
+    }
+
+    void Advance()
+    {
+        Ranks.Sharding.Advance();
+        Ranks.Replicas?.Advance();
     }
 
     protected override void AfterForward(int block)
@@ -107,7 +114,7 @@ sealed class ShardedParameters : StepExchange, IDisposable
         if (gathered > 0) return;
         blocks[block].Gather();
         if (block > 0) blocks[block - 1].StartGather();
-        Ranks.Collectives.Advance();
+        Advance();
     }
 
     protected override void AfterBackward(int block)

@@ -106,8 +106,8 @@ sealed class ShardedUnit : IDisposable
     /// <summary>Gets whether the parameters can be read.</summary>
     public bool IsGathered { get; private set; }
 
-    /// <summary>Gets the number of elements of the complete parameters and of what this rank keeps.</summary>
-    public (long Whole, long Own) Sizes => (buffer.NumberOfElements, own.NumberOfElements);
+    /// <summary>Gets the number of elements that this rank keeps.</summary>
+    public long OwnElements => own.NumberOfElements;
 
     /// <summary>Returns the parts of the parameters that each rank updates.</summary>
     public IEnumerable<Shard> Shards()

@@ -15,8 +15,8 @@ abstract class StepExchange(RankGroup ranks, HybridLanguageModel model) : BlockH
     const string BlockPrefix = "stack.blocks.";
 
     /// <summary>Returns the exchange of a strategy.</summary>
-    public static StepExchange Create(
-        RankGroup ranks, HybridLanguageModel model, IReadOnlyList<ModelParameter> parameters, ShardedParameters? sharded, IReadOnlyList<Shard> shards) =>
+    public static StepExchange Create(RankGroup ranks, HybridLanguageModel model, IReadOnlyList<ModelParameter> parameters,
+        ShardedParameters? sharded, IReadOnlyList<Shard> shards) =>
         sharded is not null ? sharded : new GradientExchange(ranks, model, parameters, shards);
 
     protected RankGroup Ranks => ranks;

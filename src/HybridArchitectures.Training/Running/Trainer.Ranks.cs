@@ -28,6 +28,12 @@ public sealed partial class Trainer
         return sharded?.Gather() ?? Scope.None;
     }
 
+    /// <summary>Gets the number of elements of parameters that this rank keeps between passes; null if it has the complete parameters.</summary>
+    internal long? OwnElements => sharded?.OwnElements;
+
+    /// <summary>Gets the number of sums of gradients that have started during backward passes.</summary>
+    internal long SumsInBackward => (exchange as GradientExchange)?.SumsInBackward ?? 0;
+
     sealed class Scope : IDisposable
     {
         public static readonly Scope None = new();

@@ -19,8 +19,8 @@ namespace HybridArchitectures.Cost;
 public sealed record CommunicationCost(int Ranks, double Bytes, double Seconds, double ComputeSeconds)
 {
     /// <summary>
-    /// Gets the time in seconds during which the communication can run at the same time as computation: for replicated parameters the backward part of
-    /// the last pass, which is two thirds of it, and otherwise the whole step.
+    /// Gets or sets the time in seconds during which the communication can run at the same time as computation: for replicated parameters the
+    /// backward pass, which is two thirds of a step in one pass, and otherwise the whole step.
     /// </summary>
     public double OverlapSeconds { get; init; }
 

@@ -3,8 +3,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Storage;
 
 /// <summary>
-/// Contains the header of a safetensors file and the places of its tensors, from names, dtypes and shapes alone. Several processes can therefore write
-/// parts of one file.
+/// Contains the header of a safetensors file and the places of its tensors, from names, dtypes and shapes alone. Several processes can therefore
+/// write parts of one file.
 /// </summary>
 sealed class SafetensorsLayout
 {

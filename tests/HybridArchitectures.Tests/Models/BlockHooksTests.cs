@@ -15,7 +15,8 @@ public class BlockHooksTests
         using var scope = NewDisposeScope();
         // the losses of the experts enter the graph in the middle of blocks, and the head of the model is its embedding
         using var model = HybridDesign.Create(16, 20).WithMamba2(stateSize: 4, headSize: 8).WithAttention(2)
-            .WithFeedForward(FeedForwardSpec.MixtureOfExperts(3, 1, 12) with { Balance = ExpertBalance.AuxiliaryLoss, BalanceRate = 0.1 }).Pattern("MTM").Build().CreateModel(seed: 1);
+            .WithFeedForward(FeedForwardSpec.MixtureOfExperts(3, 1, 12) with { Balance = ExpertBalance.AuxiliaryLoss, BalanceRate = 0.1 })
+            .Pattern("MTM").Build().CreateModel(seed: 1);
         model.Stack.ActivationCheckpointing = checkpointing;
         var ids = randint(20, [2, 12], ScalarType.Int64);
         var expected = Gradients(model, ids);

@@ -75,7 +75,8 @@ sealed class MpiLauncher
         return (process.ExitCode, [.. text.Split('\n', StringSplitOptions.RemoveEmptyEntries), .. (await errors).Split('\n')]);
     }
 
-    // a rank lives so shortly that it does not pay to compile a method twice; a container has one user, few processors, and forbids a rank to read the memory of another
+    // the life of a rank is too short to compile a method twice
+    // a container has one user, few processors, and forbids a rank to read the memory of another
     static readonly (string, string)[] Variables =
     [
         ("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"), ("OMPI_MCA_rmaps_base_oversubscribe", "1"),

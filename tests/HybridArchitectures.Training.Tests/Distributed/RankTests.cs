@@ -79,8 +79,8 @@ public sealed class RankTests : IDisposable
     void AssertContinued(string[] lines, int ranks)
     {
         double expected = Continued.Run(null).Result.Final!.Loss;
-        var runs = lines.Where(line => line.Contains(" went on by ", StringComparison.Ordinal)).ToDictionary(
-            line => line[..line.IndexOf(':', StringComparison.Ordinal)], line => line[(line.IndexOf(':', StringComparison.Ordinal) + 2)..].Split(' '));
+        var runs = lines.Where(line => line.Contains(" went on by ", StringComparison.Ordinal)).Select(line => line.Split(": ", 2))
+            .ToDictionary(parts => parts[0], parts => parts[1].Split(' '));
         Assert.Equal(
             ["FullySharded went on by Replicated on 1", "Hybrid went on by ShardedOptimizer on 2", "Replicated went on by FullySharded on 2",
             "ShardedOptimizer went on by Hybrid on 2", $"again went on by FullySharded on {ranks}", $"one rank went on by FullySharded on {ranks}"],
@@ -91,7 +91,7 @@ public sealed class RankTests : IDisposable
         Assert.Contains($"{Continued.Name}, FullySharded: hash {again[1]}", lines);
         foreach (var (name, run) in runs)
         {
-            using var saved = Checkpoints.Checkpoint.Load(Path.Combine(folder[name[..name.IndexOf(" went", StringComparison.Ordinal)]], "step-00000008"));
+            using var saved = Checkpoints.Checkpoint.Load(Path.Combine(folder[name.Split(" went")[0]], "step-00000008"));
             Assert.Equal(run[1], Convert.ToHexString(SHA256.HashData(Scenario.Bytes(saved))));
         }
     }
