@@ -27,7 +27,7 @@ static class CommandTree
     public static RootCommand Create() => new($"Designs, trains, evaluates and compares hybrid Transformer-Mamba language models.\n\n{ExitCodes}")
     {
         NewCommand.Create(), ReviewCommand.Create(), CostCommand.Create(), TrainCommand.Create(), EvalCommand.Create(), SweepCommand.Create(),
-        ReportCommand.Create(), GenerateCommand.Create(), ChatCommand.Create(), ConvertCommand.Create(), VerifyCommand.Create(),
-        DiffCommand.Create(), BenchCommand.Create(),
+        ReportCommand.Create(), GenerateCommand.Create(), ChatCommand.Create(), ConvertCommand.Create(), DistillCommand.Create(),
+        VerifyCommand.Create(), DiffCommand.Create(), BenchCommand.Create(),
     };
 }

@@ -43,7 +43,11 @@ public sealed class CommandTests : IDisposable
     public void Every_command_has_a_description_and_an_example()
     {
         var commands = CommandTree.Create().Subcommands;
-        Assert.Equal(["bench", "chat", "convert", "cost", "diff", "eval", "generate", "new", "report", "review", "sweep", "train", "verify"],
+        string[] expected =
+        [
+            "bench", "chat", "convert", "cost", "diff", "distill", "eval", "generate", "new", "report", "review", "sweep", "train", "verify",
+        ];
+        Assert.Equal(expected,
             commands.Select(command => command.Name).Order());
         foreach (var command in commands)
         {
@@ -155,6 +159,28 @@ public sealed class CommandTests : IDisposable
         Assert.Contains("the same bit for bit", Run("convert", last, folder["own"], "--to", "own").Output);
         Assert.Equal(0, Run("diff", last, folder["own"]).Code);
     }
+
+    [Fact]
+    public void A_transformer_becomes_a_hybrid_that_learns_from_it()
+    {
+        string data = Text(), hybrid = folder["hybrid"];
+        Assert.Equal(0, Run("train", "TTT:width=16,heads=2,feed=16", "--data", data, "--folder", folder["teacher"], "--steps", "2", "--context", "32",
+            "--batch", "2").Code);
+        string[] Distill(int keep) => ["distill", folder["teacher"], "--keep", $"{keep}", "--data", data, "--folder", hybrid, "--steps", "2",
+            "--context", "32", "--batch", "2", "--match-steps", "2"];
+        Assert.Contains("--keep is 3; expected 0 to 2, fewer than the attention layers of the model.", Fails(Distill(3)));
+        var (code, output, error) = Run(Distill(1));
+        Assert.True(code == 0, error);
+        Assert.Contains("| layer | mixer | without mixer |", output);
+        Assert.Contains(" kept (", output);
+        Assert.Contains("matching layers: 2 steps, 128 tokens; held-out loss", output);
+        Assert.Contains("distilling: 2 steps, 128 tokens; held-out loss", output);
+        Assert.DoesNotContain("matching layers", Run(Distill(1)).Output);       // complete already
+        Assert.Equal(2, CheckpointOf(hybrid).Pattern.Count(letter => letter == 'M'));
+    }
+
+    static HybridDesign CheckpointOf(string run) =>
+        HybridArchitectures.Checkpoints.Checkpoint.LoadDesign(Directory.GetDirectories(run, "step-*").Max(StringComparer.Ordinal)!);
 
     [Fact]
     public void A_sweep_runs_once_and_has_a_report()

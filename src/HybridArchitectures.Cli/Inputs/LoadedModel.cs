@@ -17,6 +17,9 @@ sealed class LoadedModel : IDisposable
 
     public string Folder { get; }
 
+    /// <summary>Gets the folder if it contains a tokenizer; null if the tokens are bytes.</summary>
+    public string? TokenizerFolder => HasTokenizer(Folder) ? Folder : null;
+
     public Tokenizer Tokenizer => tokenizer ?? throw new InvalidOperationException(
         $"'{Folder}' has no tokenizer, and the vocabulary of {Model.VocabularySize} tokens is not that of bytes; set --tokenizer.");
 
@@ -32,8 +35,7 @@ sealed class LoadedModel : IDisposable
         var model = isOwn ? Checkpoint.Load(folder, compute) : PretrainedModel.Load(folder, compute);
         try
         {
-            bool hasTokenizer = File.Exists(Path.Combine(folder, "tokenizer.json")) || File.Exists(Path.Combine(folder, "tokenizer.model"));
-            Tokenizer? tokenizer = tokenizerPath is not null ? Tokenizer.Load(tokenizerPath) : hasTokenizer ? Tokenizer.Load(folder)
+            Tokenizer? tokenizer = tokenizerPath is not null ? Tokenizer.Load(tokenizerPath) : HasTokenizer(folder) ? Tokenizer.Load(folder)
                 : model.VocabularySize is >= 256 and <= 258 ? new ByteTokenizer(endOfText: model.VocabularySize > 256) : null;
             return new LoadedModel(model, tokenizer, folder);
         }
@@ -43,6 +45,9 @@ sealed class LoadedModel : IDisposable
             throw;
         }
     }
+
+    static bool HasTokenizer(string folder) =>
+        File.Exists(Path.Combine(folder, "tokenizer.json")) || File.Exists(Path.Combine(folder, "tokenizer.model"));
 
     public void Dispose() => Model.Dispose();
 }

@@ -58,8 +58,11 @@ static class ChunkedCrossEntropy
         return (total, [dHidden, dWeight?.to(weight.dtype), dBias?.to(bias!.dtype)]);
     }
 
-    // scales and bounds logits in place; returns the derivative of that, if it is needed, and the options without the scale
-    static (Tensor? Slope, CrossEntropyOptions Remaining) Cap(Tensor logits, CrossEntropyOptions options, bool differentiates)
+    /// <summary>
+    /// Bounds logits in place, after scaling them, if the options have a bound. Returns the derivative, if it is needed, and the options for what
+    /// remains to be done: without the scale if it was applied.
+    /// </summary>
+    public static (Tensor? Slope, CrossEntropyOptions Remaining) Cap(Tensor logits, CrossEntropyOptions options, bool differentiates)
     {
         if (options.LogitCap is not { } cap) return (null, options);
         logits.mul_(Scalars.From(options.LogitScale / cap)).tanh_();
@@ -68,14 +71,15 @@ static class ChunkedCrossEntropy
         return (slope, options with { LogitScale = 1 });
     }
 
-    static void AddProduct(Tensor dWeight, Tensor dLogits, Tensor hidden)
+    /// <summary>Adds the product of the gradient of logits, transposed, and their inputs to the gradient of the weight.</summary>
+    public static void AddProduct(Tensor dWeight, Tensor dLogits, Tensor hidden)
     {
         if (hidden.dtype == dWeight.dtype) dWeight.addmm_(dLogits.t(), hidden, 1, 1);
         else dWeight.add_(dLogits.t().mm(hidden), Scalars.One);
     }
 
-    // if all weights are 0, the loss is 0, not 0 / 0
-    static Tensor WithoutZero(Tensor sum) => sum.masked_fill(sum.eq(Scalars.Zero), Scalars.One);
+    /// <summary>Returns the sum of weights, or 1 for 0, so that the loss without any weight is 0 and not 0 / 0.</summary>
+    public static Tensor WithoutZero(Tensor sum) => sum.masked_fill(sum.eq(Scalars.Zero), Scalars.One);
 
     public static Tensor TokenLosses(CrossEntropyInputs inputs)
     {
@@ -113,7 +117,8 @@ static class ChunkedCrossEntropy
         logits.mul_(Scalars.From(options.LogitScale) / counted).masked_fill_(ignored.unsqueeze(-1), Scalars.Zero);
     }
 
-    static IEnumerable<(long Start, long Count)> Chunks(long tokens, long vocabulary, DeviceType device)
+    /// <summary>Divides tokens into chunks whose logits fit the memory that one chunk may use.</summary>
+    public static IEnumerable<(long Start, long Count)> Chunks(long tokens, long vocabulary, DeviceType device)
     {
         long size = Math.Max(MinTokens, (device == DeviceType.CPU ? LogitsInMainMemory : LogitsOnDevice) / vocabulary);
         for (long start = 0; start < tokens; start += size) yield return (start, Math.Min(size, tokens - start));

@@ -86,25 +86,11 @@ public static class LinearCrossEntropy
     {
         bool grad = is_grad_enabled();
         bool[] needs = [grad && inputs.Hidden.requires_grad, grad && inputs.Weight.requires_grad, grad && inputs.Bias is { requires_grad: true }];
-        return Autograd.Apply<SavedGradients>([inputs.Hidden, inputs.Weight, inputs.Bias], _ =>
+        return Autograd.Apply<LossGradients>([inputs.Hidden, inputs.Weight, inputs.Bias], _ =>
         {
             var (loss, gradients) = ChunkedCrossEntropy.Run(inputs, needs);
-            return ([loss], new SavedGradients(gradients[0], gradients[1], gradients[2]));
+            return ([loss], new LossGradients(gradients[0], gradients[1], gradients[2]));
         }, static (context, saved) => saved.Times(context.Gradients[0]!))[0];
-    }
-
-    // computed in the forward pass, for an incoming gradient of 1
-    sealed record SavedGradients(Tensor? Hidden, Tensor? Weight, Tensor? Bias) : ISavedTensors<SavedGradients>
-    {
-        public SavedGradients Map(Func<Tensor?, Tensor?> replace) => new(replace(Hidden), replace(Weight), replace(Bias));
-
-        public Tensor?[] Times(Tensor incoming)
-        {
-            bool asIs = !LibTorch.CurrentBackwardKeepsGraph() && incoming.device_type == TorchSharp.DeviceType.CPU
-                && incoming.to(ScalarType.Float64).item<double>() == 1;
-            Tensor? Scaled(Tensor? gradient) => gradient is null || asIs ? gradient : gradient * incoming.to(gradient.dtype);
-            return [Scaled(Hidden), Scaled(Weight), Scaled(Bias)];
-        }
     }
 
     /// <summary>Computes the cross entropy of each token in nats, without a gradient.</summary>

@@ -47,7 +47,8 @@ public static class Evaluator
 
     /// <summary>Measures on all ranks together: each predicts the tokens of a part of the windows.</summary>
     internal static Evaluation Evaluate(HybridLanguageModel model, TokenDataset data, int contextLength, int rows, long tokens,
-        bool separateDocuments, RankGroup ranks, StepExchange? exchange, CancellationToken cancellation)
+        bool separateDocuments, RankGroup ranks, StepExchange? exchange, CancellationToken cancellation,
+        Func<SequenceContext, Tensor, Func<Tensor, Tensor>, Tensor>? aroundMixer = null)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(data);
@@ -57,14 +58,15 @@ public static class Evaluator
         if (data.Count < 2) throw Require.Unfit(nameof(data), $"the data has {data.Count} token", "at least 2");
         if (data.VocabularySize > model.VocabularySize)
             throw Require.Unfit(nameof(data), $"data has a vocabulary size of {data.VocabularySize}", $"{model.VocabularySize}, that of the model");
-        var sum = new Sum(model, data, new EvaluationStretches(data.Count, tokens), separateDocuments, ranks, exchange, cancellation);
+        var sum = new Sum(model, data, new EvaluationStretches(data.Count, tokens), separateDocuments, ranks, exchange, aroundMixer, cancellation);
         sum.AddAll(contextLength, rows);
         sum.AddOtherRanks();
         return sum.Result;
     }
 
     sealed class Sum(HybridLanguageModel model, TokenDataset data, EvaluationStretches stretches, bool separateDocuments,
-        RankGroup ranks, StepExchange? exchange, CancellationToken cancellation)
+        RankGroup ranks, StepExchange? exchange, Func<SequenceContext, Tensor, Func<Tensor, Tensor>, Tensor>? aroundMixer,
+        CancellationToken cancellation)
     {
         readonly double[] blockNats = new double[stretches.Blocks];
         readonly int[] blockTokens = new int[stretches.Blocks];
@@ -138,7 +140,7 @@ public static class Evaluator
                 exchange?.IdlePass(hasBackward: false, isLast: true);
                 return;
             }
-            using var sequence = new SequenceContext(batch.Layout);
+            using var sequence = new SequenceContext(batch.Layout) { AroundMixer = aroundMixer };
             exchange?.BeginPass(isLast: true);
             var losses = model.TokenLosses(batch.Ids, batch.Targets, sequence).to(ScalarType.Float32).cpu().contiguous();
             exchange?.EndPass();

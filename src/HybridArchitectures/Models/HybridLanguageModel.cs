@@ -268,8 +268,11 @@ public sealed partial class HybridLanguageModel : LanguageModel
 
     Tensor AdaptedHead => Adapter(HeadName) is { IsMerged: false } adapter ? Head.add(adapter.Update(), Scalars.One) : Head;
 
-    // on a GPU, the loss casts the weight itself: its gradient is then computed in float32
-    Tensor HeadForLoss(Tensor hidden) => hidden.device_type == TorchSharp.DeviceType.CUDA ? AdaptedHead : HeadFor(hidden);
+    /// <summary>
+    /// Returns the weight of the head, with its adapter, for a loss of hidden vectors. On a GPU, the loss casts the weight itself: its gradient is
+    /// then computed in float32.
+    /// </summary>
+    internal Tensor HeadForLoss(Tensor hidden) => hidden.device_type == TorchSharp.DeviceType.CUDA ? AdaptedHead : HeadFor(hidden);
 
     Tensor HeadFor(Tensor hidden) => AdaptedHead.to(hidden.dtype);
 

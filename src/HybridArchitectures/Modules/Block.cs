@@ -167,8 +167,11 @@ public sealed class Block : HybridModule
         return (stream, added?.MoveToOuterDisposeScope());
     }
 
+    Tensor Mix(Tensor x, SequenceContext context, MixerState? state) =>
+        context.AroundMixer is { } around ? around(context, x, input => MixItself(input, context, state)) : MixItself(x, context, state);
+
     // a custom mixer may store tensors in its state that it has just created: the state owns them, not the dispose scope around the pass
-    Tensor Mix(Tensor x, SequenceContext context, MixerState? state)
+    Tensor MixItself(Tensor x, SequenceContext context, MixerState? state)
     {
         if (!isCustom) return Mixer!.Forward(x, context, state);
         if (state is null) return CustomMixing.Forward(Mixer!, x, context, state);

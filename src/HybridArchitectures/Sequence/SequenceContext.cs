@@ -136,6 +136,13 @@ public sealed class SequenceContext : IDisposable
     /// <summary>Gets the receiver of intermediate results; null, the default, for none.</summary>
     internal IPassProbe? Probe { get; init; }
 
+    /// <summary>
+    /// Gets the function that computes each mixer of the stack in place of the mixer itself; null, the default, for none. It receives this context,
+    /// whose <see cref="Block"/> is the number of the block, the input of the mixer, (batch, length, width), and the mixer as a function. Decoding
+    /// steps are not passed to it.
+    /// </summary>
+    internal Func<SequenceContext, Tensor, Func<Tensor, Tensor>, Tensor>? AroundMixer { get; init; }
+
     internal void Record(Tensor logits, Tensor chosen)
     {
         if (KeepsRouting) routing.Add(new(Block + 1, Own(logits.detach()), Own(chosen.alias())));
