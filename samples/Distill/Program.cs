@@ -72,7 +72,7 @@ try
     table.Add("hybrid, layers matched", matched, used);
 
     // 4. The hybrid learns what the teacher predicts
-    using var distilled = stages.Run($"{mixerName}-distilled", () => matched.Copy(matched.WeightType), Stages.Options(DistillationSteps, rate: 2e-3),
+    using var distilled = stages.Run($"{mixerName}-distilled", () => matched.Copy(matched.WeightType), Stages.Options(DistillationSteps, rate: 1e-3),
         new Distillation(teacher, share: 0.5));
     used += DistillationSteps * Stages.TokensPerStep;
     table.Add("hybrid, distilled", distilled, used);

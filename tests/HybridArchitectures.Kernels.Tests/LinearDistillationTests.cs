@@ -30,7 +30,8 @@ public class LinearDistillationTests
             OperatorCheck.Normal(vocabulary, 7)];
         foreach (var (tokenWeights, cap) in new[] { ((Tensor?)null, (double?)null), (weights, 2) })
             OperatorCheck.MatchesReference(
-                of => LinearDistillation.Forward(of[0]!, of[1]!, of[2]!, of[3]!, targets, share, temperature, -100, 0.7, 1.3, tokenWeights, cap, 3).Total,
+                of => LinearDistillation.Forward(
+                    of[0]!, of[1]!, of[2]!, of[3]!, targets, share, temperature, -100, 0.7, 1.3, tokenWeights, cap, 3).Total,
                 of => LinearDistillationReference.Forward(
                     of[0]!, of[1]!, of[2]!, of[3]!, targets, share, temperature, -100, 0.7, 1.3, tokenWeights, cap, 3).Total, given);
         Assert.Equal(

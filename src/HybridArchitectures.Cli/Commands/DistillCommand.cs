@@ -103,7 +103,8 @@ static class DistillCommand
     {
         var (teacher, options) = (request.Teacher, request.Options);
         Directory.CreateDirectory(request.Folder);
-        var importance = ImportanceScan.Run(teacher, request.Text.HeldOut, new()
+        // not on the held-out text, on which the result is measured
+        var importance = ImportanceScan.Run(teacher, request.Text.Training, new()
         {
             ContextLength = options.ContextLength, Rows = ScanRows, Tokens = ScanTokens, File = Path.Combine(request.Folder, "importance.json"),
         }, cancellation: cancellation);

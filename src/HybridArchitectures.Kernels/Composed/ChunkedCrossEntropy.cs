@@ -54,8 +54,7 @@ static class ChunkedCrossEntropy
             if (dHidden is not null) TorchOperator.Call("aten::mm", "out", dLogits, head, dHidden.narrow(0, start, count));
             if (dWeight is not null) AddProduct(dWeight, dLogits, part);
         }
-        var total = losses.sum() / counted;
-        return (total, [dHidden, dWeight?.to(weight.dtype), dBias?.to(bias!.dtype)]);
+        return (losses.sum() / counted, [dHidden, dWeight?.to(weight.dtype), dBias?.to(bias!.dtype)]);
     }
 
     /// <summary>
