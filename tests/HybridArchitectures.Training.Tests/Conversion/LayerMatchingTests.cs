@@ -67,13 +67,12 @@ public sealed class LayerMatchingTests : IDisposable
     }
 
     Trainer New(HybridLanguageModel model, TrainingObjective objective, TokenDataset data, string run, int steps,
-        params TrainingCallback[] more)
+        long checkpointEvery = 0, params TrainingCallback[] more)
     {
         var options = new TrainingOptions
         {
             LearningRate = 1e-2, ContextLength = 10, BatchSize = 4, MicroBatchSize = 2, Duration = Duration.Steps(steps),
-            CheckpointEvery = 2,
-            Folder = folder[run], Schedule = new TrapezoidSchedule { WarmUp = 0.2, CoolDown = 0.5 },
+            CheckpointEvery = checkpointEvery, Folder = folder[run], Schedule = new TrapezoidSchedule { WarmUp = 0.2, CoolDown = 0.5 },
         };
         return new(model, data, options, callbacks: [objective, .. more]);
     }
@@ -96,7 +95,7 @@ public sealed class LayerMatchingTests : IDisposable
         using var data = Small.Data(400);
         TrainingObjective Objective() => kind == "matching" ? new LayerMatching(teacher) : new Distillation(teacher, 1, 2);
         using (var trainer = New(straight, Objective(), data, "straight", 8)) Assert.True(trainer.Run().Completed);
-        using (var trainer = New(dying, Objective(), data, "dying", 8, new Death(5)))
+        using (var trainer = New(dying, Objective(), data, "dying", 8, 2, new Death(5)))
             Assert.Equal("killed", Assert.Throws<InvalidOperationException>(() => trainer.Run()).Message);
         using var resumed = Trainer.Resume(folder["dying"], data, callbacks: [Objective()]);
         using var model = resumed.Model;
