@@ -85,7 +85,7 @@ public static class ImportanceScan
         CancellationToken cancellation)
     {
         Evaluation Evaluate(Func<SequenceContext, Tensor, Func<Tensor, Tensor>, Tensor>? around) => Evaluator.Evaluate(model, data,
-            options.ContextLength, options.Rows, options.Tokens, false, new RankGroup(null), around, cancellation);
+            options.ContextLength, options.Rows, options.Tokens, false, new RankGroup(null), null, cancellation, around);
         if (layer == 0) return Evaluate(null);
         if (replacement == LayerReplacement.None)
             return Evaluate((context, x, mix) => context.Block == layer - 1 ? zeros_like(x) : mix(x));

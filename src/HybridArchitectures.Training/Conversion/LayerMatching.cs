@@ -2,6 +2,7 @@ using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Distributed;
 using HybridArchitectures.Training.Running;
 using static TorchSharp.torch;
 
@@ -15,7 +16,8 @@ namespace HybridArchitectures.Training.Conversion;
 /// <remarks>
 /// Use it as the objective of a <see cref="Trainer"/> before <see cref="Distillation"/>. All layers are trained from one pass of the teacher. The
 /// history of the run contains the mean relative error of the layers in place of a cross entropy. The measurements on held-out data are those of the
-/// model.
+/// model. Not supported: parameters that are divided over ranks (<see cref="DataParallelStrategy.FullySharded"/>,
+/// <see cref="DataParallelStrategy.Hybrid"/>).
 /// </remarks>
 /// <example>
 /// <code>
@@ -52,6 +54,10 @@ public sealed class LayerMatching : TrainingObjective
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(batch);
         ArgumentNullException.ThrowIfNull(context);
+        if (model.Stack.Hooks is ShardedParameters)
+            throw new NotSupportedException(
+                $"the parameters of the model are divided over ranks; expected {DataParallelStrategy.Replicated} or "
+                + $"{DataParallelStrategy.ShardedOptimizer} for layer matching.");
         var blocks = ReplacedBlocks(model);
         using var scope = NewDisposeScope();
         var expected = teacher.Ask(one => Record(one, batch, blocks));
