@@ -16,7 +16,7 @@ sealed class MpiCollectives : Collectives
     const int MaxCount = 1 << 30;
 
     // the time after which a rank that waits sleeps between two looks
-    static readonly TimeSpan Patience = TimeSpan.FromMilliseconds(0.5);
+    static readonly TimeSpan Patience = TimeSpan.FromMilliseconds(0.2);
 
     // the time in which other ranks reach the end after this one
     static readonly TimeSpan Parting = TimeSpan.FromSeconds(20);
