@@ -61,6 +61,9 @@ public sealed record OperatorOptions
     /// <summary>Gets or sets the back end of <see cref="Operators.LinearCrossEntropy"/>. The default, null, means <see cref="Backend"/>.</summary>
     public KernelBackend? LinearCrossEntropyBackend { get; init; }
 
+    /// <summary>Gets or sets the back end of <see cref="Operators.LinearAttention"/>. The default, null, means <see cref="Backend"/>.</summary>
+    public KernelBackend? LinearAttentionBackend { get; init; }
+
     /// <summary>Gets or sets the back end of <see cref="Operators.LinearRecurrence"/>. The default, null, means <see cref="Backend"/>.</summary>
     public KernelBackend? LinearRecurrenceBackend { get; init; }
 

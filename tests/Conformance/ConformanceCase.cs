@@ -160,7 +160,12 @@ sealed class ConformanceCase : IDisposable
                 "conv_states" => Scaled(right.narrow(2, 1, right.size(2) - 1),
                 (recurrent is ConvolutionState convolution ? convolution.Convolution : ((RecurrentState)recurrent!).Convolution).transpose(1, 2)),
                 "recurrent_states" => Scaled(right,
-                    recurrent is LinearAttentionState linear ? linear.Memory.transpose(2, 3) : ((RecurrentState)recurrent!).Scan),
+                    recurrent switch
+                    {
+                        LinearAttentionState linear => linear.Memory.transpose(2, 3),
+                        Mamba3State mamba => mamba.Scan,
+                        _ => ((RecurrentState)recurrent!).Scan,
+                    }),
                 _ => throw new InvalidDataException($"nothing to compare {entry.Name} with"),
             });
         }

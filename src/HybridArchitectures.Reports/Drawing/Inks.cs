@@ -18,11 +18,13 @@ static class Inks
     public static readonly Ink Window = new("window", "F3D08A", "B98A3E");
     public static readonly Ink Mamba1 = new("mamba1", "7CC4E8", "5AA9D1");
     public static readonly Ink Mamba2 = new("mamba2", "2F80C2", "4A97D6");
+    public static readonly Ink Mamba3 = new("mamba3", "1F4E8C", "3F6FB0");
     public static readonly Ink GatedDelta = new("gateddelta", "C07AA8", "C286AE");
     public static readonly Ink KimiDelta = new("kimidelta", "95477F", "9E5C8C");
     public static readonly Ink LatentAttention = new("latentattention", "B9622B", "C0703C");
     public static readonly Ink LightningAttention = new("lightningattention", "D98BA0", "CC8296");
     public static readonly Ink RgLru = new("rglru", "3F8F5F", "4C9A6B");
+    public static readonly Ink GatedLinearAttention = new("gatedlinearattention", "B5789C", "B98BA6");
     public static readonly Ink Convolution = new("convolution", "5FA8A0", "55A097");
     public static readonly Ink Custom = new("custom", "8FB58A", "7FA87A");
     public static readonly Ink FeedForward = new("feedforward", "A3AEBD", "6E7B8C");
@@ -39,11 +41,13 @@ static class Inks
         MixerColor.Window => Window,
         MixerColor.Mamba1 => Mamba1,
         MixerColor.Mamba2 => Mamba2,
+        MixerColor.Mamba3 => Mamba3,
         MixerColor.GatedDelta => GatedDelta,
         MixerColor.KimiDelta => KimiDelta,
         MixerColor.LatentAttention => LatentAttention,
         MixerColor.LightningAttention => LightningAttention,
         MixerColor.RgLru => RgLru,
+        MixerColor.GatedLinearAttention => GatedLinearAttention,
         MixerColor.Convolution => Convolution,
         MixerColor.Custom => Custom,
         _ => throw Require.OutOfRange(nameof(color), color, $"a defined {nameof(MixerColor)}"),
@@ -52,7 +56,7 @@ static class Inks
     /// <summary>Gets all colours of this class.</summary>
     public static readonly IReadOnlyList<Ink> All =
     [
-        Text, Soft, Line, Paper, Plain, Attention, Window, Mamba1, Mamba2, GatedDelta, KimiDelta, LatentAttention, LightningAttention, RgLru,
-        Convolution, Custom, FeedForward, Experts, OnDark, OnLight,
+        Text, Soft, Line, Paper, Plain, Attention, Window, Mamba1, Mamba2, Mamba3, GatedDelta, KimiDelta, LatentAttention, LightningAttention,
+        RgLru, GatedLinearAttention, Convolution, Custom, FeedForward, Experts, OnDark, OnLight,
     ];
 }

@@ -19,7 +19,8 @@ static class LoraSites
         target = module switch
         {
             Attention or LatentAttention => LoraTargets.Attention,
-            StateSpaceMixer or GatedDelta or KimiDelta or LightningAttention or RgLru => LoraTargets.StateSpace,
+            StateSpaceMixer or GatedDelta or KimiDelta or LightningAttention or RgLru or GatedLinearAttention or Mamba3
+                => LoraTargets.StateSpace,
             Mixer or SharedTransformerAdapter => LoraTargets.OtherMixers,
             FeedForward => LoraTargets.FeedForward,
             _ => target,

@@ -8,27 +8,30 @@ sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
 {
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        int width = config.Int("hidden_size"), groups = config.Int("n_groups", 8);
-        double epsilon = config.Double("layer_norm_epsilon", 1e-5);
+        int width = config.Int("hidden_size"), groups = config.Int("n_groups", IsFla(config) ? 1 : 8);
+        double epsilon = config.Double(config.Spelling("layer_norm_epsilon", "norm_eps"), 1e-5);
         var mixer = new Mamba2Spec
         {
-            Heads = config.Int("num_heads", 128),
+            Heads = config.Int("num_heads", IsFla(config) ? Expanded(config, "expand", width) / Math.Max(1, config.Int("head_dim", 64)) : 128),
             HeadSize = config.Int("head_dim", 64),
             StateSize = config.Int("state_size", 128),
             Groups = groups,
-            NormGroups = config.NormGroups(groups),
+            NormGroups = config.NormGroups(groups), NormBeforeGate = IsFla(config) && config.Flag("norm_before_gate", false),
             ConvolutionWidth = config.Int("conv_kernel", 4),
             ConvolutionBias = config.Flag("use_conv_bias", true),
             ProjectionBias = config.Flag("use_bias", false),
             Activation = config.Activation("hidden_act", "silu"),
             ChunkSize = Chunk(config, "chunk_size", 256),
-            TimeStepLimit = config.TimeStepLimit(),
+            TimeStepLimit = config.TimeStepLimit(config.Spelling("time_step_limit", "dt_limit")),
         };
         int inner = Expanded(config, "expand", width);
         if (inner != (long)mixer.Heads * mixer.HeadSize)
             throw config.Refusal("num_heads", mixer.Heads, $"num_heads x head_dim equal to expand x hidden_size = {inner}");
         config.Agree("intermediate_size", inner, "expand x hidden_size says");
-        config.Only("rms_norm", true);
+        config.Only(config.Spelling("rms_norm", "rmsnorm"), true);
+        config.Only("D_has_hdim", false);
+        if (config.Has("attn"))
+            throw config.Refusal("attn", config.Value("attn"), "null, because Mamba-2 layers next to attention are not supported here");
         var block = new BlockSpec { Mixer = mixer, NormEpsilon = epsilon };
         return new HybridDesign
         {
@@ -38,8 +41,14 @@ sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
         };
     }
 
+    // flash-linear-attention stores the same tensors under other names of the settings
+    static bool IsFla(PretrainedConfig config) => config.Has("norm_eps") && !config.Has("layer_norm_epsilon");
+
     // in the published models, the norm follows the gate regardless of norm_before_gate
-    private protected override IReadOnlyCollection<string> Unused => ["time_step_min", "time_step_rank", "norm_before_gate"];
+    private protected override IReadOnlyCollection<string> Unused => 
+    [
+        "time_step_min", "time_step_rank", "norm_before_gate", "dt_min", "dt_max", "dt_init_floor", "conv_init", "A_init_range", .. FlaFamily.Kernels,
+    ];
 
     private protected override void Write(HybridDesign design, JsonObject config)
     {

@@ -11,26 +11,34 @@ class MambaFamily : PretrainedFamily
 
     private protected MambaFamily(string modelType, string architecture) : base(modelType, architecture) { }
 
-    private protected override IReadOnlyCollection<string> Unused => ["time_step_min", "mixer_rms_eps"];
+    private protected override IReadOnlyCollection<string> Unused => 
+    [
+        "time_step_min", "mixer_rms_eps", "dt_scale", "dt_min", "dt_max", "dt_init_scheme", "dt_init_floor", .. FlaFamily.Kernels,
+    ];
+
+    // flash-linear-attention stores the same tensors under other names of the settings
+    static bool IsFla(PretrainedConfig config) => config.Has("norm_eps") && !config.Has("layer_norm_epsilon");
 
     private protected virtual Mamba1Spec Complete(Mamba1Spec spec, PretrainedConfig config) => spec;
 
     private protected override HybridDesign Read(PretrainedConfig config)
     {
         int width = config.Int("hidden_size"), depth = config.Depth("num_hidden_layers");
-        double epsilon = config.Double("layer_norm_epsilon", 1e-5);
+        double epsilon = config.Double(config.Spelling("layer_norm_epsilon", "norm_eps"), 1e-5);
         // an explicit inner width takes precedence, as in transformers: Falcon Mamba 7B states 16 and twice the width
         int inner = config.Int("intermediate_size", Expanded(config, "expand", width));
         config.Agree("d_inner", inner, "intermediate_size or expand says");
         config.Agree("d_model", width, "hidden_size says");
         config.Agree("n_layer", depth, "num_hidden_layers says");
         config.Only("rms_norm", true);
+        if (config.Has("attn"))
+            throw config.Refusal("attn", config.Value("attn"), "null, because Mamba layers next to attention are not supported here");
         var mixer = new Mamba1Spec
         {
             InnerWidth = inner,
             StateSize = config.Int("state_size", 16),
             ConvolutionWidth = config.Int("conv_kernel", 4),
-            TimeStepRank = config.IntOrAuto("time_step_rank", (width + 15) / 16),
+            TimeStepRank = config.IntOrAuto(config.Spelling("time_step_rank", "dt_rank"), (width + 15) / 16),
             ConvolutionBias = config.Flag("use_conv_bias", true),
             ProjectionBias = config.Flag("use_bias", false),
             Activation = config.Activation("hidden_act", "silu"),
@@ -39,7 +47,7 @@ class MambaFamily : PretrainedFamily
         return new HybridDesign
         {
             Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, Blocks = Blocks(depth, _ => block),
-            TiedHead = config.Flag("tie_word_embeddings", true), NormEpsilon = epsilon,
+            TiedHead = config.Flag("tie_word_embeddings", !IsFla(config)), NormEpsilon = epsilon,
         };
     }
 

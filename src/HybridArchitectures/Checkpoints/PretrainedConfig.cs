@@ -243,6 +243,14 @@ public sealed partial class PretrainedConfig
         { } value => throw Refusal(key, value, "an object"),
     };
 
+    /// <summary>Returns the sections of a key that has one object or a list of objects; none if the key is absent.</summary>
+    internal IReadOnlyList<PretrainedConfig> Sections(string key)
+    {
+        if (Find(key) is not { ValueKind: JsonValueKind.Array } list) return Section(key) is { } one ? [one] : [];
+        return [.. list.EnumerateArray().Select((item, index) => item.ValueKind == JsonValueKind.Object
+            ? new PretrainedConfig($"{path}: {key}[{index}]", item, options) : throw Refusal(key, list, "an object or a list of objects"))];
+    }
+
     internal InvalidDataException Refusal(string key, object? was, string expected) => new($"{path}: {key} is {Shown(was)}; expected {expected}");
 
     static string Shown(object? value)

@@ -105,9 +105,17 @@ public static class PretrainedModel
         var config = PretrainedConfig.Read(Path.Combine(folder, PretrainedFolder.ConfigFile));
         var family = PretrainedFamily.Find(config.ModelType)
             ?? throw new InvalidDataException(
-            $"{Path.Combine(folder, PretrainedFolder.ConfigFile)}: model_type is \"{config.ModelType}\"; expected one of {PretrainedFamily.Names}");
+            $"{Path.Combine(folder, PretrainedFolder.ConfigFile)}: model_type is \"{config.ModelType}\"; expected one of {PretrainedFamily.Names}"
+            + Reason(config.ModelType));
         return (family, config);
     }
+
+    // families that are known and not supported
+    static string Reason(string modelType) => modelType switch
+    {
+        "hgrn2" => ". Not supported: HGRN2, because one tensor of all layers bounds its decays. Use gla or gated_deltanet.",
+        _ => "",
+    };
 
     // quantization programs leave a separate file, or tensors with scales next to packed weights
     static readonly string[] quantizationFiles = ["hf_quant_config.json", "quantize_config.json", "quant_config.json"];

@@ -6,8 +6,8 @@ namespace HybridArchitectures.Design;
 /// <list type="bullet">
 /// <item>Letters: <c>T</c> attention, <c>S</c> sliding-window attention, <c>M</c> Mamba-2, <c>m</c> (or <c>1</c>) Mamba-1,</item>
 /// <item><c>H</c> intra-layer hybrid, <c>C</c> short convolution, <c>G</c> gated delta net, <c>K</c> Kimi delta attention,</item>
-/// <item><c>A</c> latent attention, <c>L</c> lightning attention, <c>R</c> RG-LRU,</item>
-/// <item><c>-</c> a block without a mixer.</item>
+/// <item><c>A</c> latent attention, <c>L</c> lightning attention, <c>R</c> RG-LRU, <c>g</c> gated linear attention,</item>
+/// <item><c>N</c> (or <c>3</c>) Mamba-3, <c>-</c> a block without a mixer.</item>
 /// <item>Another letter is the <see cref="MixerSpec.Symbol"/> of a custom mixer.</item>
 /// <item><c>+</c> after a letter: a shared transformer before the mixer (<see cref="BlockSpec.Shared"/>).</item>
 /// <item>No mark: the usual feed-forward. <c>e</c>: the mixture of experts in a design that has both. <c>~</c>: no feed-forward.</item>
@@ -17,7 +17,7 @@ namespace HybridArchitectures.Design;
 /// </summary>
 public static class BlockPattern
 {
-    const string Letters = "TSMmHCGKALR";
+    internal const string Letters = "TSMmHCGKALRgN";
 
     /// <summary>Returns whether a text can be the <see cref="MixerSpec.Symbol"/> of a custom mixer: one letter that has no other meaning.</summary>
     public static bool IsFreeSymbol(string? symbol) =>
@@ -48,8 +48,8 @@ public static class BlockPattern
                     throw Unexpected(pattern, i);
                 blocks[^1] = before with { FeedForward = c == 'e' ? PatternFeedForward.Experts : PatternFeedForward.None };
             }
-            else if (c == '-' || c == '1' || char.IsLetter(c))
-                blocks.Add(new(c == '-' ? null : c == '1' ? "m" : c.ToString(), PatternFeedForward.Usual));
+            else if (c is '-' or '1' or '3' || char.IsLetter(c))
+                blocks.Add(new(Symbol(c), PatternFeedForward.Usual));
             else
                 throw Unexpected(pattern, i);
         }
@@ -74,6 +74,14 @@ public static class BlockPattern
         MixtureOfExpertsSpec when markExperts => PatternFeedForward.Experts,
         _ => PatternFeedForward.Usual,
     }, block.Shared is not null).ToString();
+
+    static string? Symbol(char letter) => letter switch
+    {
+        '-' => null,
+        '1' => "m",
+        '3' => "N",
+        _ => letter.ToString(),
+    };
 
     static ArgumentException Unexpected(string pattern, int index) => Require.Refusal("pattern", pattern,
         $"letters for mixers, each with at most one '+' and at most one 'e' or '~', or '-'; found '{pattern[index]}' at position {index + 1}");

@@ -16,6 +16,7 @@ sealed record BuilderState
     public Placement? Placement { get; init; }
     public EquatableList<int>? Positions { get; init; }
     public EquatableList<PatternBlock>? Pattern { get; init; }
+    public IReadOnlyList<Func<MixerSpec, MixerSpec>> Changes { get; init; } = [];
     public IReadOnlyList<(int Position, Func<BlockSpec, BlockSpec> Change)> Overrides { get; init; } = [];
     public bool TiedHead { get; init; } = true;
     public double NormEpsilon { get; init; } = 1e-5;

@@ -6,7 +6,8 @@ namespace HybridArchitectures.Design;
 
 /// <summary>
 /// Describes the gated delta net (arXiv 2412.06464) of Qwen3-Next, Qwen3.5 and Olmo-Hybrid: a causal convolution over queries, keys and values,
-/// normalization of queries and keys to length 1, the gated delta rule, and a norm followed by a gate per head.
+/// normalization of queries and keys to length 1, the gated delta rule, and a norm followed by a gate per head. Without decays and output gate it is
+/// DeltaNet (arXiv 2406.06484).
 /// </summary>
 public sealed record GatedDeltaSpec : MixerSpec
 {
@@ -36,6 +37,15 @@ public sealed record GatedDeltaSpec : MixerSpec
     /// (arXiv 2411.12537). The default is false.
     /// </summary>
     public bool NegativeEigenvalues { get; init; }
+
+    /// <summary>
+    /// Gets or sets whether the state decays. Without decays (arXiv 2406.06484), the state only forgets what it overwrites, and time steps and decay
+    /// rates have no parameters. The default is true.
+    /// </summary>
+    public bool Decays { get; init; } = true;
+
+    /// <summary>Gets or sets whether a gate multiplies the normed output. The default is true.</summary>
+    public bool OutputGate { get; init; } = true;
 
     /// <summary>Gets or sets the epsilon of the gated norm. The default, null, means that of the block.</summary>
     public double? GatedNormEpsilon { get; init; }
@@ -96,12 +106,18 @@ public sealed record GatedDeltaSpec : MixerSpec
     }
 
     /// <summary>Gets the total width of the input projections: queries, keys, values and gate, update strengths and time steps.</summary>
-    internal long ProjectedWidth => 2L * KeyWidth + 2L * ValueWidth + 2L * ValueHeads;
+    internal long ProjectedWidth => InputWidth + RatesWidth;
+
+    /// <summary>Gets the width of the projection of queries, keys, values and gate.</summary>
+    internal long InputWidth => 2L * KeyWidth + (OutputGate ? 2L : 1L) * ValueWidth;
+
+    /// <summary>Gets the width of the projection of update strengths and time steps.</summary>
+    internal long RatesWidth => (Decays ? 2L : 1L) * ValueHeads;
 
     /// <inheritdoc/>
     public override long CountParameters(int width) =>
         ProjectedWidth * width + (long)ConvolutionChannels * (ConvolutionWidth + (ConvolutionBias ? 1 : 0))
-        + 2L * ValueHeads + ValueHeadSize + (long)ValueWidth * width;                                    // dt_bias, A_log; norm; output
+        + (Decays ? 2L * ValueHeads : 0) + ValueHeadSize + (long)ValueWidth * width;                     // dt_bias, A_log; norm; output
 
     /// <inheritdoc/>
     public override double CountMatrixWeights(int width) => ((double)ProjectedWidth + ValueWidth) * width;
@@ -130,15 +146,15 @@ public sealed record GatedDeltaSpec : MixerSpec
     {
         ArgumentNullException.ThrowIfNull(step);
         // the convolution's input and output, the gate, what is normed, what is projected out
-        double channels = 2.0 * ConvolutionChannels + 3.0 * ValueWidth;
+        double channels = 2.0 * ConvolutionChannels + (OutputGate ? 3.0 : 2.0) * ValueWidth;
         // rates in float32
         return channels * step.ElementSize + 8.0 * sizeof(float) * ValueHeads
             + SavedStateMemory.GatedDeltaRule(ValueHeads, KeyHeads, KeyHeadSize, ValueHeadSize, ChunkSize, step.ElementSize, step.Gpu);
     }
 
     /// <inheritdoc/>
-    public override MixerDescription Describe() => new("Gated delta net",
-        FormattableString.Invariant($"gated delta {ValueHeads}({KeyHeads})x{KeyHeadSize}")
+    public override MixerDescription Describe() => new(Decays ? "Gated delta net" : "Delta net",
+        FormattableString.Invariant($"{(Decays ? "gated delta" : "delta")} {ValueHeads}({KeyHeads})x{KeyHeadSize}")
         + (ValueHeadSize == KeyHeadSize ? "" : FormattableString.Invariant($"/{ValueHeadSize}"))
         + (NegativeEigenvalues ? ", strength to 2" : ""),
         $"{MixerDescription.Counted(ValueHeads, "head")} × {ValueHeadSize}, keys {KeyHeads} × {KeyHeadSize}"

@@ -266,6 +266,32 @@ public sealed class HybridDesignBuilder
         return Pattern(string.Concat(blocks));
     }
 
+    /// <summary>
+    /// Replaces the mixer of every block of full attention (<c>T</c>) by another, for example by a short convolution or by linear attention. Sliding
+    /// windows stay.
+    /// </summary>
+    /// <param name="mixer">The mixer of these blocks. Sizes that are 0 are derived.</param>
+    public HybridDesignBuilder ReplaceAttention(MixerSpec mixer)
+    {
+        ArgumentNullException.ThrowIfNull(mixer);
+        return new(state with { Changes = [.. state.Changes, old => old is AttentionSpec { Window: null } ? mixer : old] });
+    }
+
+    /// <summary>
+    /// Removes the rotary positions of full and latent attention, alone or inside an intra-layer hybrid (NoPE). Sliding windows keep theirs. The
+    /// recurrent blocks of a hybrid know the order of tokens.
+    /// </summary>
+    public HybridDesignBuilder WithoutPositions() => new(state with
+    {
+        Changes = [.. state.Changes, mixer => mixer switch
+        {
+            AttentionSpec { Window: null } attention => attention with { Rotary = null },
+            LatentAttentionSpec latent => latent with { Rotary = null },
+            IntraHybridSpec { Attention.Window: null } intra => intra with { Attention = intra.Attention with { Rotary = null } },
+            _ => mixer,
+        }],
+    });
+
     /// <summary>Changes one block, for example <c>Override(1, block =&gt; block with { FeedForward = ... })</c>.</summary>
     /// <param name="position">The position of the block, counted from 1.</param>
     /// <param name="change">
@@ -326,6 +352,11 @@ public sealed class HybridDesignBuilder
             SharedTransformers = state.Shared,
             Blocks = WithUses(pattern.Select(Block), pattern),
         }.Fill();
+        foreach (var change in state.Changes)
+        {
+            var blocks = design.Blocks.Select(block => block.Mixer is { } mixer ? block with { Mixer = change(mixer) } : block);
+            design = (design with { Blocks = [.. blocks] }).Fill();
+        }
         if (state.Overrides.Count == 0) return design;
         foreach (var (position, change) in state.Overrides)
         {
@@ -480,5 +511,5 @@ public sealed class HybridDesignBuilder
     internal static void CheckSymbol(MixerSpec mixer) =>
         Require.That(
             BlockPattern.IsFreeSymbol(mixer.Symbol), "symbol", mixer.Symbol,
-            "one letter that has no other meaning in patterns (not T, S, M, m, H, C, G, e)");
+            $"one letter that has no other meaning in patterns (not {string.Join(", ", BlockPattern.Letters.AsEnumerable())}, e)");
 }

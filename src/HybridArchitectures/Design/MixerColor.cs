@@ -15,6 +15,9 @@ public enum MixerColor
     /// <summary>The colour of Mamba-2.</summary>
     Mamba2,
 
+    /// <summary>The colour of Mamba-3.</summary>
+    Mamba3,
+
     /// <summary>A gated delta net.</summary>
     GatedDelta,
 
@@ -29,6 +32,9 @@ public enum MixerColor
 
     /// <summary>The colour of a real-gated linear recurrent unit.</summary>
     RgLru,
+
+    /// <summary>The colour of gated linear attention.</summary>
+    GatedLinearAttention,
 
     /// <summary>The colour of convolutions.</summary>
     Convolution,

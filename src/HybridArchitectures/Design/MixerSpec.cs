@@ -18,6 +18,8 @@ namespace HybridArchitectures.Design;
 [JsonDerivedType(typeof(LatentAttentionSpec), "latentAttention")]
 [JsonDerivedType(typeof(LightningAttentionSpec), "lightningAttention")]
 [JsonDerivedType(typeof(RgLruSpec), "rgLru")]
+[JsonDerivedType(typeof(GatedLinearAttentionSpec), "gatedLinearAttention")]
+[JsonDerivedType(typeof(Mamba3Spec), "mamba3")]
 public abstract record MixerSpec
 {
     private protected MixerSpec() { }

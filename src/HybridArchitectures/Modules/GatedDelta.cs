@@ -10,7 +10,7 @@ namespace HybridArchitectures.Modules;
 
 /// <summary>
 /// Computes the gated delta rule (arXiv 2412.06464). The rows of the projection <c>input</c> are ordered by key head: its query, its key, the values
-/// of its value heads, their gates. Those of <c>rates</c> are also ordered by key head: strengths, then time steps.
+/// of its value heads, their gates if there are any. Those of <c>rates</c> are also ordered by key head: strengths, then time steps if states decay.
 /// </summary>
 public sealed class GatedDelta : Mixer
 {
@@ -25,14 +25,18 @@ public sealed class GatedDelta : Mixer
         ModuleChecks.Spec(factory, spec);
         (this.spec, width) = (spec, factory.Width);
         normEpsilon = spec.GatedNormEpsilon ?? factory.NormEpsilon;
-        input = Add("input", new Linear(factory.Projection(2L * (spec.KeyWidth + spec.ValueWidth), factory.Width)));
-        rates = Add("rates", new Linear(factory.Projection(2L * spec.ValueHeads, factory.Width)));
+        input = Add("input", new Linear(factory.Projection(spec.InputWidth, factory.Width)));
+        rates = Add("rates", new Linear(factory.Projection(spec.RatesWidth, factory.Width)));
         double bound = 1 / Math.Sqrt(spec.ConvolutionWidth);
         AddParameter("conv_weight", factory.Uniform(-bound, bound, spec.ConvolutionChannels, spec.ConvolutionWidth), decays: true);
         if (spec.ConvolutionBias) AddParameter("conv_bias", factory.Uniform(-bound, bound, spec.ConvolutionChannels), decays: false);
-        AddParameter("dt_bias", StateSpaceInitialisation.TimeStepBias(factory, spec.TimeStepRange, spec.TimeStepFloor, spec.ValueHeads),
-            decays: false);
-        AddParameter("A_log", factory.FromUniform(spec.DecayRange.Minimum, spec.DecayRange.Maximum, a => a.log_(), spec.ValueHeads), decays: false);
+        if (spec.Decays)
+        {
+            AddParameter("dt_bias", StateSpaceInitialisation.TimeStepBias(factory, spec.TimeStepRange, spec.TimeStepFloor, spec.ValueHeads),
+                decays: false);
+            AddParameter("A_log", factory.FromUniform(spec.DecayRange.Minimum, spec.DecayRange.Maximum, a => a.log_(), spec.ValueHeads),
+                decays: false);
+        }
         AddParameter("norm_weight", factory.Constant(1, spec.ValueHeadSize), decays: false);
         output = Add("output", new Linear(factory.Projection(factory.Width, spec.ValueWidth, intoResidual: true)));
     }
@@ -48,11 +52,11 @@ public sealed class GatedDelta : Mixer
             _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of a gated delta net"),
         };
         long batch = x.size(0), length = x.size(1);
-        int group = spec.ValueHeads / spec.KeyHeads, values = group * spec.ValueHeadSize;
-        var projected = input.Forward(x).view(batch, length, spec.KeyHeads, 2 * spec.KeyHeadSize + 2 * values);
-        var parts = projected.split([spec.KeyHeadSize, spec.KeyHeadSize, values, values], -1);
+        int values = spec.ValueHeads / spec.KeyHeads * spec.ValueHeadSize;
+        var projected = input.Forward(x).view(batch, length, spec.KeyHeads, spec.InputWidth / spec.KeyHeads);
+        var parts = projected.split(
+            spec.OutputGate ? [spec.KeyHeadSize, spec.KeyHeadSize, values, values] : [spec.KeyHeadSize, spec.KeyHeadSize, values], -1);
         var mixed = cat([parts[0].flatten(2), parts[1].flatten(2), parts[2].flatten(2)], -1);
-        var gate = parts[3].flatten(2).view(batch, length, spec.ValueHeads, spec.ValueHeadSize);
         var convolved = StatefulConvolution.Forward(mixed, Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null,
             spec.Activation == Activation.Silu, recurrent, context);
         if (spec.Activation != Activation.Silu) convolved = Activations.Apply(spec.Activation, convolved);
@@ -61,17 +65,34 @@ public sealed class GatedDelta : Mixer
         query = UnitHeads.Forward(query, spec.KeyHeads, spec.KeyHeadSize, 1 / Math.Sqrt(spec.KeyHeadSize));
         key = UnitHeads.Forward(key, spec.KeyHeads, spec.KeyHeadSize, 1);
         value = value.view(batch, length, spec.ValueHeads, spec.ValueHeadSize);
-        var rate = rates.Forward(x).view(batch, length, spec.KeyHeads, 2 * group).to(recurrent?.Scan.dtype ?? SequenceChecks.StateType(x));
+        var (strength, decay) = Rates(x, recurrent, context);
+        var mixing = Mix(query, key, value, decay, strength, recurrent, context);
+        var weight = Parameter("norm_weight", x);
+        var normed = spec.OutputGate
+            ? GatedRmsNorm.Forward(mixing, parts[3].flatten(2).view(batch, length, spec.ValueHeads, spec.ValueHeadSize), weight, normEpsilon, 1,
+                normBeforeGate: true)
+            : RmsNorm.Forward(mixing, weight, normEpsilon);
+        return output.Forward(normed.reshape(batch, length, spec.ValueWidth));
+    }
+
+    // update strengths and logarithms of decays, (B, L, value heads) each
+    (Tensor Strength, Tensor Decay) Rates(Tensor x, RecurrentState? recurrent, SequenceContext context)
+    {
+        int group = spec.ValueHeads / spec.KeyHeads;
+        var rate = rates.Forward(x).view(x.size(0), x.size(1), spec.KeyHeads, spec.RatesWidth / spec.KeyHeads)
+            .to(recurrent?.Scan.dtype ?? SequenceChecks.StateType(x));
+        double most = spec.NegativeEigenvalues ? 2 : 1;
+        if (!spec.Decays)
+        {
+            var alone = Scaled(rate.flatten(2).sigmoid(), most);
+            return (alone, zeros_like(alone));
+        }
         var (strength, step) = LastDimension.Split(rate, group, group);
-        strength = Scaled(strength.flatten(2).sigmoid(), spec.NegativeEigenvalues ? 2 : 1);                           // (B, L, value heads)
         step = step.flatten(2).add(Parameter("dt_bias", x), Scalars.One);
         // softplus, as log(e^x + e^0)
         var decay = step.logaddexp(zeros_like(step)) * Derived("A_log", x, logarithm => logarithm.exp().neg());
-
         context.Probe?.OnDecay(context, decay.neg(), full([spec.ValueHeads], Scalars.MinusOne, decay.dtype, decay.device));
-        var mixing = Mix(query, key, value, decay, strength, recurrent, context);
-        var normed = GatedRmsNorm.Forward(mixing, gate, Parameter("norm_weight", x), normEpsilon, 1, normBeforeGate: true);
-        return output.Forward(normed.reshape(batch, length, spec.ValueWidth));
+        return (Scaled(strength.flatten(2).sigmoid(), most), decay);
     }
 
     // single tokens update the state in place; longer passes run the chunked rule and store its final state

@@ -7,7 +7,8 @@ public static class DesignRules
 {
     /// <summary>Gets all rules.</summary>
     public static IReadOnlyList<DesignRule> All { get; } =
-        [.. BuildRules.All, .. PlacementRules.All, .. IntraHybridRules.All, .. AttentionRules.All, .. StateSpaceRules.All, .. FeedForwardRules.All];
+        [.. BuildRules.All, .. PlacementRules.All, .. IntraHybridRules.All, .. AttentionRules.All, .. StateSpaceRules.All, .. LinearHybridRules.All,
+            .. FeedForwardRules.All];
 
     internal const string Paper = "arXiv 2510.04800";
 

@@ -22,4 +22,10 @@ public sealed record ReviewOptions
 
     /// <summary>Gets or sets the number of key-value pairs that the model must recall from its context. The default, 0, means unspecified.</summary>
     public int RecalledPairs { get; init; }
+
+    /// <summary>
+    /// Gets or sets whether the model must track states, such as the parity of a sequence, the board of a game, or nested brackets. The default is
+    /// false.
+    /// </summary>
+    public bool StateTracking { get; init; }
 }

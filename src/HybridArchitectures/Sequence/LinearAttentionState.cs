@@ -6,14 +6,17 @@ namespace HybridArchitectures.Sequence;
 public sealed class LinearAttentionState : MixerState
 {
     /// <summary>Creates an empty state.</summary>
-    /// <param name="memory">Zeros, (batch, heads, value head size, key head size), float32 (float64 with float64 activations).</param>
+    /// <param name="memory">Zeros of the shape of <see cref="Memory"/>, float32 (float64 with float64 activations).</param>
     public LinearAttentionState(Tensor memory)
     {
         ArgumentNullException.ThrowIfNull(memory);
         Memory = memory.DetachFromDisposeScope();
     }
 
-    /// <summary>Gets the sum of the decayed products of values and keys, (batch, heads, value head size, key head size).</summary>
+    /// <summary>
+    /// Gets the sum of the decayed products of values and keys: (batch, heads, value head size, key head size) of lightning attention, (batch, heads,
+    /// key head size, value head size) of gated linear attention.
+    /// </summary>
     public Tensor Memory { get; }
 
     /// <inheritdoc/>

@@ -106,7 +106,7 @@ public sealed class LoraAdaptersTests : IDisposable
                 .Where(item => !item.Name.Contains("lora_") && item.Value.dim() >= 2 && !adapters.Weights.Contains(item.Name))
                 .Select(item => item.Name.Split('.')[^1]).Distinct();
             Assert.Empty(left.Except(["conv_weight", "A_log", "input_gate_weight", "input_gate_bias", "recurrence_gate_weight",
-                "recurrence_gate_bias", design.TiedHead ? "" : "embedding"]));
+                "recurrence_gate_bias", "b_bias", "c_bias", design.TiedHead ? "" : "embedding"]));
             Assert.Empty(adapters.Coverage().Untouched);
         }
     }

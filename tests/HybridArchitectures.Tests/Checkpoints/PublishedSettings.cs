@@ -38,6 +38,55 @@ static class PublishedSettings
               "vocab_size": 256000, "w_init_variance_scale": 0.01
             }
             """, 2_682_862_080),
+        ["Gated DeltaNet 1.3B"] = ("""
+            {
+              "allow_neg_eigval": false, "architectures": ["GatedDeltaNetForCausalLM"], "attn": null, "attn_mode": "chunk", "bos_token_id": 1,
+              "conv_size": 4, "eos_token_id": 2, "expand_v": 2, "fuse_cross_entropy": true, "fuse_norm": true, "fuse_swiglu": true, "head_dim": 256,
+              "hidden_act": "swish", "hidden_ratio": 4, "hidden_size": 2048, "initializer_range": 0.006, "intermediate_size": null,
+              "max_position_embeddings": 8192, "model_type": "gated_deltanet", "norm_eps": 1e-06, "num_heads": 6, "num_hidden_layers": 21,
+              "num_v_heads": null, "tie_word_embeddings": false, "torch_dtype": "bfloat16", "use_cache": true, "use_gate": true,
+              "use_short_conv": true, "vocab_size": 32000
+            }
+            """, null),
+        ["DeltaNet 1.3B"] = ("""
+            {
+              "architectures": ["DeltaNetForCausalLM"], "attn": null, "attn_mode": "chunk", "bos_token_id": 1, "conv_size": 4, "eos_token_id": 2,
+              "expand_k": 1, "expand_v": 1, "fuse_cross_entropy": true, "hidden_act": "swish", "hidden_ratio": 4, "hidden_size": 2048,
+              "initializer_range": 0.02, "intermediate_size": null, "max_position_embeddings": 2048, "model_type": "delta_net", "norm_eps": 1e-06,
+              "num_heads": 16, "num_hidden_layers": 24, "pad_token_id": 2, "qk_activation": "silu", "qk_norm": "l2", "tie_word_embeddings": false,
+              "torch_dtype": "bfloat16", "use_beta": true, "use_cache": true, "use_gate": false, "use_output_norm": true, "use_short_conv": true,
+              "vocab_size": 32000
+            }
+            """, null),
+        ["GLA 1.3B"] = ("""
+            {
+              "architectures": ["GLAForCausalLM"], "attn": null, "attn_mode": "chunk", "bos_token_id": 1, "clamp_min": null, "conv_size": 4,
+              "elementwise_affine": true, "eos_token_id": 2, "expand_k": 0.5, "expand_v": 1, "feature_map": null, "fuse_cross_entropy": true,
+              "fuse_norm": true, "hidden_act": "swish", "hidden_ratio": 4, "hidden_size": 2048, "initializer_range": 0.02,
+              "intermediate_size": null, "max_position_embeddings": 2048, "model_type": "gla", "norm_eps": 1e-06, "num_heads": 4,
+              "num_hidden_layers": 24, "num_kv_heads": null, "tie_word_embeddings": false, "torch_dtype": "bfloat16", "use_cache": true,
+              "use_gk": true, "use_gv": false, "use_output_gate": true, "use_short_conv": false, "vocab_size": 32000
+            }
+            """, null),
+        ["Mamba-2 of flash-linear-attention"] = ("""
+            {
+              "A_init_range": [1, 16], "D_has_hdim": false, "architectures": ["Mamba2ForCausalLM"], "bos_token_id": 1, "chunk_size": 256,
+              "conv_init": null, "conv_kernel": 4, "dt_init_floor": 0.0001, "dt_limit": [0.0, Infinity], "dt_max": 0.1, "dt_min": 0.001,
+              "eos_token_id": 2, "expand": 2, "fuse_cross_entropy": true, "fuse_norm": true, "head_dim": 64, "hidden_act": "silu",
+              "hidden_size": 2048, "initializer_range": 0.02, "model_type": "mamba2", "n_groups": 1, "norm_before_gate": false, "norm_eps": 1e-05,
+              "num_hidden_layers": 48, "pad_token_id": 0, "rescale_prenorm_residual": true, "residual_in_fp32": true, "rmsnorm": true,
+              "state_size": 128, "tie_word_embeddings": false, "use_bias": false, "use_cache": true, "use_conv_bias": true, "vocab_size": 32000
+            }
+            """, null),
+        ["Mamba of flash-linear-attention"] = ("""
+            {
+              "architectures": ["MambaForCausalLM"], "bos_token_id": 1, "conv_kernel": 4, "dt_init_floor": 0.0001, "dt_init_scheme": "random",
+              "dt_max": 0.1, "dt_min": 0.001, "dt_rank": "auto", "dt_scale": 1.0, "eos_token_id": 2, "expand": 2, "fuse_cross_entropy": true,
+              "fuse_norm": true, "hidden_act": "silu", "hidden_size": 2048, "initializer_range": 0.02, "model_type": "mamba", "norm_eps": 1e-05,
+              "num_hidden_layers": 48, "pad_token_id": 0, "rescale_prenorm_residual": false, "residual_in_fp32": false, "state_size": 16,
+              "tie_word_embeddings": false, "use_bias": false, "use_cache": true, "use_conv_bias": true, "vocab_size": 32000
+            }
+            """, null),
         ["Mamba 130M"] = ("""
             {
               "_name_or_path": "somewhere", "architectures": ["MambaForCausalLM"], "bos_token_id": 0, "conv_kernel": 4, "d_inner": 1536,

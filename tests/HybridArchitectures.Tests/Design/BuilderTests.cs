@@ -157,4 +157,29 @@ public class BuilderTests
         Assert.Equal("XXTX", Pattern(HybridDesign.Create(64, 256).WithAttention(4).WithSlidingWindow(8).WithMixer(new ShiftSpec(1)).Depth(4)
             .Ratio(attention: 1, ssm: 3)));
     }
+
+    [Fact]
+    public void Full_attention_is_replaced_in_one_call_and_windows_stay()
+    {
+        var start = HybridDesign.Create(64, 100).WithAttention(4, 2).WithSlidingWindow(8, 2).WithMamba2(16, 16)
+            .WithFeedForward(FeedForwardSpec.SwiGlu(8)).Pattern("MTST");
+        Assert.Equal("MCSC", start.ReplaceAttention(new ShortConvolutionSpec()).Build().Pattern);
+        var linear = start.ReplaceAttention(new GatedLinearAttentionSpec { Heads = 4 }).Override(4, block => block with { Mixer = null }).Build();
+        Assert.Equal("MgS-", linear.Pattern);
+        Assert.Equal(8, ((GatedLinearAttentionSpec)linear.Blocks[1].Mixer!).KeyHeadSize);
+        Assert.Throws<ArgumentNullException>("mixer", () => start.ReplaceAttention(null!));
+    }
+
+    [Fact]
+    public void Positions_of_full_attention_are_removed_in_one_call_and_those_of_windows_stay()
+    {
+        var latent = new LatentAttentionSpec { Heads = 4, KeyValueRank = 12, Rotary = new() };
+        var design = HybridDesign.Create(64, 100).WithAttention(4, 2).WithSlidingWindow(8, 2).WithMamba2(16, 16).WithMixer(latent)
+            .WithIntraHybrid(new AttentionSpec { Heads = 4, HeadSize = 16, ValueHeadSize = 16, Rotary = new() },
+                new Mamba2Spec { StateSize = 16, Heads = 4, HeadSize = 16 }).Pattern("MTSAH").WithoutPositions().Build();
+        Assert.Null(((AttentionSpec)design.Blocks[1].Mixer!).Rotary);
+        Assert.NotNull(((AttentionSpec)design.Blocks[2].Mixer!).Rotary);
+        Assert.Null(((LatentAttentionSpec)design.Blocks[3].Mixer!).Rotary);
+        Assert.Null(((IntraHybridSpec)design.Blocks[4].Mixer!).Attention.Rotary);
+    }
 }

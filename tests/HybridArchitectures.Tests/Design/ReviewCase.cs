@@ -36,6 +36,16 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
     static HybridDesign Experts(ExpertBalance balance, double rate) =>
         Start.WithFeedForward(FeedForwardSpec.MixtureOfExperts(4, 2, 32, balance: balance, balanceRate: rate)).Pattern("MTM").Build();
 
+    static HybridDesign Windows(string pattern, int window) => Start.WithSlidingWindow(window, 2).Pattern(pattern).Build();
+
+    static HybridDesign Linear(string pattern, RotarySpec? rotary, int convolution = 4) => Start.WithAttention(4, rotary: rotary)
+        .WithMamba2(mamba with { ConvolutionWidth = convolution }).WithMixer(new LightningAttentionSpec { Heads = 4 })
+        .WithMixer(new GatedLinearAttentionSpec { Heads = 4 }).Pattern(pattern).Build();
+
+    static HybridDesign Deltas(bool negative, string pattern) => Start
+        .WithMixer(new GatedDeltaSpec { KeyHeads = 2, KeyHeadSize = 16, NegativeEigenvalues = negative })
+        .WithMixer(new KimiDeltaSpec { Heads = 2, HeadSize = 16 }).Pattern(pattern).Build();
+
     // of which no model can be made
     static HybridDesign Unchecked(MixerSpec mixer)
     {
@@ -102,6 +112,16 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
         new("norm-groups", With(mamba with { Groups = 2, NormGroups = 4 }), With(mamba with { Groups = 2, NormGroups = 2 }), 1),
         new("norm-groups", With(mamba with { NormGroups = 4 }), With(mamba with { NormGroups = 4, GatedNorm = false }), 1),
         new("decay-range", With(mamba with { DecayRange = new(0.001, 1) }), With(mamba with { DecayRange = new(1, 16) }), 1),
+        new("hybrid-positions", Of("MMTM"), Start.WithoutPositions().Pattern("MMTM").Build(), 3, new() { MaxContextLength = 16_384 }),
+        new("hybrid-positions", With(Intra with { Attention = Intra.Attention with { Rotary = new() } }), With(Intra), 2,
+        new() { MaxContextLength = 16_384 }),
+        new("wide-window", Windows("SSSTSS", 2048), Windows("SSSTSS", 1024), 1),
+        new("wide-window", Windows("MSM", 1025), Windows("MTS", 1025), 2),
+        new("no-convolution", Linear("LLT", RotarySpec.None), Linear("LLT", null), 1),
+        new("no-convolution", Linear("MgT", RotarySpec.None), Linear("MMT", RotarySpec.None), 2),
+        new("no-convolution", Linear("MMT", RotarySpec.None, 1), Linear("MMT", RotarySpec.None, 2), 1),
+        new("state-tracking", Deltas(false, "MKT"), Deltas(true, "GKT"), 2, new() { StateTracking = true }),
+        new("state-tracking", Deltas(false, "GGT"), Deltas(true, "GGT"), 1, new() { StateTracking = true }),
         new("expert-balance", Experts(ExpertBalance.None, 1e-3), Experts(ExpertBalance.AuxiliaryLoss, 1e-2), 1),
         new("expert-balance", Experts(ExpertBalance.BiasUpdate, 0), Experts(ExpertBalance.BiasUpdate, 1e-3), 1),
         new("head-share", HybridDesign.Create(64, 100_000).WithAttention(4).Depth(2).Build(),
