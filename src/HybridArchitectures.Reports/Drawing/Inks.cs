@@ -16,6 +16,7 @@ static class Inks
 
     public static readonly Ink Attention = new("attention", "E8A33D", "E0A04A");
     public static readonly Ink Window = new("window", "F3D08A", "B98A3E");
+    public static readonly Ink DifferentialAttention = new("differentialattention", "D9784A", "CC7A50");
     public static readonly Ink Mamba1 = new("mamba1", "7CC4E8", "5AA9D1");
     public static readonly Ink Mamba2 = new("mamba2", "2F80C2", "4A97D6");
     public static readonly Ink Mamba3 = new("mamba3", "1F4E8C", "3F6FB0");
@@ -39,6 +40,7 @@ static class Inks
     {
         MixerColor.Attention => Attention,
         MixerColor.Window => Window,
+        MixerColor.DifferentialAttention => DifferentialAttention,
         MixerColor.Mamba1 => Mamba1,
         MixerColor.Mamba2 => Mamba2,
         MixerColor.Mamba3 => Mamba3,
@@ -56,7 +58,7 @@ static class Inks
     /// <summary>Gets all colours of this class.</summary>
     public static readonly IReadOnlyList<Ink> All =
     [
-        Text, Soft, Line, Paper, Plain, Attention, Window, Mamba1, Mamba2, Mamba3, GatedDelta, KimiDelta, LatentAttention, LightningAttention,
-        RgLru, GatedLinearAttention, Convolution, Custom, FeedForward, Experts, OnDark, OnLight,
+        Text, Soft, Line, Paper, Plain, Attention, Window, DifferentialAttention, Mamba1, Mamba2, Mamba3, GatedDelta, KimiDelta,
+        LatentAttention, LightningAttention, RgLru, GatedLinearAttention, Convolution, Custom, FeedForward, Experts, OnDark, OnLight,
     ];
 }

@@ -109,9 +109,13 @@ public abstract class PretrainedFamily
     internal virtual void CopyUnused(PretrainedConfig from, JsonObject to)
     {
         foreach (var entry in from.Entries)
-            if (!to.ContainsKey(entry.Name) && !Superseded.Contains(entry.Name) && IsUnused(entry.Name))
+            if (!to.ContainsKey(entry.Name) && !Superseded.Contains(entry.Name) && !CountsPredictionHeads(entry.Name) && IsUnused(entry.Name))
                 to[entry.Name] = JsonNode.Parse(entry.Value.GetRawText());
     }
+
+    // heads of multi-token prediction are not written, so a written configuration must not announce any
+    static bool CountsPredictionHeads(string key) =>
+        key.StartsWith("mtp_", StringComparison.Ordinal) || key is "num_nextn_predict_layers" or "num_mtp_layers";
 
     // settings in another dialect than the written one
     static readonly string[] Superseded = [.. PretrainedConfig.RotaryKeys, "layers_block_type", "layer_types", "time_step_limit", "use_long_context"];

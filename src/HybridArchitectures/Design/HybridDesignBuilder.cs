@@ -278,8 +278,8 @@ public sealed class HybridDesignBuilder
     }
 
     /// <summary>
-    /// Removes the rotary positions of full and latent attention, alone or inside an intra-layer hybrid (NoPE). Sliding windows keep theirs. The
-    /// recurrent blocks of a hybrid know the order of tokens.
+    /// Removes the rotary positions of full, latent and differential attention, alone or inside an intra-layer hybrid (NoPE). Sliding windows keep
+    /// theirs. The recurrent blocks of a hybrid know the order of tokens.
     /// </summary>
     public HybridDesignBuilder WithoutPositions() => new(state with
     {
@@ -287,6 +287,7 @@ public sealed class HybridDesignBuilder
         {
             AttentionSpec { Window: null } attention => attention with { Rotary = null },
             LatentAttentionSpec latent => latent with { Rotary = null },
+            DifferentialAttentionSpec differential => differential with { Rotary = null },
             IntraHybridSpec { Attention.Window: null } intra => intra with { Attention = intra.Attention with { Rotary = null } },
             _ => mixer,
         }],

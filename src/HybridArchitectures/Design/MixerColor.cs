@@ -9,6 +9,9 @@ public enum MixerColor
     /// <summary>Attention over a sliding window.</summary>
     Window,
 
+    /// <summary>The colour of differential attention.</summary>
+    DifferentialAttention,
+
     /// <summary>The colour of Mamba-1.</summary>
     Mamba1,
 

@@ -20,6 +20,7 @@ namespace HybridArchitectures.Design;
 [JsonDerivedType(typeof(RgLruSpec), "rgLru")]
 [JsonDerivedType(typeof(GatedLinearAttentionSpec), "gatedLinearAttention")]
 [JsonDerivedType(typeof(Mamba3Spec), "mamba3")]
+[JsonDerivedType(typeof(DifferentialAttentionSpec), "differentialAttention")]
 public abstract record MixerSpec
 {
     private protected MixerSpec() { }

@@ -21,6 +21,7 @@ static class ModuleCatalogue
         LightningAttentionSpec lightning => new LightningAttention(factory, lightning),
         RgLruSpec unit => new RgLru(factory, unit),
         GatedLinearAttentionSpec linear => new GatedLinearAttention(factory, linear),
+        DifferentialAttentionSpec differential => new DifferentialAttention(factory, differential),
         LatentAttentionSpec latent => new LatentAttention(factory, latent),
         CustomMixerSpec custom => CreateCustom(factory, custom),
         _ => throw Require.Unfit(nameof(spec), $"spec is a {spec.GetType().Name}",

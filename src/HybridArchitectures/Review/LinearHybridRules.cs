@@ -24,16 +24,18 @@ static class LinearHybridRules
 
     static bool IsHybrid(HybridDesign design) => Mixers<MixerSpec>(design).Any(entry => IsRecurrent(entry.Mixer));
 
-    static bool IsFull(MixerSpec mixer) => mixer is AttentionSpec { Window: null } or LatentAttentionSpec
+    static bool IsFull(MixerSpec mixer) => mixer is AttentionSpec { Window: null } or LatentAttentionSpec or DifferentialAttentionSpec
         or IntraHybridSpec { Attention.Window: null };
 
     static bool HasPositions(MixerSpec mixer) => mixer is AttentionSpec { Rotary: not null } or LatentAttentionSpec { Rotary: not null }
+        or DifferentialAttentionSpec { Rotary: not null }
         or IntraHybridSpec { Attention.Rotary: not null };
 
     static MixerSpec WithoutPositions(MixerSpec mixer) => mixer switch
     {
         AttentionSpec attention => attention with { Rotary = null },
         LatentAttentionSpec latent => latent with { Rotary = null },
+        DifferentialAttentionSpec differential => differential with { Rotary = null },
         IntraHybridSpec intra => intra with { Attention = intra.Attention with { Rotary = null } },
         _ => mixer,
     };
@@ -64,7 +66,8 @@ static class LinearHybridRules
 
     static IEnumerable<Finding> Convolution(HybridDesign design, ReviewOptions options)
     {
-        var attention = Mixers<MixerSpec>(design).Where(entry => entry.Mixer is AttentionSpec or LatentAttentionSpec or IntraHybridSpec).ToList();
+        var attention = Mixers<MixerSpec>(design).Where(entry => entry.Mixer is AttentionSpec || IsFull(entry.Mixer)
+            || entry.Mixer is IntraHybridSpec).ToList();
         if (attention.Count == 0 || attention.Any(entry => HasPositions(entry.Mixer))) yield break;
         foreach (var (layer, mixer) in Mixers<MixerSpec>(design))
             if (WithConvolution(mixer) is { } cured)

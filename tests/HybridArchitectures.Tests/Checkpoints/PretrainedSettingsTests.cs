@@ -325,6 +325,23 @@ public sealed class PretrainedSettingsTests : IDisposable
     public void Rotary_settings_by_layer_type_are_complete_and_stated_once(string key, string section, string expected) =>
         Assert.Contains(expected, Refused(Copy("olmo3", config => config[key] = JsonNode.Parse(section))));
 
+    [Theory]
+    [InlineData("gla", "use_short_conv", "true", "use_short_conv is true; expected false")]
+    [InlineData("gla", "num_kv_heads", "1", "num_kv_heads is 1; expected 3")]
+    [InlineData("gla", "attn", "{\"layers\":[3],\"num_heads\":2}", "layers is 3; expected whole numbers from 0 to 2")]
+    [InlineData("gla", "attn", "{\"layers\":[1,1],\"num_heads\":2}", "layers is 1; expected whole numbers from 0 to 2, each once")]
+    [InlineData("gla", "attn", "{\"layers\":[1],\"num_heads\":5}", "num_heads is 5; expected a divisor of hidden_size = 24")]
+    [InlineData("gla", "attn", "[3]", "expected an object or a list of objects")]
+    [InlineData("gla", "model_type", "\"hgrn2\"", "Not supported: HGRN2")]
+    [InlineData("delta_net", "qk_norm", "\"sum\"", "qk_norm is \"sum\"; expected \"l2\"")]
+    [InlineData("delta_net", "expand_k", "0.7", "expand_k is 0.7; expected a factor of the width 24")]
+    [InlineData("gated_deltanet", "use_short_conv", "false", "use_short_conv is false; expected true")]
+    [InlineData("gated_deltanet", "attnres_block_size", "4", "attnres_block_size is 4")]
+    [InlineData("mamba3", "is_mimo", "true", "is_mimo is true; expected false")]
+    [InlineData("mamba2", "attn", "{\"layers\":[1],\"num_heads\":2}", "expected null, because Mamba-2 layers next to attention are not supported")]
+    public void What_of_flash_linear_attention_is_not_supported_is_refused_by_name(string family, string key, string value, string expected) =>
+        Assert.Contains(expected, Refused(Copy(family, config => config[key] = JsonNode.Parse(value))));
+
     [Fact]
     public void Vision_and_prediction_tensors_are_not_loaded_with_a_note()
     {
@@ -334,6 +351,11 @@ public sealed class PretrainedSettingsTests : IDisposable
         Assert.Equal(2, notes.Count);
         Assert.Contains("tensors of multi-token prediction (mtp.*) are not loaded", notes[0]);
         Assert.Contains("21 tensors of the vision model (model.visual.*) are not loaded", notes[1]);
+        PretrainedModel.Save(model, place["whole"], "qwen3_5", new()
+        {
+            SettingsFrom = PretrainedConfig.Read(Path.Combine(ConformanceTests.Folder, "qwen3_5_full", "config.json")),
+        });
+        Assert.DoesNotContain("mtp_", File.ReadAllText(Path.Combine(place["whole"], "config.json")));
         PretrainedModel.Save(model, place["text"], "qwen3_5_text");
         notes.Clear();
         using var text = PretrainedModel.Load(place["text"], options: new() { Notes = new Listed(notes) });

@@ -118,6 +118,8 @@ static class TinyDesigns
         Of("Mamba-3", Block(new Mamba3Spec { HeadSize = 8, StateSize = 6, InnerWidth = 48, Groups = 2, ChunkSize = 8 }),
             Block(new Mamba3Spec { HeadSize = 4, StateSize = 5, InnerWidth = 20, RotaryFraction = 1, ProjectionBias = true, ChunkSize = 4,
                 SelectionNormEpsilon = 1e-3 })),
+        Of("differential attention", Block(new DifferentialAttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 4, Rotary = new() }),
+            Block(new DifferentialAttentionSpec { Heads = 3, InitialMultiplier = 0.2 })),
         Of("delta net", Block(Delta with { Decays = false, OutputGate = false }), Block(Delta with { Decays = false, ConvolutionBias = true }),
             Block(Delta with { OutputGate = false, NegativeEigenvalues = true })),
         Of("scaled positions", Block(Attention with { Rotary = Scaled(new LinearRotaryScaling(2)) }),
