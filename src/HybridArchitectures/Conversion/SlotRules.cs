@@ -13,15 +13,16 @@ namespace HybridArchitectures.Conversion;
 /// 2, ..., 128 in equal ratios.
 /// </para>
 /// <para>
-/// 3. Gates are open: silu(1.278) = 1, gelu(1.145) = 1, sigmoid(2.197) = 0.9. The constant is the bias of the gate, or the linear function of the input that comes
-/// nearest to it. Without bias and statistics, gates are fresh.
+/// 3. Gates are open: silu(1.278) = 1, gelu(1.145) = 1, sigmoid(2.197) = 0.9. The constant is the bias of the gate, or the linear function of the
+/// input that comes nearest to it. Without bias and statistics, gates are fresh.
 /// </para>
 /// <para>4. The norm of the output has the scales of the output of attention. Without statistics, its weights are fresh.</para>
 /// <para>5. D is 0: attention adds nothing to the output.</para>
 /// </summary>
 sealed class SlotRules(MixerSpec target, AttentionSpec source, LayerAttention? statistics, IReadOnlyList<MixerSlot> slots)
 {
-    const double OpenSilu = 1.2784645, OpenSigmoid = 2.1972246, OpenGelu = 1.1446, MinScale = 1e-3, MinDistance = 0.5, FirstDistance = 2, LastDistance = 128;
+    const double OpenSilu = 1.2784645, OpenSigmoid = 2.1972246, OpenGelu = 1.1446;
+    const double MinScale = 1e-3, MinDistance = 0.5, FirstDistance = 2, LastDistance = 128;
 
     double Open => target switch
     {
