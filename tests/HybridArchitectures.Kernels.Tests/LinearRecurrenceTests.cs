@@ -6,7 +6,9 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 
 namespace HybridArchitectures.Kernels.Tests;
 
-/// <summary>The linear recurrence in chunks against the recurrence token by token in float64, and the latter against numbers worked out by hand.</summary>
+/// <summary>
+/// The linear recurrence in chunks against the recurrence token by token in float64, and the latter against numbers worked out by hand.
+/// </summary>
 public class LinearRecurrenceTests
 {
     static readonly LinearRecurrenceOperator op = new();

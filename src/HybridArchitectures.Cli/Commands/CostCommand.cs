@@ -35,20 +35,23 @@ static class CostCommand
         foreach (var option in (Option[])[ranks, link, machines, passes, tokens, flops]) command.Add(option);
         command.SetGuardedAction(parsed =>
         {
+            var division = new Division(parsed.GetValue(ranks), parsed.GetValue(machines), parsed.GetValue(link)!, parsed.GetValue(passes),
+                parsed.GetValue(tokens), parsed.GetValue(flops));
             foreach (string text in parsed.GetValue(designs)!)
-            {
-                var cost = DesignArgument.Parse(text).Cost(parsed.GetValue(context));
-                Terminal.Line($"{cost.Design.Name ?? text}: {cost.Design.Pattern}\n{cost}");
-                if (parsed.GetValue(accelerator) is { } name)
-                    Terminal.Line($"decode step      {cost.Decode(Accelerator.Get(name), parsed.GetValue(batch)).Seconds * 1e3:0.###} ms at least "
-                        + $"on {name}, {parsed.GetValue(batch)} rows");
-                if (parsed.GetValue(ranks) != 1)
-                    Terminal.Line(Communication(cost, new(parsed.GetValue(ranks), parsed.GetValue(machines), parsed.GetValue(link)!,
-                        parsed.GetValue(passes), parsed.GetValue(tokens), parsed.GetValue(flops))));
-            }
+                Print(text, parsed.GetValue(context), parsed.GetValue(accelerator), parsed.GetValue(batch), division);
             return ExitCode.Success;
         });
         return command;
+    }
+
+    static void Print(string design, int context, string? accelerator, int batch, Division division)
+    {
+        var cost = DesignArgument.Parse(design).Cost(context);
+        Terminal.Line($"{cost.Design.Name ?? design}: {cost.Design.Pattern}\n{cost}");
+        if (accelerator is not null)
+            Terminal.Line($"decode step      {cost.Decode(Accelerator.Get(accelerator), batch).Seconds * 1e3:0.###} ms at least on {accelerator}, "
+                + $"{batch} rows");
+        if (division.Ranks != 1) Terminal.Line(Communication(cost, division));
     }
 
     static string Names => string.Join(", ", Interconnect.Known.Select(known => known.Name));

@@ -95,16 +95,8 @@ public sealed partial class Trainer : IDisposable
     Trainer(HybridLanguageModel model, ITrainingData training, TrainingOptions options, TokenDataset? heldOut,
         IEnumerable<TrainingCallback>? callbacks, DataParallel? parallel, bool resumed)
     {
-        ArgumentNullException.ThrowIfNull(model);
-        ArgumentNullException.ThrowIfNull(training);
-        ArgumentNullException.ThrowIfNull(options);
-        options.Check();
-        parallel?.Check();
+        Check(model, training, options, heldOut, parallel);
         ranks = new RankGroup(parallel);
-        model.RequireAlive();
-        CheckVocabulary(training.VocabularySize, model, nameof(training));
-        if (heldOut is not null) CheckVocabulary(heldOut.VocabularySize, model, nameof(heldOut));
-        if (heldOut is { Count: < 2 }) throw Require.Unfit(nameof(heldOut), $"heldOut has {heldOut.Count} token", "at least 2");
         (Model, this.training, Options, this.heldOut, this.callbacks) = (model, training, options, heldOut, callbacks?.ToArray() ?? []);
         objective = FindObjective(this.callbacks);
         sampler = training.OpenReader(new TrainingReaderOptions(options.ContextLength, options.Seed, options.SeparateDocuments));
@@ -132,6 +124,19 @@ public sealed partial class Trainer : IDisposable
         }
         meter = new(model, options.ContextLength, ranks.Size);
         LooksEveryStep = model.Device.type == DeviceType.CPU || options.SpikeGuard is not null;
+    }
+
+    static void Check(HybridLanguageModel model, ITrainingData training, TrainingOptions options, TokenDataset? heldOut, DataParallel? parallel)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(training);
+        ArgumentNullException.ThrowIfNull(options);
+        options.Check();
+        parallel?.Check();
+        model.RequireAlive();
+        CheckVocabulary(training.VocabularySize, model, nameof(training));
+        if (heldOut is not null) CheckVocabulary(heldOut.VocabularySize, model, nameof(heldOut));
+        if (heldOut is { Count: < 2 }) throw Require.Unfit(nameof(heldOut), $"heldOut has {heldOut.Count} token", "at least 2");
     }
 
     void Begin(bool resumed)

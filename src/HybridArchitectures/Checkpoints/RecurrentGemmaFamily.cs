@@ -121,7 +121,8 @@ sealed class RecurrentGemmaFamily() : PretrainedFamily("recurrent_gemma", "Recur
     static IEnumerable<TensorChoice> RecurrentRules(string file, string model) =>
     [
         .. TensorRules.Linear(file + "linear_x", model + "input", bias: true), .. TensorRules.Linear(file + "linear_y", model + "gate", bias: true),
-        .. TensorRules.Linear(file + "linear_out", model + "output", bias: true), .. TensorRules.ConvolutionFilter(file + "conv_1d", model, bias: true),
+        .. TensorRules.Linear(file + "linear_out", model + "output", bias: true),
+        .. TensorRules.ConvolutionFilter(file + "conv_1d", model, bias: true),
         TensorRules.Rename(file + "rg_lru.recurrent_param", model + "decay"),
         TensorRules.Rename(file + "rg_lru.input_gate_weight", model + "input_gate_weight"),
         TensorRules.Rename(file + "rg_lru.input_gate_bias", model + "input_gate_bias"),

@@ -3,13 +3,15 @@ using System.Text.Json.Serialization;
 namespace HybridArchitectures.Design;
 
 /// <summary>
-/// Describes the recurrent block of Griffin and RecurrentGemma (arXiv 2402.19427, sections 2.3 and 2.4): out(activation(gate(x)) * rglru(conv(in(x)))).
-/// The real-gated linear recurrent unit (RG-LRU) has one state and one decay per channel. Its decay and its input have gates that are computed from
-/// the channels of the same head.
+/// Describes the recurrent block of Griffin and RecurrentGemma (arXiv 2402.19427, sections 2.3 and 2.4):
+/// out(activation(gate(x)) * rglru(conv(in(x)))). The real-gated linear recurrent unit (RG-LRU) has one state and one decay per channel. Its decay
+/// and its input have gates that are computed from the channels of the same head.
 /// </summary>
 public sealed record RgLruSpec : MixerSpec
 {
-    /// <summary>Gets or sets the number of heads: the blocks of the block-diagonal matrices of both gates, a divisor of <see cref="InnerWidth"/>.</summary>
+    /// <summary>
+    /// Gets or sets the number of heads: the blocks of the block-diagonal matrices of both gates, a divisor of <see cref="InnerWidth"/>.
+    /// </summary>
     public required int Heads { get; init; }
 
     /// <summary>Gets or sets the number of channels of the recurrence. The default, 0, means the width of the model.</summary>
@@ -22,7 +24,8 @@ public sealed record RgLruSpec : MixerSpec
     public Activation Activation { get; init; } = Activation.GeluTanh;
 
     /// <summary>
-    /// Gets or sets the range of the decays at the start of training, with the recurrence gate open: squares are uniform. The default is 0.9 to 0.999.
+    /// Gets or sets the range of the decays at the start of training, with the recurrence gate open: squares are uniform. The default is 0.9 to
+    /// 0.999.
     /// </summary>
     public Interval DecayRange { get; init; } = new(0.9, 0.999);
 
