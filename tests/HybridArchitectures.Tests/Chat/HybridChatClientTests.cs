@@ -122,7 +122,7 @@ public sealed class HybridChatClientTests : IDisposable
         var left = client.GetStreamingResponseAsync("one", cancellationToken: cancellation).GetAsyncEnumerator(cancellation);
         Assert.True(await left.MoveNextAsync());
         string begun = left.Current.Text;
-        Assert.Equal(alone, (await client.GetResponseAsync("one", cancellationToken: cancellation).WaitAsync(TimeSpan.FromMinutes(2),
+        Assert.Equal(alone, (await client.GetResponseAsync("one", cancellationToken: cancellation).WaitAsync(TimeSpan.FromMinutes(10),
             cancellation)).Text);
         while (await left.MoveNextAsync()) begun += left.Current.Text;
         Assert.Equal(alone, begun);

@@ -41,13 +41,14 @@ public sealed class SharedFolderTests : IDisposable
         int loads = 0;
         var readers = Enumerable.Range(0, 2).Select(_ => new Thread(() =>
         {
-            while (Volatile.Read(ref working) > 0)
+            do
                 Try(() =>
                 {
                     using var loaded = Checkpoint.Load(folder["model"]);
                     AtomicWrite.RecoverAll(folder.Path);
                     Interlocked.Increment(ref loads);
                 });
+            while (Volatile.Read(ref working) > 0);
         }));
         Thread[] all = [.. writers, .. readers];
         foreach (var thread in all) thread.Start();
@@ -68,7 +69,7 @@ public sealed class SharedFolderTests : IDisposable
         {
             for (int i = 0; i < 200; i++)
             {
-                using var held = PathLock.Take(path, TimeSpan.FromMinutes(1));
+                using var held = PathLock.Take(path, TimeSpan.FromMinutes(10));
                 if (Interlocked.Increment(ref inside) == 1) Interlocked.Increment(ref takings);
                 Interlocked.Decrement(ref inside);
             }

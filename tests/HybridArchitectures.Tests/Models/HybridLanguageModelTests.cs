@@ -280,19 +280,12 @@ public class HybridLanguageModelTests
     public void Training_steps_leave_no_tensor_behind()
     {
         using var model = TinyDesigns.Model("intra difference");
-        long Step()
+        LiveTensors.AssertNoneLeftBy(() =>
         {
-            using (NewDisposeScope())
-            {
-                Autograd.Backward(model.Loss(Ids(2, 16), Ids(2, 16, seed: 4)).Total);
-                foreach (var parameter in model.Parameters) parameter.Value.grad = null;
-            }
-            return Tensor.TotalCount;
-        }
-        Step();
-        LiveTensors.Settled();
-        long before = Step();
-        for (int i = 0; i < 5; i++) Assert.Equal(before, Step());
+            using var scope = NewDisposeScope();
+            Autograd.Backward(model.Loss(Ids(2, 16), Ids(2, 16, seed: 4)).Total);
+            foreach (var parameter in model.Parameters) parameter.Value.grad = null;
+        });
     }
 
     [Fact]
@@ -300,16 +293,12 @@ public class HybridLanguageModelTests
     {
         using var model = TinyDesigns.Model("inter");
         using var cache = model.CreateCache(2);
-        long Step()
+        LiveTensors.AssertNoneLeftBy(() =>
         {
-            using (NewDisposeScope())
-            using (var context = new SequenceContext(cache: cache)) model.Forward(Ids(2, 1), context);
-            return Tensor.TotalCount;
-        }
-        Step();
-        LiveTensors.Settled();
-        long before = Step();
-        for (int i = 0; i < 5; i++) Assert.Equal(before, Step());
+            using var scope = NewDisposeScope();
+            using var context = new SequenceContext(cache: cache);
+            model.Forward(Ids(2, 1), context);
+        });
     }
 
     [Fact]

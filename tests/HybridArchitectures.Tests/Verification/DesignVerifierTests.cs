@@ -138,6 +138,6 @@ public class DesignVerifierTests
         DesignVerifier.Verify(model);
         long before = LiveTensors.Settled();
         DesignVerifier.Verify(model);
-        Assert.Equal(before, LiveTensors.Settled());
+        LiveTensors.AssertAtMost(before);
     }
 }
