@@ -65,7 +65,8 @@ public sealed class SweepFileTests : IDisposable
         const string start = "{ \"folder\": \"f\", \"data\": \"d\", \"designs\": [],\n";
         Assert.StartsWith(": line 2, key 'stepz': ", Refused("a.json", start + "\"stepz\": 3 }"));
         Assert.StartsWith(": line 2, key 'steps': ", Refused("a.json", start + "\"steps\": \"many\" }"));
-        Assert.StartsWith(": line 1: the file is empty", Refused("empty.yaml", ""));
+        Assert.StartsWith(": the file is empty; expected 1 to", Refused("empty.yaml", ""));
+        Assert.Matches("^: line [12]: the file is empty; expected keys and values", Refused("comment.yaml", "# no keys\n"));
         string deep = new string('[', 40) + new string(']', 40);
         Assert.Contains("nested more than 32 levels", Refused("deep.yaml", $"folder: {deep}\n"));
     }

@@ -133,6 +133,7 @@ public sealed class BenchmarkFileTests : IDisposable
     [InlineData("{\"prompt\": \"p\", \"choices\": [\"a\", \"b\"], \"answer\": 2}", "'answer' is \"2\"; expected 0 to 1.")]
     [InlineData("{\"prompt\": \"p\", \"choices\": \"a\", \"answer\": 0}", "'choices' is \"a\"; expected a list of texts.")]
     [InlineData("{\"prompt\": ", "line 1: ")]
+    [InlineData("{\"prompt\": \"\\ud800\"}", "line 1: ")]
     [InlineData("[1]", "expected an object.")]
     public void Damage_is_named_with_its_place(string json, string expected)
     {
@@ -146,6 +147,8 @@ public sealed class BenchmarkFileTests : IDisposable
     public void Other_files_are_refused()
     {
         Assert.Throws<FileNotFoundException>(() => BenchmarkFile.Read(folder["none.jsonl"]));
+        using (var large = File.Create(folder["a.json"])) large.SetLength(300 << 20);
+        Assert.Contains("bytes; expected at most", Assert.Throws<InvalidDataException>(() => BenchmarkFile.Read(folder["a.json"])).Message);
         File.WriteAllText(folder["a.csv"], "x");
         Assert.Contains("the extension is '.CSV'", Assert.Throws<InvalidDataException>(() => BenchmarkFile.Read(folder["a.csv"])).Message);
         File.WriteAllText(folder["a.parquet"], "no parquet");

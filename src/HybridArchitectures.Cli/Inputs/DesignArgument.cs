@@ -1,6 +1,7 @@
 using System.Globalization;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
+using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Cli.Inputs;
 
@@ -29,7 +30,7 @@ static class DesignArgument
     {
         Require.NotBlank(text);
         if (Directory.Exists(text)) return LoadFolder(text);
-        if (File.Exists(text)) return HybridDesign.FromJson(File.ReadAllText(text));
+        if (File.Exists(text)) return HybridDesign.FromJson(BoundedFile.ReadText(text, BoundedFile.MaxTextBytes));
         if (Recipes.All.FirstOrDefault(recipe => string.Equals(recipe.Name, text,
             StringComparison.OrdinalIgnoreCase)) is { } recipe) return recipe.Design;
         if (text.Contains(':', StringComparison.Ordinal)) return FromPattern(text);

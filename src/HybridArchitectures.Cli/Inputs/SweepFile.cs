@@ -2,6 +2,7 @@ using System.Text.Json;
 using System.Text.Json.Schema;
 using System.Text.Json.Serialization;
 using HybridArchitectures.Evaluation.Sweeps;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Cli.Inputs;
@@ -103,7 +104,8 @@ sealed class SweepFile
         var yaml = IsYaml(path) ? YamlDocument.Read(path) : null;
         try
         {
-            return (SweepFile?)JsonSerializer.Deserialize(yaml?.Json ?? File.ReadAllText(path), Json.GetTypeInfo(typeof(SweepFile)))
+            string json = yaml?.Json ?? BoundedFile.ReadText(path, BoundedFile.MaxConfigBytes);
+            return (SweepFile?)JsonSerializer.Deserialize(json, Json.GetTypeInfo(typeof(SweepFile)))
                 ?? throw new JsonException("the file is empty");
         }
         catch (JsonException e)

@@ -5,6 +5,7 @@ using HybridArchitectures.Evaluation.Inside;
 using HybridArchitectures.Evaluation.LongContext;
 using HybridArchitectures.Evaluation.Recall;
 using HybridArchitectures.Evaluation.Tasks;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Training.Data;
 
 namespace HybridArchitectures.Cli.Inputs;
@@ -54,7 +55,7 @@ static class TaskArgument
     /// <summary>Creates the task that looks inside: a needle in the text, or a passkey without a text.</summary>
     public static InsideTask Inside(TaskSettings settings)
     {
-        LongContextTask prompts = settings.Haystack is { } path && File.Exists(path) ? new Needle(File.ReadAllText(path)) : new Passkey();
+        LongContextTask prompts = settings.Haystack is { } path && File.Exists(path) ? new Needle(Text(path)) : new Passkey();
         return new InsideTask(prompts, settings.Tokenizer(), new InsideOptions { Length = settings.Lengths.Max(), Trials = settings.Trials });
     }
 
@@ -62,7 +63,9 @@ static class TaskArgument
         new(task, settings.Tokenizer(), new LongContextOptions { Lengths = settings.Lengths, Depths = [0, 0.25, 0.5, 0.75, 1],
             Trials = settings.Trials });
 
-    static string Haystack(TaskSettings settings) => settings.Haystack is { } path && File.Exists(path) ? File.ReadAllText(path)
+    static string Text(string path) => BoundedFile.ReadText(path, BoundedFile.MaxTextBytes);
+
+    static string Haystack(TaskSettings settings) => settings.Haystack is { } path && File.Exists(path) ? Text(path)
         : throw Require.Unfit("task", "task is 'needle', without a text file for the haystack", "a file, named with --data");
 
     static EvaluationTask Benchmark(string name, string file, TaskSettings settings)

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
 using HybridArchitectures.Reports.Drawing;
+using HybridArchitectures.Storage;
 using YamlDotNet.Core;
 using YamlDotNet.Core.Events;
 
@@ -27,7 +28,7 @@ sealed class YamlDocument
     public static YamlDocument Read(string path)
     {
         var document = new YamlDocument(path);
-        using var reader = new StreamReader(path);
+        using var reader = new StringReader(BoundedFile.ReadText(path, BoundedFile.MaxConfigBytes));
         var parser = new Parser(reader);
         try
         {

@@ -20,13 +20,14 @@ public static class BenchmarkFile
     /// <param name="path">The path of the file.</param>
     /// <exception cref="FileNotFoundException">The file does not exist.</exception>
     /// <exception cref="InvalidDataException">
-    /// The file is damaged, has another format, or is not a regular file (a named pipe, a device, a folder).
+    /// The file is damaged, has another format or more than 256 MiB, or is not a regular file (a named pipe, a device, a folder).
     /// The message names the line or record.
     /// </exception>
     public static IReadOnlyList<BenchmarkRecord> Read(string path)
     {
         Require.NotEmpty(path);
         RegularFile.Require(path);
+        CheckSize(path);
         return Path.GetExtension(path).ToUpperInvariant() switch
         {
             ".JSONL" or ".NDJSON" => [.. FromLines(path)],
@@ -34,6 +35,14 @@ public static class BenchmarkFile
             ".PARQUET" => FromParquet(path),
             var other => throw new InvalidDataException($"{path}: the extension is '{other}'; expected .jsonl, .ndjson, .json or .parquet."),
         };
+    }
+
+    // one line may be the whole file
+    static void CheckSize(string path)
+    {
+        long bytes = RegularFile.Describe(path).Bytes;
+        if (bytes > BoundedFile.MaxTextBytes)
+            throw new InvalidDataException($"{path}: the file has {bytes} bytes; expected at most {BoundedFile.MaxTextBytes}");
     }
 
     static IEnumerable<BenchmarkRecord> FromLines(string path)
@@ -53,7 +62,7 @@ public static class BenchmarkFile
             using var document = JsonDocument.Parse(json);
             return FromElement(document.RootElement, place);
         }
-        catch (JsonException e)
+        catch (Exception e) when (e is JsonException or InvalidOperationException)      // the latter for half a surrogate pair
         {
             throw new InvalidDataException($"{place}: {e.Message}", e);
         }
@@ -69,7 +78,7 @@ public static class BenchmarkFile
                 $"{path}: the file holds no array; expected an array of objects.");
             return [.. document.RootElement.EnumerateArray().Select((item, index) => FromElement(item, $"{path}: record {index}"))];
         }
-        catch (JsonException e)
+        catch (Exception e) when (e is JsonException or InvalidOperationException)      // the latter for half a surrogate pair
         {
             throw new InvalidDataException($"{path}: {e.Message}", e);
         }

@@ -19,7 +19,7 @@ sealed partial class SweepJson : JsonSerializerContext
 {
     public static void Write<T>(string path, T value, JsonTypeInfo<T> type) => AtomicWrite.Text(path, JsonSerializer.Serialize(value, type) + "\n");
 
-    public static T Read<T>(string path, JsonTypeInfo<T> type) => Parse(File.ReadAllText(path), path, type);
+    public static T Read<T>(string path, JsonTypeInfo<T> type) => Parse(BoundedFile.ReadText(path, BoundedFile.MaxTextBytes), path, type);
 
     // one object per line
     public static void WriteLines<T>(string path, IEnumerable<T> values)
@@ -29,7 +29,7 @@ sealed partial class SweepJson : JsonSerializerContext
     }
 
     public static IReadOnlyList<T> ReadLines<T>(string path, JsonTypeInfo<T> type) =>
-        [.. File.ReadAllLines(path).Select((line, index) => (Line: line, Place: $"{path}, line {index + 1}"))
+        [.. BoundedFile.ReadText(path, BoundedFile.MaxTextBytes).Split('\n').Select((line, index) => (Line: line, Place: $"{path}, line {index + 1}"))
             .Where(item => !string.IsNullOrWhiteSpace(item.Line)).Select(item => Parse(item.Line, item.Place, type))];
 
     static T Parse<T>(string text, string place, JsonTypeInfo<T> type)

@@ -183,6 +183,9 @@ public sealed class DocumentFile
     {
         for (int searched = 0; ;)
         {
+            // millions of blank lines at once: a small compressed file can hold gigabytes of them
+            if (searched == 0 && window.Bytes.IndexOfAnyExcept(" \t\r\n"u8) is var blank and not 0 && !window.Bytes.IsEmpty)
+                window.Advance(blank < 0 ? window.Bytes.Length : blank);
             int end = window.Bytes[searched..].IndexOf((byte)'\n');
             if (end < 0 && !window.IsComplete)
             {

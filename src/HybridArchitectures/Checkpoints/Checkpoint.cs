@@ -90,8 +90,7 @@ public static class Checkpoint
             throw new FileNotFoundException($"no file '{path}'; expected a folder that {nameof(Checkpoint)}.{nameof(Save)} wrote", path);
         try
         {
-            RegularFile.Require(path);
-            return HybridDesign.FromJson(File.ReadAllText(path));
+            return HybridDesign.FromJson(BoundedFile.ReadText(path, BoundedFile.MaxTextBytes));
         }
         catch (ArgumentException e)
         {

@@ -54,15 +54,15 @@ sealed record PeftConfig
         string path = Path.Combine(folder, FileName);
         if (!File.Exists(path))
             throw new FileNotFoundException($"'{folder}' contains no {FileName}; expected a folder that save_pretrained of PEFT wrote");
-        var content = BoundedFile.Read(path, MaxBytes);
         try
         {
-            using var document = JsonDocument.Parse(content);
+            using var document = JsonDocument.Parse(BoundedFile.ReadText(path, MaxBytes));
+            PretrainedConfig.RequireText(document.RootElement);
             var root = document.RootElement.Clone();
             if (root.ValueKind != JsonValueKind.Object) throw new InvalidDataException($"{path}: the JSON is {root.ValueKind}; expected an object");
             return Read(path, root);
         }
-        catch (JsonException error)
+        catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
             throw new InvalidDataException($"{path}: not JSON ({error.Message})", error);
         }

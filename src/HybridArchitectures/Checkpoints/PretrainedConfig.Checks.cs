@@ -82,6 +82,7 @@ public sealed partial class PretrainedConfig
     internal void RefuseUnknown(string modelType, IReadOnlyCollection<string> unused)
     {
         RefuseQuantized();
+        RefuseUnknownRotary();
         bool IsKnown(string key) => asked!.Contains(key) || unused.Contains(key) || UnusedSettings.Contains(key) || options.IgnoredKeys.Contains(key);
         var items = root.EnumerateObject().Where(item => !IsKnown(item.Name) && !SaysNothing(item.Value));
         string[] unknown = [.. items.Select(item => $"{item.Name} is {Shown(item.Value)}")];

@@ -180,6 +180,19 @@ public sealed partial class PretrainedConfig
         ["proportional"] = ["factor"],
     };
 
+    // the sections are checked also where no layer uses them, because they may describe something that the library does not know
+    void RefuseUnknownRotary()
+    {
+        string[] known = [.. defaultRotary, "mrope_section", "mrope_interleaved", .. rotaryKinds.Values.SelectMany(keys => keys).Distinct()];
+        foreach (string key in new[] { "rope_parameters", "rope_scaling" })
+        {
+            if (Section(key) is not { } section) continue;
+            string[] layers = [.. new[] { FullLayer, SlidingLayer }.Where(section.Has)];
+            if (layers.Length == 0) section.OnlyKeys(known, "in rotary positions");
+            foreach (string layer in layers) section.Section(layer)?.OnlyKeys(known, "in rotary positions");
+        }
+    }
+
     string? RotaryKind() => Text(Spelling("rope_type", "type"));
 
     int OriginalContextLength(PretrainedConfig section) => Has(OriginalLength) ? Int(OriginalLength)

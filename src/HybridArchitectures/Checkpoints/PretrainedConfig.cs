@@ -35,8 +35,7 @@ public sealed partial class PretrainedConfig
     public static PretrainedConfig Read(string path)
     {
         Require.NotEmpty(path);
-        using var reader = new StreamReader(new MemoryStream(BoundedFile.Read(path, BoundedFile.MaxConfigBytes)));
-        return Parse(reader.ReadToEnd(), path);
+        return Parse(BoundedFile.ReadText(path, BoundedFile.MaxConfigBytes), path);
     }
 
     /// <summary>Parses a text. <paramref name="path"/> is its name in messages.</summary>
@@ -47,7 +46,7 @@ public sealed partial class PretrainedConfig
             using var document = JsonDocument.Parse(WithoutBareNumbers(json));
             if (document.RootElement.ValueKind != JsonValueKind.Object)
                 throw new InvalidDataException($"{path}: {document.RootElement.ValueKind}; expected a JSON object");
-            Unescape(document.RootElement);
+            RequireText(document.RootElement);
             return new(path, document.RootElement.Clone());
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException)
@@ -57,16 +56,16 @@ public sealed partial class PretrainedConfig
     }
 
     // the parser checks escapes such as an unpaired surrogate only when a text is read
-    static void Unescape(JsonElement element)
+    internal static void RequireText(JsonElement element)
     {
         if (element.ValueKind == JsonValueKind.String) _ = element.GetString();
         else if (element.ValueKind == JsonValueKind.Array)
-            foreach (var item in element.EnumerateArray()) Unescape(item);
+            foreach (var item in element.EnumerateArray()) RequireText(item);
         else if (element.ValueKind == JsonValueKind.Object)
             foreach (var item in element.EnumerateObject())
             {
                 _ = item.Name;
-                Unescape(item.Value);
+                RequireText(item.Value);
             }
     }
 
@@ -213,7 +212,8 @@ public sealed partial class PretrainedConfig
     static double? Number(JsonElement value)
     {
         if (value.ValueKind == JsonValueKind.Number) return value.GetDouble();
-        if (value.ValueKind == JsonValueKind.Object && value.TryGetProperty("__float__", out var inner)) value = inner;
+        if (value.ValueKind == JsonValueKind.Object && value.EnumerateObject().Count() == 1 && value.TryGetProperty("__float__", out var inner))
+            value = inner;
         if (value.ValueKind != JsonValueKind.String) return null;
         return value.GetString() switch { "Infinity" => double.PositiveInfinity, "-Infinity" => double.NegativeInfinity, _ => null };
     }

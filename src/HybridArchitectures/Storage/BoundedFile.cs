@@ -1,5 +1,3 @@
-using HybridArchitectures.Storage;
-
 namespace HybridArchitectures.Storage;
 
 /// <summary>Reads whole files up to a maximum size.</summary>
@@ -10,6 +8,17 @@ static class BoundedFile
 
     /// <summary>The maximum size of a configuration or chat template: 16 MiB.</summary>
     public const long MaxConfigBytes = 16 << 20;
+
+    /// <summary>The maximum size of a design, of the state of a run, of a benchmark or of another text that is read as a whole: 256 MiB.</summary>
+    public const long MaxTextBytes = 256 << 20;
+
+    /// <summary>Reads a text in UTF-8, or in the encoding of its byte order mark.</summary>
+    /// <inheritdoc cref="Read"/>
+    public static string ReadText(string path, long maxBytes)
+    {
+        using var reader = new StreamReader(new MemoryStream(Read(path, maxBytes)));
+        return reader.ReadToEnd();
+    }
 
     /// <summary>Reads a file.</summary>
     /// <param name="path">The path of the file.</param>

@@ -3,6 +3,9 @@ namespace HybridArchitectures.Tokenization;
 /// <summary>Contains the parsers that the readers of different layouts share. <c>layout</c> describes the supported layout in messages.</summary>
 static class TokenizerParts
 {
+    // a tree of all added tokens has a node for each character
+    const int MaxAddedCharacters = 1 << 22;
+
     /// <summary>Reads the added tokens.</summary>
     public static List<AddedToken> Added(JsonPart root)
     {
@@ -10,6 +13,7 @@ static class TokenizerParts
         if (root.Optional("added_tokens") is not { } list) return added;
         var ids = new HashSet<int>();
         var texts = new HashSet<string>(StringComparer.Ordinal);
+        long characters = 0;
         foreach (var entry in list.Elements())
         {
             entry.RequireOnly("id", "content", "single_word", "lstrip", "rstrip", "normalized", "special");
@@ -21,6 +25,8 @@ static class TokenizerParts
             if (token.Text.Length == 0) throw entry.Bad("the added token is empty");
             if (token.Text.Length > RankFile.MaxTokenBytes)
                 throw entry.Bad($"the added token has {token.Text.Length} characters; expected at most {RankFile.MaxTokenBytes}");
+            if ((characters += token.Text.Length) > MaxAddedCharacters)
+                throw entry.Bad($"the added tokens up to this one have {characters} characters; expected at most {MaxAddedCharacters} in all");
             if (!ids.Add(token.Id) || !texts.Add(token.Text))
                 throw entry.Bad($"id {token.Id} or text \"{token.Text}\" occurs twice in the added tokens");
             added.Add(token);

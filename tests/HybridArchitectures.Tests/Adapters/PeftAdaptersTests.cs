@@ -306,6 +306,14 @@ public sealed class PeftAdaptersTests : IDisposable
         Assert.Contains("pickle", Assert.Throws<FileNotFoundException>(() => PeftAdapters.Load(model, folder["empty"], "llama")).Message);
         File.WriteAllText(Path.Combine(folder["empty"], Config), "[]");
         Assert.Contains("expected an object", Assert.Throws<InvalidDataException>(() => PeftAdapters.Load(model, folder["empty"], "llama")).Message);
+        // half a surrogate pair, in a value, a name and a list that is read later
+        string[] half = ["""{"peft_type": "\ud800"}""", """{"\ud800": 1}""", """{"peft_type": "LORA", "target_modules": ["\ud800"]}"""];
+        foreach (string json in half)
+        {
+            File.WriteAllText(Path.Combine(folder["empty"], Config), json);
+            string said = Assert.Throws<InvalidDataException>(() => PeftAdapters.Load(model, folder["empty"], "llama")).Message;
+            Assert.Contains($"{Config}: not JSON", said);
+        }
         Assert.Throws<ArgumentException>("modelType", () => PeftAdapters.Load(model, folder["empty"], "gpt2"));
         Assert.Throws<ArgumentException>("design", () => PeftAdapters.Load(model, folder["empty"], "mamba"));
     }

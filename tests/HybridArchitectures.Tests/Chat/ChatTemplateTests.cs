@@ -109,6 +109,15 @@ public sealed class ChatTemplateTests : IDisposable
         // on a busy machine the limit of time may come first
         Assert.Matches("writes more than|takes more than 10 s",
             Refused<InvalidDataException>("{% for i in range(90000) %}{{ 'a' * 9000 }}{% endfor %}"));
+        Assert.Contains("repeated more than", Refused<InvalidDataException>("{{ 'a' * 1000000000 }}"));
+        Assert.Contains("64 bits", Refused<InvalidDataException>("{{ 9223372036854775807 * 2 }}"));
+        Assert.Contains("62 bits", Refused<InvalidDataException>("{{ 2 ** 1000000000 }}"));
+        foreach (string unfit in new[]
+        {
+            "{{ a.1.5 }}", "{{ a.99999999999999999999 }}", "{{ 1 is divisibleby }}", "{{ 1 is divisibleby(0) }}", "{{ 1 is in }}", "{{ [1]|map(1)|list }}",
+            "{{ [1]|selectattr(none)|list }}", "{{ [1]|select(2)|list }}", "{{ [1].index() }}", "{{ ','.join() }}",
+        })
+            Assert.Contains("chat template", Refused<InvalidDataException>(unfit));
         Assert.Contains("nests", Refused<InvalidDataException>("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"));
         Assert.Contains("nested", Refused<InvalidDataException>("{{ " + new string('(', 100_000) + "a" + new string(')', 100_000) + " }}"));
         Assert.Contains("nested", Refused<InvalidDataException>(string.Concat(Enumerable.Repeat("{% if a %}", 100_000))));

@@ -224,6 +224,18 @@ public sealed class PretrainedSettingsTests : IDisposable
     }
 
     [Theory]
+    [InlineData("granite_moe", "rope_parameters", "{\"rope_theta\":5.0,\"rope_new\":1}", "rope_new")]
+    [InlineData("granite_moe", "rope_parameters", "{\"full_attention\":{\"rope_new\":1}}", "rope_new")]
+    [InlineData("granite_moe", "rope_scaling", "{\"rope_new\":1}", "rope_new")]
+    [InlineData("olmo_hybrid", "rope_parameters", "{\"rope_theta\":null,\"rope_new\":1}", "rope_new")]
+    [InlineData("mamba2", "time_step_limit", "[0.0,{\"__float__\":\"Infinity\",\"unit\":1}]", "time_step_limit")]
+    public void Unknown_keys_are_refused_also_in_sections_that_no_layer_uses(string name, string key, string value, string named)
+    {
+        string message = Refused(Copy(name, config => config[key] = JsonNode.Parse(value)));
+        Assert.Matches($"{named} is .*; expected", message);
+    }
+
+    [Theory]
     [InlineData("mamba", "mixer_rms_eps", "1e-6")]          // the norms of Falcon Mamba, which this family does not have
     [InlineData("llama", "embedding_dropout", "0.1")]
     [InlineData("granite_moe", "rope_parameters", "{\"full_attention\":{\"rope_theta\":5.0}}")]       // its attention has no positions

@@ -201,6 +201,17 @@ public sealed class TokenizerFileTests : IDisposable
     }
 
     [Fact]
+    public void Added_tokens_of_millions_of_characters_are_refused_by_their_sum()
+    {
+        string message = RefusedJson(root =>
+        {
+            for (int i = 0; i < 1100; i++)
+                root["added_tokens"]!.AsArray().Add(new JsonObject { ["id"] = 2000 + i, ["content"] = $"{i}{new string('a', 4000)}" });
+        });
+        Assert.Matches(@"added_tokens\[\d+\]: the added tokens up to this one have \d+ characters; expected at most 4194304 in all", message);
+    }
+
+    [Fact]
     public void Merges_written_as_texts_and_other_special_tokens_are_taken()
     {
         var root = JsonNode.Parse(File.ReadAllText(TokenizerCases.Json))!;

@@ -66,6 +66,19 @@ public sealed class DocumentFileTests : IDisposable
     }
 
     [Fact]
+    public void Many_blank_lines_are_passed_and_counted()
+    {
+        string blank = new('\n', 3 << 20), path = folder["a.jsonl"];
+        File.WriteAllText(path, $"{blank} \t\r\n {{\"text\": \"a\"}}\n{blank}{{\"text\": \"b\"}}{blank}{{\"text\": }}");
+        using var texts = new DocumentFile(path).Read().GetEnumerator();
+        Assert.True(texts.MoveNext());
+        Assert.Equal("a", texts.Current);
+        Assert.True(texts.MoveNext());
+        Assert.Equal("b", texts.Current);
+        Assert.Contains($"line {9 * (1 << 20) + 3}", Assert.Throws<InvalidDataException>(() => texts.MoveNext()).Message);
+    }
+
+    [Fact]
     public void Bad_lines_are_named_with_their_place()
     {
         var good = SampleFiles.JsonLines(["one"]);

@@ -274,7 +274,8 @@ class JinjaExpressions
             {
                 if (Token.Kind == JinjaKind.Number)
                 {
-                    long index = long.Parse(tokens[At++].Text, CultureInfo.InvariantCulture);
+                    string number = tokens[At++].Text;
+                    if (!long.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out long index)) throw Bad($"\"{number}\" is no index");
                     value = scope => JinjaMembers.Item(inner(scope), index);
                     continue;
                 }

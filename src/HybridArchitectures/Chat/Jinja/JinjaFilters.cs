@@ -31,21 +31,24 @@ static class JinjaFilters
             case "map": return Map(value, values, named);
             case "select" or "reject": return Chosen(value, item => Passes(item, values, 0) == (name == "select"));
             case "selectattr" or "rejectattr":
-                return Chosen(value, item => Passes(Attribute(item, (string)values[0]!), values, 1) == (name == "selectattr"));
+                return Chosen(value, item => Passes(Attribute(item, JinjaMembers.Words(values, 0)), values, 1) == (name == "selectattr"));
             case "items": return Pairs(value);
             case "dictsort":
                 return new List<object?>(Pairs(value).OrderBy(pair => (string)((List<object?>)pair!)[0]!, StringComparer.OrdinalIgnoreCase));
             case "sort": return Sorted(value, Argument(2, "attribute"), JinjaValue.IsTrue(Argument(0, "reverse", false)));
             case "unique": return Unique(value);
             case "sum": return JinjaValue.Items(value).Aggregate((object?)0L, (sum, item) => JinjaValue.Arithmetic("+", sum, item));
-            case "min" or "max": return JinjaValue.Items(value).Aggregate((a, b) => JinjaValue.Compare(a, b) < 0 == (name == "min") ? a : b);
+            case "min" or "max": return Extreme(JinjaValue.Items(value), isLeast: name == "min");
             case "int": return Whole(value, Argument(0, "default", 0L));
             case "float": return Real(value);
             case "abs": return value is long whole ? (object)Math.Abs(whole) : Math.Abs(JinjaValue.Real(value));
-            case "round": return Math.Round(JinjaValue.Real(value), (int)JinjaValue.Whole(Argument(0, "precision", 0L)), MidpointRounding.ToEven);
+            case "round": return Math.Round(JinjaValue.Real(value), (int)Math.Clamp(JinjaValue.Whole(Argument(0, "precision", 0L)), 0, 15), MidpointRounding.ToEven);
             default: return OfText(name, JinjaValue.Text(value), Argument);
         }
     }
+
+    static object? Extreme(List<object?> items, bool isLeast) => items.Count == 0 ? JinjaValue.Undefined
+        : items.Aggregate((a, b) => JinjaValue.Compare(a, b) < 0 == isLeast ? a : b);
 
     static double Real(object? value) => value is not string number ? JinjaValue.Real(value)
         : double.TryParse(number, NumberStyles.Float, CultureInfo.InvariantCulture, out double real) ? real : 0.0;
@@ -85,14 +88,14 @@ static class JinjaFilters
         "upper" => JinjaValue.Text(value) is var text && text == text.ToUpperInvariant(),
         "odd" => JinjaValue.Whole(value) % 2 != 0,
         "even" => JinjaValue.Whole(value) % 2 == 0,
-        "divisibleby" => JinjaValue.Whole(value) % JinjaValue.Whole(values[0]) == 0,
-        "in" => JinjaValue.Contains(values[0], value),
-        "equalto" or "eq" or "sameas" => JinjaValue.AreEqual(value, values[0]),
-        "ne" => !JinjaValue.AreEqual(value, values[0]),
-        "gt" => JinjaValue.Compare(value, values[0]) > 0,
-        "ge" => JinjaValue.Compare(value, values[0]) >= 0,
-        "lt" => JinjaValue.Compare(value, values[0]) < 0,
-        "le" => JinjaValue.Compare(value, values[0]) <= 0,
+        "divisibleby" => JinjaValue.Whole(value) % JinjaValue.Whole(JinjaMembers.Given(values)) == 0,
+        "in" => JinjaValue.Contains(JinjaMembers.Given(values), value),
+        "equalto" or "eq" or "sameas" => JinjaValue.AreEqual(value, JinjaMembers.Given(values)),
+        "ne" => !JinjaValue.AreEqual(value, JinjaMembers.Given(values)),
+        "gt" => JinjaValue.Compare(value, JinjaMembers.Given(values)) > 0,
+        "ge" => JinjaValue.Compare(value, JinjaMembers.Given(values)) >= 0,
+        "lt" => JinjaValue.Compare(value, JinjaMembers.Given(values)) < 0,
+        "le" => JinjaValue.Compare(value, JinjaMembers.Given(values)) <= 0,
         _ => throw JinjaValue.Bad($"the test \"{name}\" is not supported"),
     };
 
@@ -106,7 +109,7 @@ static class JinjaFilters
     public static string Title(string text) => CultureInfo.InvariantCulture.TextInfo.ToTitleCase(text.ToLowerInvariant());
 
     static bool Passes(object? value, IReadOnlyList<object?> values, int test) => test < values.Count
-        ? Test((string)values[test]!, value, [.. values.Skip(test + 1)]) : JinjaValue.IsTrue(value);
+        ? Test(JinjaMembers.Words(values, test), value, [.. values.Skip(test + 1)]) : JinjaValue.IsTrue(value);
 
     static List<object?> Chosen(object? value, Predicate<object?> chooses) => JinjaValue.Items(value).FindAll(chooses);
 
@@ -123,7 +126,7 @@ static class JinjaFilters
             return items.ConvertAll(item => Attribute(item, attribute) is var found && found == JinjaValue.Undefined
                 && named.TryGetValue("default", out object? otherwise) ? otherwise : found);
         }
-        return items.ConvertAll(item => Apply((string)values[0]!, item, [.. values.Skip(1)], named));
+        return items.ConvertAll(item => Apply(JinjaMembers.Words(values, 0), item, [.. values.Skip(1)], named));
     }
 
     static List<object?> Sorted(object? value, object? attribute, bool reverse)

@@ -44,6 +44,7 @@ static class JinjaMembers
         var items = JinjaValue.Items(value);
         long by = step is null ? 1 : JinjaValue.Whole(step), count = items.Count;
         if (by == 0) throw JinjaValue.Bad("a slice with step 0");
+        by = Math.Clamp(by, -count - 1, count + 1);
         long Bound(object? given, long otherwise)
         {
             if (given is null) return otherwise;
@@ -57,8 +58,12 @@ static class JinjaMembers
         return value is string ? string.Concat(result) : result;
     }
 
-    static string Words(IReadOnlyList<object?> values, int index) =>
+    internal static string Words(IReadOnlyList<object?> values, int index) =>
         index < values.Count && values[index] is string text ? text : throw JinjaValue.Bad($"argument {index + 1} of a method; expected a text");
+
+    /// <summary>Returns the first argument of a method or test.</summary>
+    internal static object? Given(IReadOnlyList<object?> values) => values.Count > 0 ? values[0]
+        : throw JinjaValue.Bad("a method or test without its argument");
 
     static char[]? Characters(IReadOnlyList<object?> values) => values.Count > 0 && values[0] is not null ? Words(values, 0).ToCharArray() : null;
 
@@ -79,7 +84,7 @@ static class JinjaMembers
         "splitlines" => (_, _) => new List<object?>(text.TrimEnd('\n').Split('\n')),
         "find" => (values, _) => (long)text.IndexOf(Words(values, 0), StringComparison.Ordinal),
         "count" => (values, _) => (long)(text.Split(Words(values, 0)).Length - 1),
-        "join" => (values, _) => JinjaValue.Joined([.. JinjaValue.Items(values[0]).Select(JinjaValue.Text)], text),
+        "join" => (values, _) => JinjaValue.Joined([.. JinjaValue.Items(Given(values)).Select(JinjaValue.Text)], text),
         "isdigit" => (_, _) => text.Length > 0 && text.All(char.IsDigit),
         _ => null,
     };
@@ -111,8 +116,8 @@ static class JinjaMembers
 
     static JinjaFunction? Method(List<object?> items, string name) => name switch
     {
-        "index" => (values, _) => (long)items.FindIndex(item => JinjaValue.AreEqual(item, values[0])),
-        "count" => (values, _) => (long)items.Count(item => JinjaValue.AreEqual(item, values[0])),
+        "index" => (values, _) => (long)items.FindIndex(item => JinjaValue.AreEqual(item, Given(values))),
+        "count" => (values, _) => (long)items.Count(item => JinjaValue.AreEqual(item, Given(values))),
         _ => null,
     };
 }

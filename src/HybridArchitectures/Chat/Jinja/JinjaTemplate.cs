@@ -53,7 +53,14 @@ sealed class JinjaTemplate : JinjaExpressions
         };
         foreach (var (name, value) in variables) known[name] = value;
         var scope = new JinjaScope(known);
-        body(scope);
+        try
+        {
+            body(scope);
+        }
+        catch (Exception e) when (e is ArithmeticException or InvalidCastException or ArgumentOutOfRangeException or InvalidOperationException)
+        {
+            throw JinjaValue.Bad($"a value that does not fit its use ({e.Message})");
+        }
         return scope.Output.ToString();
     }
 
@@ -69,10 +76,10 @@ sealed class JinjaTemplate : JinjaExpressions
         };
         if (step == 0) throw JinjaValue.Bad("range needs one to three numbers, and a step that is not 0");
         var result = new List<object?>();
-        for (long i = start; step > 0 ? i < stop : i > stop; i += step)
+        for (Int128 i = start; step > 0 ? i < stop : i > stop; i += step)
         {
             if (result.Count == 100_000) throw JinjaValue.Bad("a range of more than 100000 numbers");
-            result.Add(i);
+            result.Add((long)i);
         }
         return result;
     }

@@ -160,7 +160,10 @@ static class JinjaValue
             return new List<object?>([.. items, .. others]);
         }
         if (sign == "*" && left is string repeated && right is long count)
-            return Joined([.. Enumerable.Repeat(repeated, (int)Math.Clamp(count, 0, MaxItems))], "");
+        {
+            if (count > MaxItems) throw Bad($"a text repeated more than {MaxItems} times");
+            return Joined([.. Enumerable.Repeat(repeated, (int)Math.Max(count, 0))], "");
+        }
         if (left is long or bool && right is long or bool && sign is "+" or "-" or "*" or "//" or "%")
         {
             if (Whole(right) == 0 && sign is "//" or "%") throw Bad("a division by 0");
@@ -175,19 +178,29 @@ static class JinjaValue
             "/" => b == 0 ? throw Bad("a division by 0") : a / b,
             "//" => Math.Floor(a / b),
             "%" => a - b * Math.Floor(a / b),
-            _ => left is long && right is long exponent and >= 0 ? (object)(long)Math.Pow(a, exponent) : Math.Pow(a, b),
+            _ => left is long && right is long exponent and >= 0 ? Power(a, exponent) : Math.Pow(a, b),
         };
     }
 
+    static object Power(double a, long exponent) =>
+        Math.Pow(a, exponent) is var power && Math.Abs(power) < 1L << 62 ? (long)power : throw Bad("an integer of more than 62 bits");
+
     // integer division rounds down, as in Python
-    static long Whole(string sign, long a, long b) => sign switch
+    static long Whole(string sign, long a, long b)
     {
-        "+" => a + b,
-        "-" => a - b,
-        "*" => a * b,
-        "//" => (long)Math.Floor((double)a / b),
-        _ => (a % b + b) % b,
-    };
+        // in 128 bits, no operation on two numbers of 64 bits overflows
+        Int128 x = a, y = b;
+        Int128 rest = sign is "//" or "%" ? (x % y + y) % y : 0;
+        var result = sign switch
+        {
+            "+" => x + y,
+            "-" => x - y,
+            "*" => x * y,
+            "//" => (x - rest) / y,
+            _ => rest,
+        };
+        return result >= long.MinValue && result <= long.MaxValue ? (long)result : throw Bad("an integer of more than 64 bits");
+    }
 
     /// <summary>Writes a value as JSON as Python does, with a space after commas and colons, and with characters beyond ASCII unescaped.</summary>
     /// <param name="value">The value.</param>
