@@ -29,7 +29,8 @@ sealed partial class SweepJson : JsonSerializerContext
     }
 
     public static IReadOnlyList<T> ReadLines<T>(string path, JsonTypeInfo<T> type) =>
-        [.. BoundedFile.ReadText(path, BoundedFile.MaxTextBytes).Split('\n').Select((line, index) => (Line: line, Place: $"{path}, line {index + 1}"))
+        [.. BoundedFile.ReadText(path, BoundedFile.MaxTextBytes).Split('\n')
+            .Select((line, index) => (Line: line, Place: $"{path}, line {index + 1}"))
             .Where(item => !string.IsNullOrWhiteSpace(item.Line)).Select(item => Parse(item.Line, item.Place, type))];
 
     static T Parse<T>(string text, string place, JsonTypeInfo<T> type)

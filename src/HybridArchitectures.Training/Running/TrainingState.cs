@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
@@ -13,6 +14,8 @@ namespace HybridArchitectures.Training.Running;
 sealed record TrainingState
 {
     public const string FileName = "training.json";
+
+    const string NoChecksum = "00000000";
     public const int CurrentVersion = 3;
 
     static readonly JsonTypeInfo<TrainingState> Json = (JsonTypeInfo<TrainingState>)new JsonSerializerOptions
@@ -28,6 +31,13 @@ sealed record TrainingState
     }.GetTypeInfo(typeof(TrainingState));
 
     public required int Version { get; init; }
+
+    /// <summary>
+    /// Gets or sets the CRC-32C of this file, computed with <see cref="NoChecksum"/> in its place. Null if the version that wrote the checkpoint
+    /// stored none.
+    /// </summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public string? Checksum { get; init; }
 
     public required TrainingOptions Options { get; init; }
 
@@ -99,21 +109,36 @@ sealed record TrainingState
         }
     }
 
-    public void Write(string folder) => AtomicWrite.Text(Path.Combine(folder, FileName), JsonSerializer.Serialize(this, Json));
+    public void Write(string folder)
+    {
+        string text = JsonSerializer.Serialize(this with { Checksum = NoChecksum }, Json);
+        AtomicWrite.Text(Path.Combine(folder, FileName), ReplaceChecksum(text, NoChecksum, ChecksumOf(text)));
+    }
+
+    static string ChecksumOf(string text) =>
+        FileMark.Checksum(Encoding.UTF8.GetBytes(text)).ToString("x8", System.Globalization.CultureInfo.InvariantCulture);
+
+    // it is the second property, and no name or text before it contains quotation marks
+    static string ReplaceChecksum(string text, string old, string by)
+    {
+        int at = text.IndexOf($"\"{old}\"", StringComparison.Ordinal);
+        return at < 0 ? text : string.Concat(text.AsSpan(0, at + 1), by, text.AsSpan(at + 1 + old.Length));
+    }
 
     public static TrainingState Read(string folder)
     {
         var path = Path.Combine(folder, FileName);
         if (!File.Exists(path)) throw new FileNotFoundException($"no file '{path}'; expected a checkpoint of a training run", path);
-        RegularFile.Require(path);
         try
         {
-            var text = File.ReadAllText(path);
+            var text = BoundedFile.ReadText(path, BoundedFile.MaxTextBytes);
             FormatVersion.Require(text, CurrentVersion);
             var state = JsonSerializer.Deserialize(text, Json) ?? throw new JsonException("the file is null; expected an object");
             if (state.Step < 0 || state.Tokens < 0 || !(state.ElapsedSeconds >= 0 && state.ElapsedSeconds < TimeSpan.MaxValue.TotalSeconds))
                 throw new JsonException($"step {state.Step}, tokens {state.Tokens}, elapsedSeconds {state.ElapsedSeconds}; expected numbers from 0");
             state.Options.Check();
+            if (state.Checksum is { } stated && ChecksumOf(ReplaceChecksum(text, stated, NoChecksum)) is var found && found != stated)
+                throw new InvalidDataException($"{path}: its CRC-32C is {found}; expected {stated}. The file is damaged or was changed");
             return state;
         }
         catch (Exception e) when (e is JsonException or NotSupportedException or InvalidOperationException or ArgumentException)

@@ -235,11 +235,48 @@ public sealed class ResumeTests : IDisposable
         RunUntil("run", 3, model, Small.Options);
         var path = folder["run/step-00000003/training.json"];
         var json = JsonNode.Parse(File.ReadAllText(path))!.AsObject();
-        Assert.True(json.Remove("files"));
+        Assert.True(json.Remove("files") && json.Remove("checksum"));
         File.WriteAllText(path, json.ToJsonString());
         using var resumed = Trainer.Resume(folder["run"], data);
         resumed.Model.Dispose();
         Assert.Equal(3, resumed.Step);
+    }
+
+    [Fact]
+    public void One_flipped_bit_of_the_training_state_is_noticed()
+    {
+        using var model = Small.Model();
+        RunUntil("run", 3, model, Small.Options);
+        var checkpoint = folder["run/step-00000003"];
+        var path = Path.Combine(checkpoint, "training.json");
+        byte[] bytes = File.ReadAllBytes(path);
+        for (int i = 0; i < bytes.Length; i += 7)
+        {
+            byte[] damaged = [.. bytes];
+            damaged[i] ^= (byte)(1 << i % 8);
+            File.WriteAllBytes(path, damaged);
+            Assert.Contains("training.json", Assert.Throws<InvalidDataException>(() => Trainer.Resume(checkpoint, data)).Message);
+        }
+        File.WriteAllBytes(path, [.. "\n"u8, .. bytes]);
+        Assert.Contains("CRC-32C", Assert.Throws<InvalidDataException>(() => Trainer.Resume(checkpoint, data)).Message);
+    }
+
+    [Fact]
+    public void Files_of_hundreds_of_megabytes_are_refused_before_they_are_read()
+    {
+        using var model = Small.Model();
+        RunUntil("run", 3, model, Small.Options);
+        var checkpoint = folder["run/step-00000003"];
+        void Refused(string file, Action read)
+        {
+            var path = Path.Combine(checkpoint, file);
+            var bytes = File.ReadAllBytes(path);
+            using (var large = File.OpenWrite(path)) large.SetLength(300 << 20);
+            Assert.Matches($"{file}: the file has .* bytes; expected at most", Assert.Throws<InvalidDataException>(read).Message);
+            File.WriteAllBytes(path, bytes);
+        }
+        Refused("training.json", () => Trainer.Resume(checkpoint, data));
+        Refused("design.json", () => Checkpoint.LoadDesign(checkpoint));
     }
 
     [Fact]
