@@ -28,7 +28,8 @@ sealed record AttentionInputs(Tensor Query, Tensor Key, Tensor Value) : ISavedTe
         && (Query.requires_grad || Key.requires_grad || Value.requires_grad || SinkLogits is { requires_grad: true });
 
     /// <summary>Returns 1 / sqrt(head size), the scale of queries for which none is given.</summary>
-    public static double DefaultScale(Tensor query) => query is not null && query.dim() > 0 && query.size(-1) > 0 ? 1 / Math.Sqrt(query.size(-1)) : 1;
+    public static double DefaultScale(Tensor query) =>
+        query is { IsInvalid: false } && query.dim() > 0 && query.size(-1) > 0 ? 1 / Math.Sqrt(query.size(-1)) : 1;
 
     public AttentionInputs Map(Func<Tensor?, Tensor?> replace) => this with
     {

@@ -48,7 +48,7 @@ sealed record BranchFusionInputs(FusionBranch First, FusionBranch Second, Fusion
     static void CheckBranch(FusionBranch branch, string name)
     {
         var value = branch.Value;
-        ArgumentNullException.ThrowIfNull(value, name);
+        Require.Alive(value, name);
         if (value.dtype is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float64))
             throw Require.Refusal(name, value.dtype, "Float32, BFloat16 or Float64");
         if (value.dim() == 0 || value.size(-1) == 0)

@@ -51,7 +51,7 @@ sealed record CausalConvolutionInputs(Tensor X, Tensor Weight, Tensor? Bias) : I
 
     void CheckParameters()
     {
-        ArgumentNullException.ThrowIfNull(Weight, "weight");
+        Require.Alive(Weight, "weight");
         if (Weight.dim() != 2 || Width == 0)
             throw Require.Unfit("weight", $"weight has shape {Checks.Describe(Weight)}", $"(channels, width) = ({Channels}, at least 1)");
         SequenceChecks.Input(Weight, "weight", X, "(channels, width)", Channels, Width);

@@ -11,7 +11,7 @@ static class Checks
     /// <summary>Checks that a tensor has the shape <paramref name="sizes"/>. -1 means any size.</summary>
     public static void Shape(Tensor tensor, ReadOnlySpan<long> sizes, string meaning, [CallerArgumentExpression(nameof(tensor))] string name = "")
     {
-        ArgumentNullException.ThrowIfNull(tensor, name);
+        Require.Alive(tensor, name);
         bool fits = tensor.dim() == sizes.Length;
         for (int i = 0; fits && i < sizes.Length; i++) fits = sizes[i] < 0 || tensor.size(i) == sizes[i];
         if (fits) return;
@@ -22,7 +22,7 @@ static class Checks
 
     public static void SameShape(Tensor tensor, Tensor other, string otherName, [CallerArgumentExpression(nameof(tensor))] string name = "")
     {
-        ArgumentNullException.ThrowIfNull(tensor, name);
+        Require.Alive(tensor, name);
         bool fits = tensor.dim() == other.dim();
         for (int i = 0; fits && i < tensor.dim(); i++) fits = tensor.size(i) == other.size(i);
         if (!fits) throw Require.Unfit(name, $"{name} has shape {Describe(tensor)}", $"that of {otherName}, {Describe(other)}");
@@ -31,14 +31,14 @@ static class Checks
     /// <summary>Checks that a tensor is float32, bfloat16, float16 or float64.</summary>
     public static void Floating(Tensor tensor, [CallerArgumentExpression(nameof(tensor))] string name = "")
     {
-        ArgumentNullException.ThrowIfNull(tensor, name);
+        Require.Alive(tensor, name);
         if (tensor.dtype is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 or ScalarType.Float64))
             throw Require.Refusal(name, tensor.dtype, "a floating-point tensor");
     }
 
     public static void Type(Tensor tensor, ScalarType type, [CallerArgumentExpression(nameof(tensor))] string name = "")
     {
-        ArgumentNullException.ThrowIfNull(tensor, name);
+        Require.Alive(tensor, name);
         if (tensor.dtype != type) throw Require.Refusal(name, tensor.dtype, $"{type}");
     }
 
@@ -82,7 +82,7 @@ static class Checks
 
     public static void Groups(Tensor x, int groups, [CallerArgumentExpression(nameof(x))] string name = "")
     {
-        ArgumentNullException.ThrowIfNull(x, name);
+        Require.Alive(x, name);
         if (x.dim() == 0 || x.size(-1) == 0)
             throw Require.Unfit(name, $"{name} has shape {Describe(x)}", "a last dimension of at least 1");
         if (groups < 1 || x.size(-1) % groups != 0)

@@ -74,7 +74,7 @@ sealed record DeltaRuleInputs(Tensor Query, Tensor Key, Tensor Value, Tensor Dec
     void Check(string outerShape, params ReadOnlySpan<long> outer)
     {
         string shapeOfKey = $"{outerShape}groups, key size)", shapeOfHeads = $"{outerShape}heads)";
-        ArgumentNullException.ThrowIfNull(Key, "key");
+        Require.Alive(Key, "key");
         if (Key.dim() != outer.Length + 2 || KeySize == 0)
             throw Require.Unfit("key", $"key has shape {Checks.Describe(Key)}", shapeOfKey);
         long groups = SequenceChecks.Groups(Key.size(-2), Heads, "key", "heads");

@@ -10,7 +10,7 @@ sealed record FewRowsLinearInputs(Tensor X, Tensor Weight, Tensor? Bias)
     {
         Checks.Floating(X, "x");
         if (X.dim() == 0 || X.size(-1) == 0) throw Require.Refusal("x", X.shape, "(..., inputs), at least one");
-        ArgumentNullException.ThrowIfNull(Weight, "weight");
+        Require.Alive(Weight, "weight");
         if (Weight.dim() != 2 || Weight.size(1) != X.size(-1)) throw Require.Refusal("weight", Weight.shape, $"(outputs, {X.size(-1)})");
         CheckParameter(Weight, "weight");
         if (Bias is null) return;

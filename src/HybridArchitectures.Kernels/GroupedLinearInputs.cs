@@ -15,7 +15,7 @@ sealed record GroupedLinearInputs(Tensor X, Tensor Weight, Tensor Ends) : ISaved
     {
         Checks.Floating(X, "x");
         if (X.dim() != 2) throw Require.Refusal("x", X.shape, "(rows, inputs)");
-        ArgumentNullException.ThrowIfNull(Weight, "weight");
+        Require.Alive(Weight, "weight");
         if (Weight.dim() != 3 || Weight.size(0) == 0 || Weight.size(2) != X.size(1))
             throw Require.Refusal("weight", Weight.shape, $"(groups, outputs, {X.size(1)})");
         Checks.Type(Weight, X.dtype, "weight");

@@ -51,7 +51,7 @@ sealed record LinearAttentionInputs(Tensor Query, Tensor Key, Tensor Value, Tens
 
     void Check(string shape, params ReadOnlySpan<long> outer)
     {
-        ArgumentNullException.ThrowIfNull(Key, "key");
+        Require.Alive(Key, "key");
         if (Key.dim() != outer.Length + 2 || KeySize == 0) throw Require.Unfit("key", $"key has shape {Checks.Describe(Key)}", shape);
         SequenceChecks.Input(Key, "key", Value, shape, [.. outer, Heads, KeySize]);
         SequenceChecks.Input(Query, "query", Value, shape, [.. outer, Heads, KeySize]);

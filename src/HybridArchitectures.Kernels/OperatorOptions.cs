@@ -29,61 +29,61 @@ public sealed record OperatorOptions
     /// Gets or sets the back end of the operators without a separate back end. The default is <see cref="KernelBackend.Auto"/>. An operator that does
     /// not support it throws an exception.
     /// </summary>
-    public KernelBackend Backend { get; init; }
+    public KernelBackend Backend { get; init => field = Require.Defined(value, nameof(Backend)); }
 
     /// <summary>Gets or sets the back end of <see cref="Operators.AttentionDecode"/>. The default, null, means <see cref="Backend"/>.</summary>
-    public KernelBackend? AttentionDecodeBackend { get; init; }
+    public KernelBackend? AttentionDecodeBackend { get; init => field = Require.Defined(value, nameof(AttentionDecodeBackend)); }
 
     /// <summary>Gets or sets the back end of <see cref="Operators.BranchFusion"/>. The default, null, means <see cref="Backend"/>.</summary>
-    public KernelBackend? BranchFusionBackend { get; init; }
+    public KernelBackend? BranchFusionBackend { get; init => field = Require.Defined(value, nameof(BranchFusionBackend)); }
 
     /// <summary>Gets or sets the back end of <see cref="Operators.CausalConvolution"/>. The default, null, means <see cref="Backend"/>.</summary>
-    public KernelBackend? CausalConvolutionBackend { get; init; }
+    public KernelBackend? CausalConvolutionBackend { get; init => field = Require.Defined(value, nameof(CausalConvolutionBackend)); }
 
     /// <summary>Gets or sets the back end of <see cref="Operators.FewRowsLinear"/>. The default, null, means <see cref="Backend"/>.</summary>
-    public KernelBackend? FewRowsLinearBackend { get; init; }
+    public KernelBackend? FewRowsLinearBackend { get; init => field = Require.Defined(value, nameof(FewRowsLinearBackend)); }
 
     /// <summary>Gets or sets the back end of <see cref="Operators.ChannelDeltaRule"/>. The default, null, means <see cref="Backend"/>.</summary>
-    public KernelBackend? ChannelDeltaRuleBackend { get; init; }
+    public KernelBackend? ChannelDeltaRuleBackend { get; init => field = Require.Defined(value, nameof(ChannelDeltaRuleBackend)); }
 
     /// <summary>Gets or sets the back end of <see cref="Operators.FusedAttention"/>. The default, null, means <see cref="Backend"/>.</summary>
-    public KernelBackend? FusedAttentionBackend { get; init; }
+    public KernelBackend? FusedAttentionBackend { get; init => field = Require.Defined(value, nameof(FusedAttentionBackend)); }
 
     /// <summary>Gets or sets the back end of <see cref="Operators.GatedDeltaRule"/>. The default, null, means <see cref="Backend"/>.</summary>
-    public KernelBackend? GatedDeltaRuleBackend { get; init; }
+    public KernelBackend? GatedDeltaRuleBackend { get; init => field = Require.Defined(value, nameof(GatedDeltaRuleBackend)); }
 
     /// <summary>Gets or sets the back end of <see cref="Operators.GatedRmsNorm"/>. The default, null, means <see cref="Backend"/>.</summary>
-    public KernelBackend? GatedRmsNormBackend { get; init; }
+    public KernelBackend? GatedRmsNormBackend { get; init => field = Require.Defined(value, nameof(GatedRmsNormBackend)); }
 
     /// <summary>Gets or sets the back end of <see cref="Operators.GroupedLinear"/>. The default, null, means <see cref="Backend"/>.</summary>
-    public KernelBackend? GroupedLinearBackend { get; init; }
+    public KernelBackend? GroupedLinearBackend { get; init => field = Require.Defined(value, nameof(GroupedLinearBackend)); }
 
     /// <summary>Gets or sets the back end of <see cref="Operators.LinearCrossEntropy"/>. The default, null, means <see cref="Backend"/>.</summary>
-    public KernelBackend? LinearCrossEntropyBackend { get; init; }
+    public KernelBackend? LinearCrossEntropyBackend { get; init => field = Require.Defined(value, nameof(LinearCrossEntropyBackend)); }
 
     /// <summary>Gets or sets the back end of <see cref="Operators.LinearAttention"/>. The default, null, means <see cref="Backend"/>.</summary>
-    public KernelBackend? LinearAttentionBackend { get; init; }
+    public KernelBackend? LinearAttentionBackend { get; init => field = Require.Defined(value, nameof(LinearAttentionBackend)); }
 
     /// <summary>Gets or sets the back end of <see cref="Operators.LinearRecurrence"/>. The default, null, means <see cref="Backend"/>.</summary>
-    public KernelBackend? LinearRecurrenceBackend { get; init; }
+    public KernelBackend? LinearRecurrenceBackend { get; init => field = Require.Defined(value, nameof(LinearRecurrenceBackend)); }
 
     /// <summary>Gets or sets the back end of <see cref="Operators.RmsNorm"/>. The default, null, means <see cref="Backend"/>.</summary>
-    public KernelBackend? RmsNormBackend { get; init; }
+    public KernelBackend? RmsNormBackend { get; init => field = Require.Defined(value, nameof(RmsNormBackend)); }
 
     /// <summary>Gets or sets the back end of <see cref="Operators.Rotary"/>. The default, null, means <see cref="Backend"/>.</summary>
-    public KernelBackend? RotaryBackend { get; init; }
+    public KernelBackend? RotaryBackend { get; init => field = Require.Defined(value, nameof(RotaryBackend)); }
 
     /// <summary>Gets or sets the back end of <see cref="Operators.SelectedLinear"/>. The default, null, means <see cref="Backend"/>.</summary>
-    public KernelBackend? SelectedLinearBackend { get; init; }
+    public KernelBackend? SelectedLinearBackend { get; init => field = Require.Defined(value, nameof(SelectedLinearBackend)); }
 
     /// <summary>Gets or sets the back end of <see cref="Operators.SelectiveScan"/>. The default, null, means <see cref="Backend"/>.</summary>
-    public KernelBackend? SelectiveScanBackend { get; init; }
+    public KernelBackend? SelectiveScanBackend { get; init => field = Require.Defined(value, nameof(SelectiveScanBackend)); }
 
     /// <summary>Gets or sets the back end of <see cref="Operators.StateSpaceDual"/>. The default, null, means <see cref="Backend"/>.</summary>
-    public KernelBackend? StateSpaceDualBackend { get; init; }
+    public KernelBackend? StateSpaceDualBackend { get; init => field = Require.Defined(value, nameof(StateSpaceDualBackend)); }
 
     /// <summary>Gets or sets the back end of <see cref="Operators.SwiGlu"/>. The default, null, means <see cref="Backend"/>.</summary>
-    public KernelBackend? SwiGluBackend { get; init; }
+    public KernelBackend? SwiGluBackend { get; init => field = Require.Defined(value, nameof(SwiGluBackend)); }
 
     /// <summary>
     /// Gets or sets whether <see cref="Operators.StateSpaceDual"/> on CUDA saves the states between chunks when it records gradients, so that the

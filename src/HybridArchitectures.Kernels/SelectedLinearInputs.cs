@@ -17,7 +17,7 @@ sealed record SelectedLinearInputs(Tensor X, Tensor Weight, Tensor Index)
     {
         Checks.Floating(X, "x");
         if (X.dim() != 2 || X.size(1) == 0) throw Require.Refusal("x", X.shape, "(rows, inputs), inputs at least 1");
-        ArgumentNullException.ThrowIfNull(Weight, weightName);
+        Require.Alive(Weight, weightName);
         Checks.Shape(Weight, [-1, -1, X.size(1)], "(groups, outputs, inputs), inputs as in x", weightName);
         if (Weight.dtype != X.dtype && Weight.dtype is not (ScalarType.Float32 or ScalarType.BFloat16))
             throw Require.Refusal(weightName, Weight.dtype, $"Float32, BFloat16 or {X.dtype}, the type of x");

@@ -81,7 +81,7 @@ sealed record SelectiveScanInputs(Tensor X, Tensor Dt, Tensor A, Tensor B, Tenso
     {
         SequenceChecks.Input(Dt, "dt", X, shapeOfX, [.. outer, Channels]);
         if (Z is not null) SequenceChecks.Input(Z, "z", X, shapeOfX, [.. outer, Channels]);
-        ArgumentNullException.ThrowIfNull(A);
+        Require.Alive(A);
         if (A.dim() != 2 || A.size(0) != Channels || A.size(1) == 0)
             throw Require.Unfit(nameof(A), $"A has shape {Checks.Describe(A)}", $"(channels, states) = ({Channels}, at least 1)");
         SequenceChecks.State(A, nameof(A), X, "(channels, states)", Channels, StateSize);
@@ -95,7 +95,7 @@ sealed record SelectiveScanInputs(Tensor X, Tensor Dt, Tensor A, Tensor B, Tenso
     // checks (outer..., [groups,] states) and returns the number of groups
     long CheckGroups(Tensor tensor, string name, string meaning, ReadOnlySpan<long> outer)
     {
-        ArgumentNullException.ThrowIfNull(tensor, name);
+        Require.Alive(tensor, name);
         bool grouped = tensor.dim() == outer.Length + 2;
         long groups = grouped ? SequenceChecks.Groups(tensor.size(outer.Length), Channels, name, "channels") : 1;
         SequenceChecks.Input(tensor, name, X, meaning, grouped ? [.. outer, groups, StateSize] : [.. outer, StateSize]);

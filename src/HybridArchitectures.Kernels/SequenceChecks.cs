@@ -15,7 +15,7 @@ static class SequenceChecks
     /// <summary>Checks that activations are float32, bfloat16 or float64, with the given number of dimensions, none of them empty.</summary>
     public static void Activations(Tensor x, string name, string meaning, int dimensions)
     {
-        ArgumentNullException.ThrowIfNull(x, name);
+        Require.Alive(x, name);
         if (x.dtype is not (ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float64))
             throw Require.Refusal(name, x.dtype, "Float32, BFloat16 or Float64");
         if (x.dim() != dimensions) throw Require.Unfit(name, $"{name} has shape {Checks.Describe(x)}", $"{meaning}");
@@ -27,7 +27,7 @@ static class SequenceChecks
     /// <summary>Checks the shape and device of another input than x, and that its dtype is that of x, or float32 if x is bfloat16.</summary>
     public static void Input(Tensor tensor, string name, Tensor x, string meaning, params ReadOnlySpan<long> sizes)
     {
-        ArgumentNullException.ThrowIfNull(tensor, name);
+        Require.Alive(tensor, name);
         bool fits = tensor.dim() == sizes.Length;
         for (int i = 0; fits && i < sizes.Length; i++) fits = tensor.size(i) == sizes[i];
         if (!fits)
@@ -49,7 +49,7 @@ static class SequenceChecks
     /// <summary>Checks that a state can be updated in place.</summary>
     public static void Updatable(Tensor state, string name)
     {
-        ArgumentNullException.ThrowIfNull(state, name);
+        Require.Alive(state, name);
         if (state.requires_grad) throw Require.Unfit(name, $"{name} requires a gradient", "none, because a step has none and changes it in place");
         if (!state.is_contiguous()) throw Require.Unfit(name, $"{name} is not contiguous", "a contiguous tensor, because a step changes it in place");
     }
@@ -81,7 +81,7 @@ static class SequenceChecks
     /// <summary>Returns the back end for these activations, given the selected one.</summary>
     public static KernelBackend Choose(KernelBackend asked, Tensor x, string op, [CallerArgumentExpression(nameof(x))] string name = "x")
     {
-        ArgumentNullException.ThrowIfNull(x, name);
+        Require.Alive(x, name);
         bool narrow = x.dtype is ScalarType.Float32 or ScalarType.BFloat16;
         bool cpu = narrow && x.device_type == TorchSharp.DeviceType.CPU;
         bool cuda = narrow && (x.device_type == TorchSharp.DeviceType.CUDA || CudaRuntime.Emulated);

@@ -74,13 +74,13 @@ public sealed class SequenceLayout : IDisposable
     /// <param name="device">The device of the tensors. The default, null, means the CPU.</param>
     public static SequenceLayout Packed(IReadOnlyList<IReadOnlyList<long>> documentLengths, long length, Device? device = null)
     {
-        ArgumentNullException.ThrowIfNull(documentLengths);
+        Require.Items(documentLengths);
         Require.KnownDevice(device);
         for (int row = 0; row < documentLengths.Count; row++)
-            for (int i = 0; i < documentLengths[row]?.Count; i++)
+            for (int i = 0; i < documentLengths[row].Count; i++)
                 if (documentLengths[row][i] < 0)
                     throw Require.Unfit(nameof(documentLengths), $"documentLengths[{row}][{i}] is {documentLengths[row][i]}", "at least 0");
-        var lengths = CheckedLengths(documentLengths.Select(row => (row ?? throw new ArgumentNullException(nameof(documentLengths))).Sum()).ToArray(),
+        var lengths = CheckedLengths(documentLengths.Select(row => row.Sum()).ToArray(),
             length, nameof(documentLengths));
         var ids = new long[checked(lengths.Length * length)];
         var starts = new bool[ids.Length];
@@ -106,7 +106,7 @@ public sealed class SequenceLayout : IDisposable
     /// <param name="rowLengths">The number of tokens of each row. The default, null, means that every row is full.</param>
     public static SequenceLayout FromDocumentIds(Tensor documentIds, IReadOnlyList<long>? rowLengths = null)
     {
-        ArgumentNullException.ThrowIfNull(documentIds);
+        Require.Alive(documentIds);
         return FromDocumentIds(documentIds, rowLengths, documentIds.device);
     }
 

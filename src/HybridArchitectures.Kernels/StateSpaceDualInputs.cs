@@ -84,13 +84,13 @@ sealed record StateSpaceDualInputs(Tensor X, Tensor Dt, Tensor A, Tensor B, Tens
     void Check(string shapeOfDt, string shapeOfB, params ReadOnlySpan<long> outer)
     {
         SequenceChecks.Input(Dt, "dt", X, shapeOfDt, [.. outer, Heads]);
-        ArgumentNullException.ThrowIfNull(A);
+        Require.Alive(A);
         SequenceChecks.State(A, nameof(A), X, "(heads)", Heads);
         if (D is not null) SequenceChecks.Input(D, nameof(D), X, "(heads)", Heads);
         if (DtBias is not null) SequenceChecks.Input(DtBias, "dtBias", X, "(heads)", Heads);
         if (DtLimit is { } range && !(range.Minimum >= 0 && range.Minimum <= range.Maximum))
             throw Require.OutOfRange("dtLimit", range, "0 <= minimum <= maximum");
-        ArgumentNullException.ThrowIfNull(B);
+        Require.Alive(B);
         if (B.dim() != outer.Length + 2 || StateSize == 0)
             throw Require.Unfit(nameof(B), $"B has shape {Checks.Describe(B)}", shapeOfB);
         long groups = SequenceChecks.Groups(Groups, Heads, nameof(B), "heads");

@@ -10,7 +10,7 @@ public sealed record LossPlotOptions
     public string Unit { get; init; } = "bits per byte";
 
     /// <summary>Gets or sets the horizontal axis. The default is <see cref="LossAxis.Tokens"/>.</summary>
-    public LossAxis Axis { get; init; } = LossAxis.Tokens;
+    public LossAxis Axis { get; init => field = Require.Defined(value, nameof(Axis)); } = LossAxis.Tokens;
 
     /// <summary>
     /// Gets or sets the fraction of the points of a curve, at most 0.5, over which one smoothed value averages. The default is 0.04. 0 draws only the

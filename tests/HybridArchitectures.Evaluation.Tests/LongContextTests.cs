@@ -89,6 +89,18 @@ public sealed class LongContextTests
     }
 
     [Fact]
+    public void A_count_that_does_not_rise_and_lengths_beyond_memory_are_refused()
+    {
+        foreach (var task in Tasks)
+        {
+            var random = new SeededRandom(1, 0);
+            Assert.Equal("count", Assert.Throws<ArgumentException>(() => task.Create(_ => 7, 1000, 0.5, random)).ParamName);
+            Assert.Equal("maxTokens", Assert.Throws<ArgumentOutOfRangeException>(
+                () => task.Create(text => text.Length, int.MaxValue, 0.5, random)).ParamName);
+        }
+    }
+
+    [Fact]
     public void Scores_are_shares_of_answers_found()
     {
         var sample = new LongContextSample("", ["ABC", "def"]);

@@ -20,15 +20,41 @@ public class RefusalTests
         ["float16"] = () => zeros([2, 3], ScalarType.Float16),
         ["complex"] = () => zeros([2, 3, 2, 2], ScalarType.ComplexFloat32),
         ["another device"] = () => zeros([2, 3, 2, 2], device: new Device("meta")),
+        ["disposed"] = Disposed,
         ["fit for some"] = () => zeros([1, 3, 2, 2]),
     };
 
     public static TheoryData<string, string> Operators()
     {
         var data = new TheoryData<string, string>();
-        foreach (var type in typeof(RmsNorm).Assembly.GetExportedTypes().Where(type => type.Namespace == "HybridArchitectures.Kernels"))
-            foreach (var name in Methods(type).Select(method => method.Name).Distinct()) data.Add(type.Name, name);
+        foreach (var type in Types)
+            foreach (var name in Methods(type).Select(method => method.Name).Distinct()) data.Add(type.FullName!, name);
+        Assert.True(data.Count > 30, $"{data.Count} operators; expected those of all namespaces");
         return data;
+    }
+
+    // the references check no shapes: they are the formulas that tests compare with
+    static IEnumerable<Type> Types => typeof(RmsNorm).Assembly.GetExportedTypes().Where(type => type.Namespace is "HybridArchitectures.Kernels"
+        or "HybridArchitectures.Kernels.Operators");
+
+    static Tensor Disposed()
+    {
+        var tensor = ones(2, 3);
+        tensor.Dispose();
+        return tensor;
+    }
+
+    [Fact]
+    public void References_name_a_tensor_that_is_null_or_disposed()
+    {
+        foreach (var type in typeof(RmsNorm).Assembly.GetExportedTypes().Where(type => type.Namespace == "HybridArchitectures.Kernels.Reference"))
+            foreach (var method in Methods(type))
+                foreach (string kind in new[] { "null", "disposed" })
+                {
+                    using var scope = NewDisposeScope();
+                    object?[] arguments = [.. method.GetParameters().Select(parameter => Argument(parameter, Unfit[kind]))];
+                    Try(method, arguments, $"{type.Name}.{method.Name}, {kind}");
+                }
     }
 
     static IEnumerable<MethodInfo> Methods(Type type) => type.GetMethods(BindingFlags.Public | BindingFlags.Static | BindingFlags.DeclaredOnly)
@@ -38,7 +64,7 @@ public class RefusalTests
     [MemberData(nameof(Operators))]
     public void Unfit_arguments_are_refused_by_name(string type, string name)
     {
-        foreach (var method in Methods(typeof(RmsNorm).Assembly.GetType($"HybridArchitectures.Kernels.{type}")!).Where(method => method.Name == name))
+        foreach (var method in Methods(typeof(RmsNorm).Assembly.GetType(type)!).Where(method => method.Name == name))
             foreach (var (first, make) in Unfit)
                 // tensors that are all on a device without kernels are no fault of an argument
                 foreach (bool others in first == "another device" ? [false] : new[] { false, true })

@@ -13,9 +13,9 @@ public sealed record ChoiceQuestion(IReadOnlyList<ChoiceOption> Options, int Ans
     public static ChoiceQuestion FromChoices(string prompt, IReadOnlyList<string> choices, int answer)
     {
         ArgumentNullException.ThrowIfNull(prompt);
-        ArgumentNullException.ThrowIfNull(choices);
+        Require.Items(choices);
         Require.InRange(choices.Count >= 2, $"{nameof(choices)}.Count", choices.Count, "at least 2 answers");
-        if (choices.Any(string.IsNullOrEmpty)) throw Require.Unfit(nameof(choices), "choices holds an empty answer", "texts");
+        if (choices.Any(choice => choice.Length == 0)) throw Require.Unfit(nameof(choices), "choices holds an empty answer", "texts");
         Require.InRange(answer >= 0 && answer < choices.Count, nameof(answer), answer, $"0 to {choices.Count - 1}");
         return new([.. choices.Select(choice => new ChoiceOption(prompt, " " + choice, choice))], answer);
     }

@@ -30,7 +30,7 @@ public sealed class ChoiceTask : EvaluationTask
         ScoringOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(format);
-        ArgumentNullException.ThrowIfNull(questions);
+        Require.Items(questions);
         ArgumentNullException.ThrowIfNull(tokenizer);
         Require.InRange(questions.Count > 0, $"{nameof(questions)}.Count", questions.Count, "at least 1 question");
         fewShot?.Check();

@@ -24,7 +24,7 @@ public sealed class CompletionTask : EvaluationTask
     public CompletionTask(string name, IReadOnlyList<CompletionItem> items, Tokenizer tokenizer, ScoringOptions? options = null)
     {
         Require.NotBlank(name);
-        ArgumentNullException.ThrowIfNull(items);
+        Require.Items(items);
         ArgumentNullException.ThrowIfNull(tokenizer);
         Require.InRange(items.Count > 0, $"{nameof(items)}.Count", items.Count, "at least 1 item");
         (Name, this.items, this.tokenizer, this.options) = (name, items, tokenizer, options ?? new());

@@ -14,7 +14,7 @@ public sealed record FewShot(IReadOnlyList<ChoiceQuestion> Examples, int Count, 
 {
     internal void Check()
     {
-        ArgumentNullException.ThrowIfNull(Examples);
+        Require.Items(Examples);
         Require.InRange(Count >= 0 && Count <= Math.Max(0, Examples.Count - 1), nameof(Count), Count,
             $"0 to {Math.Max(0, Examples.Count - 1)}, one less than the examples");
     }

@@ -35,7 +35,7 @@ public static class ModelInspection
         CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(model);
-        ArgumentNullException.ThrowIfNull(prompts);
+        Require.Items(prompts);
         options ??= new();
         options.Check();
         Require.InRange(prompts.Count > 0, $"{nameof(prompts)}.Count", prompts.Count, "at least 1 text");

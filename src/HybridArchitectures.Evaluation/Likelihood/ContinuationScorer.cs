@@ -47,7 +47,7 @@ public sealed class ContinuationScorer
     public IReadOnlyList<ContinuationScore> Score(IReadOnlyList<(string Prompt, string Continuation)> requests,
         CancellationToken cancellation = default)
     {
-        ArgumentNullException.ThrowIfNull(requests);
+        Require.Items(requests);
         return ScoreTokens([.. requests.Select(request => Encode(request.Prompt, request.Continuation))], cancellation);
     }
 
@@ -58,7 +58,7 @@ public sealed class ContinuationScorer
     public IReadOnlyList<ContinuationScore> ScoreTokens(
         IReadOnlyList<(IReadOnlyList<int> Prompt, IReadOnlyList<int> Continuation)> requests, CancellationToken cancellation = default)
     {
-        ArgumentNullException.ThrowIfNull(requests);
+        Require.Items(requests);
         var rows = requests.Select((request, index) => Row(request.Prompt, request.Continuation, index)).ToArray();
         var scores = new ContinuationScore[rows.Length];
         // rows of like length share a pass, longest first, so that a pass that is too large fails at once

@@ -22,7 +22,7 @@ public sealed record StateTracking : SyntheticTask
     public TrackedGroup Group
     {
         get => group;
-        init => (group, products) = (value, null);
+        init => (group, products) = (Require.Defined(value, nameof(Group)), null);
     }
 
     /// <summary>Gets or sets the modulus of <see cref="TrackedGroup.ModularAddition"/>. Other groups ignore it. The default value is 5.</summary>
@@ -44,7 +44,6 @@ public sealed record StateTracking : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
-        Require.InRange(Enum.IsDefined(Group), nameof(Group), Group, $"one of {string.Join(", ", Enum.GetNames<TrackedGroup>())}");
         Require.AtLeast(Modulus, 2);
         Require.AtLeast(Length, 1);
     }

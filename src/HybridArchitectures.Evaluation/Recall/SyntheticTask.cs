@@ -118,7 +118,7 @@ public abstract record SyntheticTask
         IReadOnlyList<(int TrainingLength, HybridLanguageModel Model)> models, IReadOnlyList<int> testLengths, int rows = 64,
             CancellationToken cancellation = default)
     {
-        ArgumentNullException.ThrowIfNull(models);
+        Require.Items(models);
         ArgumentNullException.ThrowIfNull(testLengths);
         static string Text(int length) => length.ToString(CultureInfo.InvariantCulture);
         var values = models.Select(item => (IReadOnlyList<double?>)[.. testLengths.Select(length =>

@@ -37,7 +37,7 @@ public sealed class ScalingFit
     /// <exception cref="ArgumentException">There are fewer than three scales, or a number is not finite.</exception>
     public static ScalingFit Fit(IReadOnlyList<ScalingPoint> points, int resamples = 500, long seed = 0)
     {
-        ArgumentNullException.ThrowIfNull(points);
+        Require.Items(points);
         Require.AtLeast(resamples, 0);
         int scales = points.Select(point => point.Scale).Distinct().Count();
         Require.InRange(scales >= 3, nameof(points), scales, "at least 3 different scales");

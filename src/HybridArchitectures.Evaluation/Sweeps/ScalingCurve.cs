@@ -27,8 +27,7 @@ public sealed record ScalingCurve(string Name, string Axis, IReadOnlyList<Scalin
     public static ScalingCurve FromBranches(string name, IEnumerable<DecayBranch> branches)
     {
         Require.NotBlank(name);
-        ArgumentNullException.ThrowIfNull(branches);
-        return new(name, Tokens, [.. branches.Select(branch => branch.Point).OfType<ScalingPoint>()]);
+        return new(name, Tokens, [.. Require.EachItem(branches).Select(branch => branch.Point).OfType<ScalingPoint>()]);
     }
 
     /// <summary>

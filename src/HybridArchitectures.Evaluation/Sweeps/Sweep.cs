@@ -257,9 +257,9 @@ public sealed class Sweep
     /// <exception cref="IOException">Another process works on a run of the target.</exception>
     public static void Merge(IEnumerable<string> sources, string target)
     {
-        ArgumentNullException.ThrowIfNull(sources);
+        string[] folders = [.. Require.EachItem(sources)];
         Require.NotEmpty(target);
-        foreach (string source in sources)
+        foreach (string source in folders)
         {
             if (!Directory.Exists(source)) throw new DirectoryNotFoundException($"source is '{source}'; expected the folder of a sweep.");
             foreach (var run in SweepRunFolder.All(source))

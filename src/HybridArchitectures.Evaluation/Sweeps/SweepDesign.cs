@@ -32,7 +32,7 @@ public sealed record SweepDesign(string Name, HybridDesign Design, double? Learn
     public static IReadOnlyList<SweepDesign> MatchSizes(
         IReadOnlyList<SweepDesign> designs, DesignMeasure measure = DesignMeasure.Parameters, int multiple = 8, int contextLength = 8192)
     {
-        ArgumentNullException.ThrowIfNull(designs);
+        Require.Items(designs);
         Require.InRange(designs.Count > 0, $"{nameof(designs)}.Count", designs.Count, "at least 1 design");
         return [.. designs.Select((item, index) => index == 0 ? item
             : item with { Design = DesignSolver.ByFeedForward(item.Design, measure, designs[0].Design, multiple, contextLength).Design })];

@@ -43,7 +43,7 @@ public sealed record SweepOptions
     public IReadOnlyList<EvaluationTask> Tasks { get; init; } = [];
 
     /// <summary>Gets or sets the dtype of activations. The default value is float32.</summary>
-    public ScalarType ComputeType { get; init; } = ScalarType.Float32;
+    public ScalarType ComputeType { get; init => field = Require.Defined(value, nameof(ComputeType)); } = ScalarType.Float32;
 
     /// <summary>Gets or sets the device of the models. The default value, null, means the CPU.</summary>
     public Device? Device { get; init; }
@@ -62,6 +62,8 @@ public sealed record SweepOptions
         Require.InRange(Designs is { Count: > 0 }, $"{nameof(Designs)}.Count", Designs?.Count ?? 0, "at least 1 design");
         Require.InRange(Seeds is { Count: > 0 }, $"{nameof(Seeds)}.Count", Seeds?.Count ?? 0, "at least 1 seed");
         Require.InRange(TrainingFlops is null or > 0, nameof(TrainingFlops), TrainingFlops, "above 0, or null");
+        Require.Items(Designs);
+        Require.Items(Tasks);
         RequireDifferent(Designs!.Select(design => design.Name), nameof(Designs));
         RequireDifferent(Seeds!.Select(seed => seed.ToString(System.Globalization.CultureInfo.InvariantCulture)), nameof(Seeds));
         RequireDifferent(Tasks.Select(task => task.Name), nameof(Tasks));

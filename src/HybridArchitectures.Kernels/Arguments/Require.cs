@@ -4,6 +4,7 @@ using System.Numerics;
 using System.Runtime.CompilerServices;
 using Device = TorchSharp.torch.Device;
 using DeviceType = TorchSharp.DeviceType;
+using Tensor = TorchSharp.torch.Tensor;
 
 namespace HybridArchitectures.Kernels.Arguments;
 
@@ -56,9 +57,16 @@ static class Require
     public static void Divides(int divisor, string divisorName, int value, string valueName) =>
         InRange(divisor > 0 && value % divisor == 0, divisorName, divisor, $"a divisor of {valueName} = {value}");
 
-    /// <summary>Checks that an enumeration defines a value.</summary>
-    public static void Defined<T>(T value, [CallerArgumentExpression(nameof(value))] string name = "") where T : struct, Enum =>
-        InRange(Enum.IsDefined(value), name, value, $"one of {string.Join(", ", Enum.GetNames<T>())}");
+    /// <summary>Checks that an enumeration defines a value, or each flag of it, and returns the value.</summary>
+    public static T Defined<T>(T value, [CallerArgumentExpression(nameof(value))] string name = "") where T : struct, Enum
+    {
+        InRange(IsDefined(value), name, value, $"one of {string.Join(", ", Enum.GetNames<T>())}");
+        return value;
+    }
+
+    /// <inheritdoc cref="Defined{T}(T, string)"/>
+    public static T? Defined<T>(T? value, [CallerArgumentExpression(nameof(value))] string name = "") where T : struct, Enum =>
+        value is { } given ? Defined(given, name) : null;
 
     /// <summary>Checks the type of a device, unless it is null. Native code ends the process at a type that it does not know.</summary>
     public static void KnownDevice(Device? device, [CallerArgumentExpression(nameof(device))] string name = "")
@@ -67,8 +75,45 @@ static class Require
             throw Unfit(name, $"{name} is of type {device.type}", $"one of {string.Join(", ", Enum.GetNames<DeviceType>())}");
     }
 
+    /// <summary>Checks that a tensor is neither null nor disposed. Native code reports a disposed one without its name.</summary>
+    public static void Alive(Tensor? tensor, [CallerArgumentExpression(nameof(tensor))] string name = "")
+    {
+        ArgumentNullException.ThrowIfNull(tensor, name);
+        if (tensor.IsInvalid) throw Unfit(Parameter(name), $"{name} is disposed", "a tensor that is not disposed");
+    }
+
     /// <summary>Checks that a part of an argument is not null.</summary>
     public static void Present(object? value, string name, string expected) => That(value is not null, name, value, expected);
+
+    /// <summary>
+    /// Checks that a list is not null, that none of its items is null, and that no item is a tuple with a null part. Returns the list.
+    /// </summary>
+    public static TList Items<TList>(TList? list, [CallerArgumentExpression(nameof(list))] string name = "") where TList : class, IEnumerable
+    {
+        ArgumentNullException.ThrowIfNull(list, name);
+        int index = 0;
+        foreach (object? item in list) Item(item, name, index++);
+        return list;
+    }
+
+    /// <summary>Checks that a sequence is not null, and checks its items as <see cref="Items"/> does while the sequence is read.</summary>
+    public static IEnumerable<T> EachItem<T>(IEnumerable<T>? items, [CallerArgumentExpression(nameof(items))] string name = "")
+    {
+        ArgumentNullException.ThrowIfNull(items, name);
+        return items.Select((item, index) =>
+        {
+            Item(item, name, index);
+            return item;
+        });
+    }
+
+    /// <summary>Checks that a dictionary is not null and that none of its values is null.</summary>
+    public static void Values<TKey, TValue>(
+        IReadOnlyDictionary<TKey, TValue>? values, [CallerArgumentExpression(nameof(values))] string name = "")
+    {
+        ArgumentNullException.ThrowIfNull(values, name);
+        foreach (var (key, value) in values) Present(value, $"{name}[{Show(key)}]", "a value");
+    }
 
     /// <summary>Checks that a text is neither null nor empty.</summary>
     public static void NotEmpty(string? value, [CallerArgumentExpression(nameof(value))] string name = "")
@@ -136,6 +181,21 @@ static class Require
         if (error is not ArgumentException { ParamName: { } name }) return error.Message;
         string suffix = $" (Parameter '{name}')";
         return error.Message.EndsWith(suffix, StringComparison.Ordinal) ? error.Message[..^suffix.Length] : error.Message;
+    }
+
+    static bool IsDefined<T>(T value) where T : struct, Enum
+    {
+        if (Enum.IsDefined(value)) return true;
+        if (!typeof(T).IsDefined(typeof(FlagsAttribute), inherit: false)) return false;
+        long all = Enum.GetValues<T>().Aggregate(0L, (bits, flag) => bits | Convert.ToInt64(flag, CultureInfo.InvariantCulture));
+        return (Convert.ToInt64(value, CultureInfo.InvariantCulture) & ~all) == 0;
+    }
+
+    static void Item(object? item, string name, int index)
+    {
+        Present(item, $"{name}[{index}]", "a value");
+        if (item is not ITuple tuple) return;
+        for (int part = 0; part < tuple.Length; part++) Present(tuple[part], $"{name}[{index}].Item{part + 1}", "a value");
     }
 
     // "options.Rank" and "slots[3]" belong to the parameters "options" and "slots"

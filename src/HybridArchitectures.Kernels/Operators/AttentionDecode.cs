@@ -93,7 +93,7 @@ public static class AttentionDecode
     /// <returns>The back end; never <see cref="KernelBackend.Auto"/>.</returns>
     public static KernelBackend BackendFor(Tensor query)
     {
-        ArgumentNullException.ThrowIfNull(query);
+        Require.Alive(query);
         return Backend switch
         {
             KernelBackend.Auto => AttentionDecodeCuda.Serves(query) ? KernelBackend.Cuda : KernelBackend.LibTorch,

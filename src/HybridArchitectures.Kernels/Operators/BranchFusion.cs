@@ -16,7 +16,7 @@ public static class BranchFusion
     /// <summary>Returns the back end that serves branches like <paramref name="value"/>.</summary>
     public static KernelBackend BackendFor(Tensor value)
     {
-        ArgumentNullException.ThrowIfNull(value);
+        Require.Alive(value);
         return SequenceChecks.Choose(Backend, value, nameof(BranchFusion));
     }
 

@@ -23,7 +23,7 @@ public static class ChannelDeltaRule
     /// </summary>
     public static KernelBackend BackendFor(Tensor value)
     {
-        ArgumentNullException.ThrowIfNull(value);
+        Require.Alive(value);
         return Backend switch
         {
             KernelBackend.Auto or KernelBackend.LibTorch => KernelBackend.LibTorch,

@@ -26,8 +26,8 @@ public static class FewRowsLinear
     /// </summary>
     public static KernelBackend BackendFor(Tensor x, Tensor weight)
     {
-        ArgumentNullException.ThrowIfNull(x);
-        ArgumentNullException.ThrowIfNull(weight);
+        Require.Alive(x);
+        Require.Alive(weight);
         if (x.dim() == 0) throw Require.Unfit(nameof(x), "x has no dimension", "(..., inputs)");
         static bool Narrow(ScalarType type) => type is ScalarType.Float32 or ScalarType.BFloat16;
         bool fits = x.device_type == TorchSharp.DeviceType.CPU && Narrow(x.dtype) && Narrow(weight.dtype);

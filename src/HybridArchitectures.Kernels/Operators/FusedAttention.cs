@@ -25,7 +25,7 @@ public static class FusedAttention
     /// </summary>
     public static KernelBackend BackendFor(Tensor query)
     {
-        ArgumentNullException.ThrowIfNull(query);
+        Require.Alive(query);
         return Backend switch
         {
             KernelBackend.Auto => query.dim() == 4 && query.size(1) > 1 && AttentionCuda.Serves(query) ? KernelBackend.Cuda : KernelBackend.LibTorch,

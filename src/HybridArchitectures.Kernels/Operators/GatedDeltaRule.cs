@@ -25,7 +25,7 @@ public static class GatedDeltaRule
     /// </summary>
     public static KernelBackend BackendFor(Tensor value)
     {
-        ArgumentNullException.ThrowIfNull(value);
+        Require.Alive(value);
         return BackendFor(value, value);
     }
 
@@ -38,7 +38,7 @@ public static class GatedDeltaRule
     /// <exception cref="ArgumentException">The selected back end does not support the activations. The message says why.</exception>
     public static KernelBackend BackendFor(Tensor key, Tensor value)
     {
-        ArgumentNullException.ThrowIfNull(key);
+        Require.Alive(key);
         SequenceChecks.Activations(value, nameof(value), "(batch, length, heads, value size)", 4);
         switch (Backend)
         {

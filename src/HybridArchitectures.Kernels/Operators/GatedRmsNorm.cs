@@ -25,7 +25,7 @@ public static class GatedRmsNorm
     /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
     public static Tensor Forward(Tensor x, Tensor gate, Tensor? weight, double epsilon = 1e-5, int groups = 1, bool normBeforeGate = false)
     {
-        ArgumentNullException.ThrowIfNull(gate);
+        Require.Alive(gate);
         var inputs = new NormInputs(x, gate, weight, epsilon, groups, normBeforeGate);
         inputs.Check();
         return BackendFor(x) switch

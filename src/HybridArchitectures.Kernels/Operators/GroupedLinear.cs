@@ -20,8 +20,8 @@ public static class GroupedLinear
     /// </summary>
     public static KernelBackend BackendFor(Tensor x, Tensor weight)
     {
-        ArgumentNullException.ThrowIfNull(x);
-        ArgumentNullException.ThrowIfNull(weight);
+        Require.Alive(x);
+        Require.Alive(weight);
         if (weight.dim() != 3)
             throw Require.Unfit(nameof(weight), $"weight has shape {Checks.Describe(weight)}", "(groups, outputs, inputs)");
         long size = x.ElementSize;

@@ -22,7 +22,7 @@ public static class LinearAttention
     /// </summary>
     public static KernelBackend BackendFor(Tensor value)
     {
-        ArgumentNullException.ThrowIfNull(value);
+        Require.Alive(value);
         return Backend switch
         {
             KernelBackend.Auto or KernelBackend.LibTorch => KernelBackend.LibTorch,

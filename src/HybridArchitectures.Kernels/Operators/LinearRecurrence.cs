@@ -23,7 +23,7 @@ public static class LinearRecurrence
     /// </summary>
     public static KernelBackend BackendFor(Tensor x)
     {
-        ArgumentNullException.ThrowIfNull(x);
+        Require.Alive(x);
         return Backend switch
         {
             KernelBackend.Auto or KernelBackend.LibTorch => KernelBackend.LibTorch,

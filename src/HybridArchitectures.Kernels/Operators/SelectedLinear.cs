@@ -27,8 +27,8 @@ public static class SelectedLinear
     /// </returns>
     public static KernelBackend BackendFor(Tensor x, Tensor weight)
     {
-        ArgumentNullException.ThrowIfNull(x);
-        ArgumentNullException.ThrowIfNull(weight);
+        Require.Alive(x);
+        Require.Alive(weight);
         static bool Narrow(ScalarType type) => type is ScalarType.Float32 or ScalarType.BFloat16;
         bool inMemory = x.device_type == TorchSharp.DeviceType.CPU && Narrow(x.dtype) && Narrow(weight.dtype);
         bool onCuda = FewRowsLinearCuda.Takes(x, weight, Backend == KernelBackend.Cuda);

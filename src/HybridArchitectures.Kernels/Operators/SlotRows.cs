@@ -10,7 +10,7 @@ static class SlotRows
     public static long StateRows(Tensor state, Tensor? slots, Tensor x)
     {
         if (slots is null) return x.size(0);
-        ArgumentNullException.ThrowIfNull(state);
+        Require.Alive(state);
         if (slots.dim() != 1 || slots.size(0) != x.size(0))
             throw Require.Unfit(nameof(slots), $"slots has shape {Checks.Describe(slots)}", $"(batch) = ({x.size(0)})");
         if (slots.dtype != ScalarType.Int64) throw Require.Refusal(nameof(slots), slots.dtype, "Int64");

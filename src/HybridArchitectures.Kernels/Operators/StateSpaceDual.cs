@@ -30,7 +30,7 @@ public static class StateSpaceDual
     /// <summary>Returns the back end that serves activations like <paramref name="x"/>.</summary>
     public static KernelBackend BackendFor(Tensor x)
     {
-        ArgumentNullException.ThrowIfNull(x);
+        Require.Alive(x);
         return Backend == KernelBackend.LibTorch ? KernelBackend.LibTorch : SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual));
     }
 

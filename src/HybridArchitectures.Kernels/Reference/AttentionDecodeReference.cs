@@ -13,10 +13,10 @@ public static class AttentionDecodeReference
     public static Tensor Forward(Tensor query, Tensor keys, Tensor values, Tensor lengths, double? scale = null, int? window = null, int sinks = 0,
         bool ring = false, double? softcap = null, Tensor? sinkLogits = null)
     {
-        ArgumentNullException.ThrowIfNull(query);
-        ArgumentNullException.ThrowIfNull(keys);
-        ArgumentNullException.ThrowIfNull(values);
-        ArgumentNullException.ThrowIfNull(lengths);
+        Require.Alive(query);
+        Require.Alive(keys);
+        Require.Alive(values);
+        Require.Alive(lengths);
         using var scope = NewDisposeScope();
         long queries = query.size(1), heads = query.size(2), sets = keys.size(2);
         var positions = Positions(queries, keys.size(1), lengths, sinks, ring);

@@ -14,9 +14,9 @@ public static class AttentionReference
     public static Tensor Forward(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0,
         AttentionPositions? positions = null, double? softcap = null, Tensor? sinkLogits = null)
     {
-        ArgumentNullException.ThrowIfNull(query);
-        ArgumentNullException.ThrowIfNull(key);
-        ArgumentNullException.ThrowIfNull(value);
+        Require.Alive(query);
+        Require.Alive(key);
+        Require.Alive(value);
         using var scope = NewDisposeScope();
         long heads = query.size(2), sets = key.size(2);
         var q = Precision.Widen(query).unflatten(2, sets, heads / sets);                          // (B, L, K, H/K, D)

@@ -12,6 +12,8 @@ public static class BranchFusionReference
     {
         ArgumentNullException.ThrowIfNull(first);
         ArgumentNullException.ThrowIfNull(second);
+        Require.Defined(kind);
+        if (kind == FusionKind.Gate) Require.Alive(gate);
         using var scope = NewDisposeScope();
         return Join(Branch(first, epsilon), Branch(second, epsilon), kind, gate).to(first.Value.dtype).MoveToOuterDisposeScope();
     }

@@ -10,8 +10,8 @@ public static class GatedRmsNormReference
     /// <summary>Computes norm(x * silu(gate)) * weight, or norm(x) * weight * silu(gate) if the norm comes first.</summary>
     public static Tensor Forward(Tensor x, Tensor gate, Tensor? weight, double epsilon = 1e-5, int groups = 1, bool normBeforeGate = false)
     {
-        ArgumentNullException.ThrowIfNull(x);
-        ArgumentNullException.ThrowIfNull(gate);
+        Require.Alive(x);
+        Require.Alive(gate);
         using var scope = NewDisposeScope();
         var (wide, open) = (Precision.Widen(x), nn.functional.silu(Precision.Widen(gate)));
         var result = normBeforeGate

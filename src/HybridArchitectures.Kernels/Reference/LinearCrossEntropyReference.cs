@@ -50,9 +50,9 @@ public static class LinearCrossEntropyReference
 
     static void CheckPresent(Tensor hidden, Tensor weight, Tensor targets)
     {
-        ArgumentNullException.ThrowIfNull(hidden);
-        ArgumentNullException.ThrowIfNull(weight);
-        ArgumentNullException.ThrowIfNull(targets);
+        Require.Alive(hidden);
+        Require.Alive(weight);
+        Require.Alive(targets);
     }
 
     static Tensor Logits(Tensor hidden, Tensor weight, Tensor? bias, double logitScale, double? logitCap)

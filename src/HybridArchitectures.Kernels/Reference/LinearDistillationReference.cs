@@ -15,11 +15,11 @@ public static class LinearDistillationReference
         Tensor targets, double share = 0.5, double temperature = 1, long ignoreIndex = -100, double logitScale = 1, double teacherLogitScale = 1,
         Tensor? tokenWeights = null, double? logitCap = null, double? teacherLogitCap = null)
     {
-        ArgumentNullException.ThrowIfNull(hidden);
-        ArgumentNullException.ThrowIfNull(weight);
-        ArgumentNullException.ThrowIfNull(teacherHidden);
-        ArgumentNullException.ThrowIfNull(teacherWeight);
-        ArgumentNullException.ThrowIfNull(targets);
+        Require.Alive(hidden);
+        Require.Alive(weight);
+        Require.Alive(teacherHidden);
+        Require.Alive(teacherWeight);
+        Require.Alive(targets);
         using var scope = NewDisposeScope();
         var logits = Logits(hidden, weight, logitScale, logitCap);
         var ignored = targets.eq(Scalars.From(ignoreIndex));

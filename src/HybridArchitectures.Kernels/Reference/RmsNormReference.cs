@@ -9,7 +9,7 @@ public static class RmsNormReference
     /// <summary>Computes x / sqrt(mean(x^2) + epsilon) * weight over each of <paramref name="groups"/> equal groups of the last dimension.</summary>
     public static Tensor Forward(Tensor x, Tensor? weight, double epsilon = 1e-5, int groups = 1)
     {
-        ArgumentNullException.ThrowIfNull(x);
+        Require.Alive(x);
         using var scope = NewDisposeScope();
         var grouped = Precision.Widen(x).unflatten(x.dim() - 1, groups, x.size(-1) / groups);              // (..., groups, width / groups)
         var normed = (grouped * rsqrt((grouped * grouped).mean([-1], true).add(Scalars.From(epsilon), Scalars.One))).flatten(-2);

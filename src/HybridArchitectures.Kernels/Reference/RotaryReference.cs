@@ -11,9 +11,9 @@ public static class RotaryReference
     /// </summary>
     public static Tensor Forward(Tensor x, Tensor cosine, Tensor sine)
     {
-        ArgumentNullException.ThrowIfNull(x);
-        ArgumentNullException.ThrowIfNull(cosine);
-        ArgumentNullException.ThrowIfNull(sine);
+        Require.Alive(x);
+        Require.Alive(cosine);
+        Require.Alive(sine);
         using var scope = NewDisposeScope();
         long half = cosine.size(-1), headSize = x.size(-1);
         var wide = Precision.Widen(x);

@@ -8,8 +8,8 @@ public static class SwiGluReference
     /// <summary>Computes silu(gate) * up.</summary>
     public static Tensor Forward(Tensor gate, Tensor up)
     {
-        ArgumentNullException.ThrowIfNull(gate);
-        ArgumentNullException.ThrowIfNull(up);
+        Require.Alive(gate);
+        Require.Alive(up);
         using var scope = NewDisposeScope();
         return (nn.functional.silu(Precision.Widen(gate)) * Precision.Widen(up)).to(gate.dtype).MoveToOuterDisposeScope();
     }

@@ -99,7 +99,8 @@ public static class Autograd
     /// </remarks>
     public static void Backward(Tensor output, Tensor? gradient = null, bool retainGraph = false)
     {
-        ArgumentNullException.ThrowIfNull(output);
+        Require.Alive(output);
+        if (gradient is not null) Require.Alive(gradient);
         Run([output], gradient is null ? null : [gradient], retainGraph);
     }
 
@@ -118,7 +119,9 @@ public static class Autograd
         for (int i = 0; i < outputs.Count; i++)
         {
             Require.Present(outputs[i], $"{nameof(outputs)}[{i}]", "a tensor");
+            Require.Alive(outputs[i], $"{nameof(outputs)}[{i}]");
             Require.Present(gradients[i], $"{nameof(gradients)}[{i}]", "a tensor");
+            Require.Alive(gradients[i], $"{nameof(gradients)}[{i}]");
         }
         Run(outputs, gradients, retainGraph);
     }

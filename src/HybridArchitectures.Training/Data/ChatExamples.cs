@@ -18,7 +18,8 @@ sealed class ChatExamples(ChatTemplate template, Tokenizer tokenizer)
 
     public IEnumerable<TrainingExample> Read(IReadOnlyList<ChatMessage> chat, int index)
     {
-        if (chat is null || !chat.Any(message => message.Role == ChatRole.Assistant))
+        Require.Items(chat, $"chats[{index}]");
+        if (!chat.Any(message => message.Role == ChatRole.Assistant))
             throw Require.Unfit("chats", $"chats[{index}] has no answer of the assistant", "at least one in each conversation");
         for (int i = 0; i < chat.Count; i++)
             if (chat[i].Role == ChatRole.Assistant) yield return Read(chat, index, i);

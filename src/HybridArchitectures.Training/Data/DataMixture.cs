@@ -21,11 +21,10 @@ public sealed class DataMixture : ITrainingData
     /// <param name="sources">The sources, at least one, all with the same vocabulary size.</param>
     public DataMixture(params IReadOnlyList<MixtureSource> sources)
     {
-        ArgumentNullException.ThrowIfNull(sources);
+        Require.Items(sources);
         if (sources.Count == 0) throw Require.Unfit(nameof(sources), "no source", "at least one");
         foreach (var source in sources)
         {
-            ArgumentNullException.ThrowIfNull(source, nameof(sources));
             ArgumentNullException.ThrowIfNull(source.Data, nameof(sources));
             if (!(source.Weight > 0) || !double.IsFinite(source.Weight))
                 throw Require.Unfit(nameof(sources), $"source '{source.Name}' has weight {source.Weight}", "a finite number above 0");

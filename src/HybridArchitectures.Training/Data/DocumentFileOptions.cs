@@ -18,7 +18,7 @@ public sealed record DocumentFileOptions
     /// Gets or sets how the file is read. The default, <see cref="DocumentLayout.Automatic"/>, depends on its name and, for <c>.json</c>, on its
     /// content.
     /// </summary>
-    public DocumentLayout Layout { get; init; }
+    public DocumentLayout Layout { get; init => field = Require.Defined(value, nameof(Layout)); }
 
     /// <summary>
     /// Gets or sets the maximum size of a document in bytes, from 1 KiB to 1 GiB. The default is 256 MiB. Reading uses at most a small multiple of

@@ -50,15 +50,14 @@ public static class DocumentationCorpus
     /// <exception cref="InvalidDataException">The files contain no text, all text is in one file, or a path is not a regular file.</exception>
     public static TextCorpus FromFiles(IEnumerable<string> files, double heldOutShare = DefaultHeldOutShare, string source = "XML documentation")
     {
-        ArgumentNullException.ThrowIfNull(files);
         ArgumentNullException.ThrowIfNull(source);
         Require.InRange(heldOutShare is > 0 and <= 0.5, nameof(heldOutShare), heldOutShare, "a fraction in (0, 0.5]");
-        files = [.. files];
+        files = [.. Require.EachItem(files)];
         foreach (var file in files) RegularFile.Require(file);
-        var assemblies = files.GroupBy(Path.GetFileNameWithoutExtension, StringComparer.OrdinalIgnoreCase)
+        var chosen = files.GroupBy(Path.GetFileNameWithoutExtension, StringComparer.OrdinalIgnoreCase)
             .Select(same => same.OrderByDescending(file => RegularFile.Describe(file).Bytes).ThenBy(file => file, StringComparer.Ordinal).First())
-            .OrderBy(Path.GetFileNameWithoutExtension, StringComparer.Ordinal)
-            .AsParallel().AsOrdered().Select(Read).OfType<Assembly>().ToArray();
+            .OrderBy(Path.GetFileNameWithoutExtension, StringComparer.Ordinal);
+        var assemblies = TextCorpus.Unwrapped(() => chosen.AsParallel().AsOrdered().Select(Read).OfType<Assembly>().ToArray());
         // within each assembly first, so that the sizes for the split are close to the final ones
         Parallel.ForEach(assemblies, assembly => assembly.DropRepeated([]));
         var heldOut = HeldOutSplit.Choose(assemblies, assembly => assembly.Name, assembly => assembly.Size, heldOutShare);

@@ -42,9 +42,8 @@ public sealed class ExampleDataset : ITrainingData
     /// </exception>
     public static ExampleDataset FromExamples(IEnumerable<TrainingExample> examples, int vocabularySize, bool packed = true)
     {
-        ArgumentNullException.ThrowIfNull(examples);
         Require.InRange(vocabularySize > 0, nameof(vocabularySize), vocabularySize, "at least 1");
-        var list = examples.ToArray();
+        var list = Require.EachItem(examples).ToArray();
         if (list.Length == 0) throw Require.Unfit(nameof(examples), "examples has 0 entries", "at least 1");
         for (int i = 0; i < list.Length; i++) Check(list[i], i, vocabularySize);
         return new ExampleDataset(list, vocabularySize, packed);
@@ -59,9 +58,8 @@ public sealed class ExampleDataset : ITrainingData
     /// <exception cref="ArgumentException">An example has no prompt and there is no begin-of-text token, or its answer is empty.</exception>
     public static ExampleDataset FromPairs(IEnumerable<(string Prompt, string Answer)> pairs, Tokenizer tokenizer, bool packed = true)
     {
-        ArgumentNullException.ThrowIfNull(pairs);
         ArgumentNullException.ThrowIfNull(tokenizer);
-        var examples = pairs.Select(pair =>
+        var examples = Require.EachItem(pairs).Select(pair =>
         {
             var prompt = tokenizer.Encode(pair.Prompt, beginOfText: tokenizer.BeginOfText is not null);
             int[] end = tokenizer.EndOfText is { } id ? [id] : [];
@@ -84,11 +82,10 @@ public sealed class ExampleDataset : ITrainingData
     public static ExampleDataset FromChats(
         IEnumerable<IReadOnlyList<ChatMessage>> chats, ChatTemplate template, Tokenizer tokenizer, bool packed = true)
     {
-        ArgumentNullException.ThrowIfNull(chats);
         ArgumentNullException.ThrowIfNull(template);
         ArgumentNullException.ThrowIfNull(tokenizer);
         var examples = new ChatExamples(template, tokenizer);
-        return FromExamples(chats.SelectMany(examples.Read), tokenizer.VocabularySize, packed);
+        return FromExamples(Require.EachItem(chats).SelectMany(examples.Read), tokenizer.VocabularySize, packed);
     }
 
     static void Check(TrainingExample example, int index, int vocabularySize)
@@ -179,7 +176,7 @@ public sealed class ExampleDataset : ITrainingData
 
         public override void Skip(long rows)
         {
-            Require.InRange(rows >= 0, nameof(rows), rows, "at least 0 rows");
+            RequireSkip(rows);
             for (; rows > 0; rows--)
             {
                 if (position.Index == data.Count) position = new DataPosition(position.Epoch + 1, 0);

@@ -65,8 +65,8 @@ public sealed class GeneratedData : ITrainingData
 
         public override void Skip(long rows)
         {
-            Require.InRange(rows >= 0, nameof(rows), rows, "at least 0 rows");
-            index += rows;
+            RequireSkip(rows);
+            index = checked(index + rows);
         }
 
         void RequireToken(long id, string name)

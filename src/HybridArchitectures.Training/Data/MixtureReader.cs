@@ -32,7 +32,7 @@ sealed class MixtureReader : TrainingReader
         set
         {
             Require.InRange(value.Epoch == 0, nameof(Position), value.Epoch, "epoch 0, because several sources are mixed without end");
-            Require.InRange(value.Index >= 0, nameof(Position), value.Index, "an index of at least 0");
+            RequireSkip(value.Index, nameof(Position));
             Array.Clear(drawn);
             for (rows = 0; rows < value.Index; rows++) drawn[NextSource()]++;
             for (int i = 0; i < readers.Length; i++)
@@ -66,7 +66,7 @@ sealed class MixtureReader : TrainingReader
 
     public override void Skip(long rows)
     {
-        Require.InRange(rows >= 0, nameof(rows), rows, "at least 0 rows");
+        RequireSkip(rows);
         var passed = new long[readers.Length];
         for (; rows > 0; rows--, this.rows++)
         {

@@ -13,7 +13,7 @@ public sealed record ShardingOptions
     /// Gets or sets how the files are read. The default, <see cref="DocumentLayout.Automatic"/>, depends on their names and, for <c>.json</c>, on
     /// their content.
     /// </summary>
-    public DocumentLayout Layout { get; init; }
+    public DocumentLayout Layout { get; init => field = Require.Defined(value, nameof(Layout)); }
 
     /// <summary>Gets or sets the maximum size of a document, JSON record or uncompressed parquet page in bytes. The default is 256 MiB.</summary>
     public int MaxDocumentBytes { get; init; } = DocumentFileOptions.DefaultMaxDocumentBytes;

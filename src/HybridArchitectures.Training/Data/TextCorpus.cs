@@ -59,7 +59,7 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
     }
 
     // throws the error of the file, not that of the threads
-    static List<TextDocument> Unwrapped(Func<List<TextDocument>> read)
+    internal static T Unwrapped<T>(Func<T> read)
     {
         try
         {
@@ -184,9 +184,8 @@ public sealed record TextCorpus(string Source, IReadOnlyList<TextDocument> Train
     public static TextCorpus FromDocuments(string source, IEnumerable<TextDocument> documents, double heldOutShare = 0.05)
     {
         ArgumentNullException.ThrowIfNull(source);
-        ArgumentNullException.ThrowIfNull(documents);
         Require.InRange(heldOutShare is > 0 and <= 0.5, nameof(heldOutShare), heldOutShare, "a fraction in (0, 0.5]");
-        var all = documents.Where(document => document.Text.Length > 0).ToArray();
+        var all = Require.EachItem(documents).Where(document => document.Text.Length > 0).ToArray();
         if (all.Length == 0) throw new InvalidDataException($"{source}: there is no text");
         long total = all.Sum(document => (long)document.Text.Length);
         var heldOut = HeldOutSplit.Choose(all, document => document.Name, document => document.Text.Length, heldOutShare);

@@ -102,9 +102,9 @@ public sealed class TokenDataset : ITrainingData, IDisposable
         IEnumerable<TextDocument> documents, Func<string, int[]> encode, int vocabularySize, int? beginOfText = null, int? endOfText = null,
         Func<int, int>? byteCount = null)
     {
-        ArgumentNullException.ThrowIfNull(documents);
         ArgumentNullException.ThrowIfNull(encode);
-        var pieces = documents.AsParallel().AsOrdered().Select(document => encode(document.Text)).ToArray();
+        TextDocument[] texts = [.. Require.EachItem(documents)];
+        var pieces = texts.AsParallel().AsOrdered().Select(document => encode(document.Text)).ToArray();
         int extra = (beginOfText is null ? 0 : 1) + (endOfText is null ? 0 : 1);
         var tokens = new int[checked(pieces.Sum(piece => piece.Length == 0 ? 0L : piece.Length + extra))];
         var starts = new List<long>(pieces.Length);
@@ -267,7 +267,7 @@ public sealed class TokenDataset : ITrainingData, IDisposable
     /// <param name="parts">The data sets, all with the same vocabulary size. The result owns and disposes them.</param>
     public static TokenDataset Join(params IReadOnlyList<TokenDataset> parts)
     {
-        ArgumentNullException.ThrowIfNull(parts);
+        Require.Items(parts);
         if (parts.Count == 0) throw Require.Unfit(nameof(parts), "parts is empty", "at least one data set");
         foreach (var part in parts) ObjectDisposedException.ThrowIf(part.disposed, part);
         int vocabularySize = parts[0].VocabularySize;

@@ -38,7 +38,7 @@ public static class TokenShards
     public static ShardingProgress Write(IReadOnlyList<string> files, string folder, Tokenizer tokenizer, ShardingOptions? options = null,
         IProgress<ShardingProgress>? progress = null, CancellationToken cancellation = default)
     {
-        ArgumentNullException.ThrowIfNull(files);
+        Require.Items(files);
         Require.NotEmpty(folder);
         ArgumentNullException.ThrowIfNull(tokenizer);
         options ??= new ShardingOptions();

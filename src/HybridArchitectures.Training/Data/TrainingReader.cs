@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -9,6 +10,8 @@ namespace HybridArchitectures.Training.Data;
 /// </summary>
 public abstract class TrainingReader
 {
+    private protected const long MaxSkip = 1L << 32;
+
     readonly TrainingRow scratch;
 
     /// <summary>Initializes a reader.</summary>
@@ -34,12 +37,16 @@ public abstract class TrainingReader
     protected abstract void FillNext(TrainingRow row);
 
     /// <summary>Skips rows. The default implementation reads them.</summary>
-    /// <param name="rows">The number of rows, at least 0.</param>
+    /// <param name="rows">The number of rows, from 0 to 4,294,967,296.</param>
     public virtual void Skip(long rows)
     {
-        Require.InRange(rows >= 0, nameof(rows), rows, "at least 0 rows");
+        RequireSkip(rows);
         for (; rows > 0; rows--) ReadRow(scratch);
     }
+
+    /// <summary>Refuses numbers of rows that would take minutes to pass, such as those of a damaged file.</summary>
+    private protected static void RequireSkip(long rows, [CallerArgumentExpression(nameof(rows))] string name = "") =>
+        Require.InRange(rows is >= 0 and <= MaxSkip, name, rows, $"0 to {MaxSkip} rows");
 
     /// <summary>Reads the next row.</summary>
     /// <param name="row">The row to overwrite. It must have <see cref="ContextLength"/> positions.</param>

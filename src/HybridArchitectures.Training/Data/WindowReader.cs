@@ -19,7 +19,7 @@ sealed class WindowReader(TokenDataset data, WindowSampler sampler, bool separat
 
     public override void Skip(long rows)
     {
-        Require.InRange(rows >= 0, nameof(rows), rows, "at least 0 rows");
+        RequireSkip(rows);
         var (epoch, index) = sampler.Position;
         index += rows;
         for (long windows; index > (windows = sampler.CountWindows(epoch)); index -= windows) epoch++;

@@ -48,7 +48,7 @@ public sealed class EventFile : IDisposable
     /// <param name="values">The names, with slashes between group and name, and the values, which are stored with 32 bits.</param>
     public void Write(long step, params IReadOnlyList<(string Name, double Value)> values)
     {
-        ArgumentNullException.ThrowIfNull(values);
+        Require.Items(values);
         var summary = new List<byte>();
         foreach (var (name, value) in values)
         {

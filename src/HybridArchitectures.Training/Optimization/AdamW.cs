@@ -21,7 +21,7 @@ public sealed class AdamW : Optimizer
     /// </param>
     /// <param name="options">The constants. The default, null, means the default values.</param>
     public AdamW(IEnumerable<(string Name, Parameter Value, bool Decays)> parameters, AdamWOptions? options = null)
-        : this([.. parameters ?? throw new ArgumentNullException(nameof(parameters))], options ?? new AdamWOptions())
+        : this([.. Require.EachItem(parameters)], options ?? new AdamWOptions())
     {
     }
 

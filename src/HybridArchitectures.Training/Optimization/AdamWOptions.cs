@@ -23,8 +23,7 @@ public sealed record AdamWOptions : OptimizerOptions
     /// <inheritdoc/>
     public override Optimizer Create(IEnumerable<ModelParameter> parameters)
     {
-        ArgumentNullException.ThrowIfNull(parameters);
-        return new AdamW(parameters.Select(parameter => (parameter.Name, parameter.Value, parameter.Decays)), this);
+        return new AdamW(Require.EachItem(parameters).Select(parameter => (parameter.Name, parameter.Value, parameter.Decays)), this);
     }
 
     internal override void Check()

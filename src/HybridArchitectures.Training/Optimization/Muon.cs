@@ -40,7 +40,7 @@ public sealed class Muon : Optimizer
     /// </param>
     /// <param name="options">The constants. The default, null, means the default values.</param>
     public Muon(IEnumerable<ModelParameter> parameters, MuonOptions? options = null)
-        : this([.. parameters ?? throw new ArgumentNullException(nameof(parameters))], options ?? new MuonOptions())
+        : this([.. Require.EachItem(parameters)], options ?? new MuonOptions())
     {
     }
 

@@ -26,7 +26,8 @@ public sealed record MuonOptions : OptimizerOptions
     public double UpdateScale { get; init; } = 0.2;
 
     /// <summary>Gets or sets the polynomials that make an update orthogonal. The default is <see cref="Orthogonalization.PolarExpress"/>.</summary>
-    public Orthogonalization Orthogonalization { get; init; } = Orthogonalization.PolarExpress;
+    public Orthogonalization Orthogonalization { get; init => field = Require.Defined(value, nameof(Orthogonalization)); } =
+        Orthogonalization.PolarExpress;
 
     /// <summary>Gets or sets the number of polynomials, from 1 to 8. The default is 5.</summary>
     public int Iterations { get; init; } = 5;
@@ -56,7 +57,6 @@ public sealed record MuonOptions : OptimizerOptions
         Require.InRange(Momentum is >= 0 and < 1, nameof(Momentum), Momentum, "a number in [0, 1)");
         Require.InRange(WeightDecay >= 0 && double.IsFinite(WeightDecay), nameof(WeightDecay), WeightDecay, "a finite number of at least 0");
         Require.InRange(UpdateScale > 0 && double.IsFinite(UpdateScale), nameof(UpdateScale), UpdateScale, "a finite number above 0");
-        Require.InRange(Enum.IsDefined(Orthogonalization), nameof(Orthogonalization), Orthogonalization, "NewtonSchulz or PolarExpress");
         Require.InRange(Iterations is >= 1 and <= 8, nameof(Iterations), Iterations, "a number from 1 to 8");
         ArgumentNullException.ThrowIfNull(Others);
         Others.Check();

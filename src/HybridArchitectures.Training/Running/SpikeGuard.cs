@@ -8,7 +8,7 @@ namespace HybridArchitectures.Training.Running;
 public sealed record SpikeGuard
 {
     /// <summary>Gets or sets what happens at a spike. The default is <see cref="SpikeAction.Skip"/>.</summary>
-    public SpikeAction Action { get; init; } = SpikeAction.Skip;
+    public SpikeAction Action { get; init => field = Require.Defined(value, nameof(Action)); } = SpikeAction.Skip;
 
     /// <summary>Gets or sets the number of standard deviations above the mean from which a step is a spike. The default is 6.</summary>
     public double Deviations { get; init; } = 6;

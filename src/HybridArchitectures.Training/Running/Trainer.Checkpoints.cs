@@ -53,6 +53,7 @@ public sealed partial class Trainer
         DataParallel? parallel = null)
     {
         ArgumentNullException.ThrowIfNull(training);
+        var given = Given(callbacks);
         parallel?.Check();
         var ranks = new RankGroup(parallel);
         string checkpoint = "";
@@ -67,7 +68,7 @@ public sealed partial class Trainer
                 checkpoint = new RunFolder(run).ReadSound(RunFolder.Find(folder).Checkpoint, skipDamaged).Checkpoint;
             });
             checkpoint = ranks.TextFrom(0, checkpoint);
-            return ResumeFrom(checkpoint, training, heldOut, callbacks, device, change, parallel);
+            return ResumeFrom(checkpoint, training, heldOut, given, device, change, parallel);
         }
         finally
         {
@@ -75,15 +76,14 @@ public sealed partial class Trainer
         }
     }
 
-    static Trainer ResumeFrom(string checkpoint, ITrainingData training, TokenDataset? heldOut, IEnumerable<TrainingCallback>? callbacks,
+    static Trainer ResumeFrom(string checkpoint, ITrainingData training, TokenDataset? heldOut, TrainingCallback[] callbacks,
         Device? device, Func<TrainingOptions, TrainingOptions>? change, DataParallel? parallel)
     {
         var state = TrainingState.Read(checkpoint);
         string run = Path.GetDirectoryName(checkpoint)!;
         if (state.Data != training.Description)
             throw new InvalidDataException($"{checkpoint}: the run was trained on {state.Data}; found {training.Description}");
-        var given = callbacks?.ToArray() ?? [];
-        string? objective = FindObjective(given)?.Description;
+        string? objective = FindObjective(callbacks)?.Description;
         if (objective != state.Objective)
             throw Require.Unfit(nameof(callbacks), $"callbacks has the objective '{objective ?? "none"}'",
                 $"'{state.Objective ?? "none"}', that of the run");
@@ -96,7 +96,7 @@ public sealed partial class Trainer
         Trainer? trainer = null;
         try
         {
-            trainer = new Trainer(model, training, options, heldOut, given, parallel, resumed: true);
+            trainer = new Trainer(model, training, options, heldOut, callbacks, parallel, resumed: true);
             trainer.Restore(checkpoint, state);
             trainer.ranks.Settle(null);         // rank 0 keeps the checkpoint until all have read it
             return trainer;

@@ -97,7 +97,7 @@ public sealed partial class Trainer : IDisposable
     {
         Check(model, training, options, heldOut, parallel);
         ranks = new RankGroup(parallel);
-        (Model, this.training, Options, this.heldOut, this.callbacks) = (model, training, options, heldOut, callbacks?.ToArray() ?? []);
+        (Model, this.training, Options, this.heldOut, this.callbacks) = (model, training, options, heldOut, Given(callbacks));
         objective = FindObjective(this.callbacks);
         sampler = training.OpenReader(new TrainingReaderOptions(options.ContextLength, options.Seed, options.SeparateDocuments));
         folder = options.Folder is null ? null : new RunFolder(Path.GetFullPath(options.Folder));
@@ -176,6 +176,8 @@ public sealed partial class Trainer : IDisposable
         }
         throw Require.Unfit(nameof(heldOut), "heldOut has no target that counts: every document has one token", "documents of at least 2 tokens");
     }
+
+    static TrainingCallback[] Given(IEnumerable<TrainingCallback>? callbacks) => callbacks is null ? [] : [.. Require.EachItem(callbacks)];
 
     static TrainingObjective? FindObjective(IEnumerable<TrainingCallback> callbacks)
     {

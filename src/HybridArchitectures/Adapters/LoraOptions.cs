@@ -6,7 +6,7 @@ namespace HybridArchitectures.Adapters;
 /// <summary>Contains the options of low-rank adapters (arXiv 2106.09685).</summary>
 public sealed record LoraOptions
 {
-    /// <summary>Gets or sets the rank, which is the inner dimension of the two matrices of an adapter, at least 1. The default is 8.</summary>
+    /// <summary>Gets or sets the rank, which is the inner dimension of the two matrices of an adapter, 1 to 1,048,576. The default is 8.</summary>
     public int Rank { get; init; } = 8;
 
     /// <summary>Gets or sets alpha. The output of an adapter is multiplied by alpha / <see cref="Rank"/>. The default is 16.</summary>
@@ -19,7 +19,7 @@ public sealed record LoraOptions
     public double Dropout { get; init; }
 
     /// <summary>Gets or sets which projections get an adapter. The default is <see cref="LoraTargets.Blocks"/>.</summary>
-    public LoraTargets Targets { get; init; } = LoraTargets.Blocks;
+    public LoraTargets Targets { get; init => field = Require.Defined(value, nameof(Targets)); } = LoraTargets.Blocks;
 
     /// <summary>
     /// Gets or sets a filter: of the targets, only weights whose name in <see cref="Models.HybridLanguageModel.State"/> satisfies it get an adapter.
@@ -55,7 +55,7 @@ public sealed record LoraOptions
 
     internal void Check(string name)
     {
-        if (Rank < 1) throw Require.Unfit(name, $"{name}.Rank is {Rank}", "at least 1");
+        Require.Size(Rank, $"{name}.Rank");
         if (!double.IsFinite(Alpha)) throw Require.Unfit(name, $"{name}.Alpha is {Alpha}", "a number");
         if (!(Dropout is >= 0 and < 1)) throw Require.Unfit(name, $"{name}.Dropout is {Dropout}", "from 0 to below 1");
     }

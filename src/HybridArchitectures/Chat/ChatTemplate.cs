@@ -17,7 +17,7 @@ public sealed class ChatTemplate
         params IReadOnlyList<string> stop)
     {
         ArgumentNullException.ThrowIfNull(encode);
-        ArgumentNullException.ThrowIfNull(stop);
+        Require.Items(stop);
         (this.encode, StopTokens, Stop) = (encode, stopTokens, stop);
     }
 
@@ -30,7 +30,7 @@ public sealed class ChatTemplate
     /// <summary>Returns the tokens of a conversation, up to the beginning of the model's answer.</summary>
     public IReadOnlyList<int> Encode(IReadOnlyList<ChatMessage> messages)
     {
-        ArgumentNullException.ThrowIfNull(messages);
+        Require.Items(messages);
         return encode(messages);
     }
 

@@ -9,9 +9,8 @@ static class ChatTurns
     {
         var turns = new List<Tokenization.ChatMessage>();
         if (!string.IsNullOrEmpty(options?.Instructions)) turns.Add(new(Tokenization.ChatRole.System, options.Instructions));
-        foreach (var message in messages)
+        foreach (var message in Require.EachItem(messages))
         {
-            if (message is null) throw Require.Unfit(nameof(messages), "messages holds null", "messages");
             foreach (var content in message.Contents)
                 if (content is not (TextContent or TextReasoningContent or UsageContent))
                     throw new NotSupportedException($"a message contains a {content.GetType().Name}; the model reads text only");

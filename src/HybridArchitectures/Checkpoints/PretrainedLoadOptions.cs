@@ -9,7 +9,7 @@ public sealed record PretrainedLoadOptions
     /// Gets or sets how the configuration is interpreted if transformers differs from the code that trained the published models. The default is
     /// <see cref="PretrainedSemantics.AsTrained"/>. Use <see cref="PretrainedSemantics.Transformers"/> to reproduce the numbers of transformers.
     /// </summary>
-    public PretrainedSemantics Semantics { get; init; }
+    public PretrainedSemantics Semantics { get; init => field = Require.Defined(value, nameof(Semantics)); }
 
     /// <summary>
     /// Gets or sets the names of unknown top-level settings of <c>config.json</c> that are ignored. The default is empty: an unknown setting is

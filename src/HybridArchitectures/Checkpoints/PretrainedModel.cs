@@ -236,7 +236,7 @@ public static class PretrainedModel
     public static IReadOnlyDictionary<string, Tensor> Rename(HybridDesign design, string modelType, IReadOnlyDictionary<string, Tensor> state)
     {
         ArgumentNullException.ThrowIfNull(design);
-        ArgumentNullException.ThrowIfNull(state);
+        Require.Values(state);
         var (family, _) = Express(design, modelType);
         return family.Tensors(design).SelectMany(choice => choice.Forms[0]).Where(rule => !rule.IsComputed)
             .ToDictionary(rule => rule.File, rule => rule.Gather(state));

@@ -6,7 +6,7 @@ namespace HybridArchitectures.Checkpoints;
 public sealed record PretrainedSaveOptions
 {
     /// <summary>Gets or sets the dtype of the weights: float32 (the default), bfloat16 or float16.</summary>
-    public ScalarType Type { get; init; } = ScalarType.Float32;
+    public ScalarType Type { get; init => field = Require.Defined(value, nameof(Type)); } = ScalarType.Float32;
 
     /// <summary>
     /// Gets or sets the maximum size of a file in bytes. Further weights are written to other files with an index. The default is 5 GB.

@@ -14,4 +14,8 @@ namespace HybridArchitectures.Checkpoints;
 /// <param name="MaxDifference">The maximum absolute difference of two corresponding values.</param>
 public sealed record TensorDifference(
     string Name, TensorChange Change, string? Left, string? Right, double? LeftNorm, double? RightNorm, double? DifferenceNorm,
-    double? MaxDifference);
+    double? MaxDifference)
+{
+    /// <summary>Gets the kind of the difference.</summary>
+    public TensorChange Change { get; init => field = Require.Defined(value, nameof(Change)); } = Require.Defined(Change, nameof(Change));
+}

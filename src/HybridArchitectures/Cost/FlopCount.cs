@@ -6,7 +6,7 @@ namespace HybridArchitectures.Cost;
 public sealed record FlopCount
 {
     /// <summary>Gets or sets what was counted.</summary>
-    public required FlopAccounting Accounting { get; init; }
+    public required FlopAccounting Accounting { get; init => field = Require.Defined(value, nameof(Accounting)); }
 
     /// <summary>Gets or sets the blocks, in order.</summary>
     public required EquatableList<BlockFlops> Blocks { get; init; }

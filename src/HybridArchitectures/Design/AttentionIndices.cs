@@ -33,8 +33,7 @@ public static class AttentionIndices
     /// <summary>Returns the positions of a mixer, counted from 0.</summary>
     public static EquatableList<int> Print(IEnumerable<PatternBlock> blocks, string attention = "T")
     {
-        ArgumentNullException.ThrowIfNull(blocks);
-        return blocks.Select((block, index) => (block.Mixer, index)).Where(entry => entry.Mixer == attention).Select(entry => entry.index)
-            .ToEquatableList();
+        return Require.EachItem(blocks).Select((block, index) => (block.Mixer, index)).Where(entry => entry.Mixer == attention)
+            .Select(entry => entry.index).ToEquatableList();
     }
 }

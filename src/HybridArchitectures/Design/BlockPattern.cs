@@ -61,8 +61,7 @@ public static class BlockPattern
     /// <param name="blocks">The blocks.</param>
     public static string Print(IEnumerable<BlockSpec> blocks)
     {
-        ArgumentNullException.ThrowIfNull(blocks);
-        var list = blocks.ToList();
+        var list = Require.EachItem(blocks).ToList();
         bool mixed = list.Any(block => block.FeedForward is MixtureOfExpertsSpec)
             && list.Any(block => block.FeedForward is not (MixtureOfExpertsSpec or NoFeedForward));
         return string.Concat(list.Select(block => Print(block, mixed)));

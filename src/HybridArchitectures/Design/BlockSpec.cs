@@ -23,7 +23,7 @@ public sealed record BlockSpec
     /// Gets or sets whether the norms are applied to the inputs of mixer and feed-forward or to their outputs. The default is
     /// <see cref="NormPlacement.Before"/>.
     /// </summary>
-    public NormPlacement Norms { get; init; }
+    public NormPlacement Norms { get; init => field = Require.Defined(value, nameof(Norms)); }
 
     /// <summary>Gets or sets the epsilon of the norms. The default is 1e-5.</summary>
     public double NormEpsilon { get; init; } = 1e-5;
@@ -65,7 +65,6 @@ public sealed record BlockSpec
         if (Mixer is { } mixer) Require.Within($"mixer {mixer.Symbol}", () => mixer.Check(width));
         Require.Within("feed-forward", () => FeedForward.Check(width));
         Require.That(Shared is null || Mixer is not null, "shared", Shared, "null in a block without a mixer, to whose input it would be added");
-        Require.Defined(Norms, "norms");
         Require.Positive(NormEpsilon, "normEpsilon");
         Require.Positive(ResidualScale, "residualScale");
         Require.That(Scales is null || ResidualScale == 1, "residualScale", ResidualScale, "1 with separate scales");

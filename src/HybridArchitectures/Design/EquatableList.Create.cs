@@ -4,8 +4,9 @@ namespace HybridArchitectures.Design;
 public static class EquatableList
 {
     /// <summary>Creates a list of the given elements. Collection expressions call this method.</summary>
-    public static EquatableList<T> Create<T>(ReadOnlySpan<T> items) => items.IsEmpty ? EquatableList<T>.Empty : new(items.ToArray());
+    public static EquatableList<T> Create<T>(ReadOnlySpan<T> items) =>
+        items.IsEmpty ? EquatableList<T>.Empty : new(Require.Items(items.ToArray(), nameof(items)));
 
     /// <summary>Creates a list of the given elements.</summary>
-    public static EquatableList<T> ToEquatableList<T>(this IEnumerable<T> items) => Create<T>(items.ToArray());
+    public static EquatableList<T> ToEquatableList<T>(this IEnumerable<T> items) => Create<T>(Require.EachItem(items).ToArray());
 }

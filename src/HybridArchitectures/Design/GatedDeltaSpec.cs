@@ -30,7 +30,7 @@ public sealed record GatedDeltaSpec : MixerSpec
     public bool ConvolutionBias { get; init; }
 
     /// <summary>Gets or sets the nonlinearity after the convolution. The default is SiLU. The nonlinearity of the gate is always SiLU.</summary>
-    public Activation Activation { get; init; }
+    public Activation Activation { get; init => field = Require.Defined(value, nameof(Activation)); }
 
     /// <summary>
     /// Gets or sets whether update strengths reach from 0 to 2 instead of 0 to 1, so that the state transition can have negative eigenvalues
@@ -95,7 +95,6 @@ public sealed record GatedDeltaSpec : MixerSpec
         Require.Size((long)KeyHeads * KeyHeadSize, "keyHeads x keyHeadSize");
         Require.Size((long)ValueHeads * ValueHeadSize, "valueHeads x valueHeadSize");
         Require.Size(ConvolutionWidth, "convolutionWidth");
-        Require.Defined(Activation, "activation");
         if (GatedNormEpsilon is { } epsilon) Require.Positive(epsilon, "gatedNormEpsilon");
         Require.That(ChunkSize > 0 && BitOperations.IsPow2(ChunkSize), "chunkSize", ChunkSize, "a power of two");
         Require.Present(DecayRange, "decayRange", "a range");

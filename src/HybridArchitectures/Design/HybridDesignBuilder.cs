@@ -262,8 +262,7 @@ public sealed class HybridDesignBuilder
     /// </summary>
     public HybridDesignBuilder Blocks(IEnumerable<PatternBlock> blocks)
     {
-        ArgumentNullException.ThrowIfNull(blocks);
-        return Pattern(string.Concat(blocks));
+        return Pattern(string.Concat(Require.EachItem(blocks)));
     }
 
     /// <summary>

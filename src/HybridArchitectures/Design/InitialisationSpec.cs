@@ -19,7 +19,7 @@ public sealed record InitialisationSpec
     /// Gets or sets how the initial weights of projections into the residual stream are scaled. The default is
     /// <see cref="ResidualScaling.Position"/>.
     /// </summary>
-    public ResidualScaling Residual { get; init; } = ResidualScaling.Position;
+    public ResidualScaling Residual { get; init => field = Require.Defined(value, nameof(Residual)); } = ResidualScaling.Position;
 
     internal void Check()
     {
@@ -27,6 +27,5 @@ public sealed record InitialisationSpec
         Require.NotNegative(EmbeddingStandardDeviation, "embeddingStandardDeviation");
         if (Cutoff is { } cutoff)
             Require.That(double.IsFinite(cutoff) && cutoff >= 0.5, "cutoff", cutoff, "a finite number of at least 0.5, or none");
-        Require.Defined(Residual, "residual");
     }
 }

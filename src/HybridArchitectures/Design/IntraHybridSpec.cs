@@ -29,19 +29,19 @@ public sealed record IntraHybridSpec : MixerSpec
     /// Gets or sets the attention branch. Sizes that are 0 are derived: queries and keys have half the model width, and values (over all query heads)
     /// the model width.
     /// </summary>
-    public required AttentionSpec Attention { get; init; }
+    public required AttentionSpec Attention { get; init => field = value ?? throw new ArgumentNullException(nameof(Attention)); }
 
     /// <summary>
     /// Gets or sets the state-space branch, a <see cref="Mamba1Spec"/> or a <see cref="Mamba2Spec"/>. An inner width of 0 means the model width.
     /// <see cref="Mamba2Spec.GatedNorm"/> decides whether its gated norm applies here.
     /// </summary>
-    public required MixerSpec StateSpace { get; init; }
+    public required MixerSpec StateSpace { get; init => field = value ?? throw new ArgumentNullException(nameof(StateSpace)); }
 
     /// <summary>Gets or sets how the branches are combined. The default is <see cref="FusionKind.Difference"/>.</summary>
-    public FusionKind Fusion { get; init; } = FusionKind.Difference;
+    public FusionKind Fusion { get; init => field = Require.Defined(value, nameof(Fusion)); } = FusionKind.Difference;
 
     /// <summary>Gets or sets the norm of each branch. The default is <see cref="BranchNorm.Group"/>.</summary>
-    public BranchNorm Norm { get; init; } = BranchNorm.Group;
+    public BranchNorm Norm { get; init => field = Require.Defined(value, nameof(Norm)); } = BranchNorm.Group;
 
     /// <summary>Gets or sets whether each branch has a learned scale per channel after the norm. The default is false.</summary>
     public bool LearnedScale { get; init; }
@@ -49,7 +49,7 @@ public sealed record IntraHybridSpec : MixerSpec
     /// <summary>
     /// Gets or sets whether there is one output projection, or one per branch. The default is <see cref="OutputProjection.Separate"/>.
     /// </summary>
-    public OutputProjection Output { get; init; } = OutputProjection.Separate;
+    public OutputProjection Output { get; init => field = Require.Defined(value, nameof(Output)); } = OutputProjection.Separate;
 
     /// <summary>
     /// Gets or sets whether attention uses the x of the state-space branch, after its convolution, as its values. The default, false, means a
@@ -73,12 +73,11 @@ public sealed record IntraHybridSpec : MixerSpec
     public int StateSpaceNormGroups => StateSpace is Mamba2Spec mamba2 ? mamba2.Heads : Attention.Heads;
 
     IStateSpaceSpec Branch => StateSpace as IStateSpaceSpec
-        ?? throw Require.Refusal("stateSpace", StateSpace?.GetType().Name, "a Mamba1Spec or a Mamba2Spec");
+        ?? throw Require.Refusal("stateSpace", StateSpace.GetType().Name, "a Mamba1Spec or a Mamba2Spec");
 
     /// <inheritdoc/>
     public override MixerSpec Resolve(int width)
     {
-        CheckBranches();
         var stateSpace = Branch.Resolve(width, width);
         int inner = ((IStateSpaceSpec)stateSpace).InnerWidth;
         var attention = Attention;
@@ -97,12 +96,9 @@ public sealed record IntraHybridSpec : MixerSpec
     /// <inheritdoc/>
     public override void Check(int width)
     {
-        CheckBranches();
+        _ = Branch;
         Require.Within("attention", () => Attention.Check(width));
         Require.Within("stateSpace", () => StateSpace.Check(width));
-        Require.Defined(Fusion, "fusion");
-        Require.Defined(Norm, "norm");
-        Require.Defined(Output, "output");
         int inner = InnerWidth, attended = Attention.OutputWidth;
         if (Output == OutputProjection.Separate)
             Require.That(Fusion != FusionKind.Concat, "output", Output, "Joint, because concatenated branches share one projection");
@@ -115,12 +111,6 @@ public sealed record IntraHybridSpec : MixerSpec
         Require.That(!SharedValues || Attention.ValueWidth == inner, "sharedValues", SharedValues,
             $"false, or keyValueHeads x valueHeadSize = {Attention.ValueWidth} equal to the inner width {inner} of the state-space branch");
         if (Norm == BranchNorm.Group) Require.Divides(StateSpaceNormGroups, "attention.heads", inner, "the inner width of the state-space branch");
-    }
-
-    void CheckBranches()
-    {
-        Require.Present(Attention, "attention", "an AttentionSpec");
-        _ = Branch;
     }
 
     /// <inheritdoc/>

@@ -18,8 +18,7 @@ public static class LayerTypes
     /// <exception cref="ArgumentException">A word is unknown. The message contains its position, counted from 0.</exception>
     public static EquatableList<PatternBlock> Parse(IEnumerable<string> words, string linear = "M", string convolution = "C")
     {
-        ArgumentNullException.ThrowIfNull(words);
-        string[] list = [.. words];
+        string[] list = [.. Require.EachItem(words)];
         Require.That(list.Length > 0, nameof(words), "empty", "at least one layer");
         var feedForward = list.Any(word => word is "mlp" or "moe") ? PatternFeedForward.None : PatternFeedForward.Usual;
         return list.Select((word, index) => word switch

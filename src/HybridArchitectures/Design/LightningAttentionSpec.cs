@@ -18,7 +18,7 @@ public sealed record LightningAttentionSpec : MixerSpec
     public int HeadSize { get; init; }
 
     /// <summary>Gets or sets the nonlinearity of queries, keys and values. The default is SiLU.</summary>
-    public Activation Activation { get; init; }
+    public Activation Activation { get; init => field = Require.Defined(value, nameof(Activation)); }
 
     /// <summary>
     /// Gets or sets the multiplier s of the decay rates. Head h of H, counted from 1, decays by exp(-s 2^(-8 h / H)) per token. MiniMax-01 uses
@@ -60,7 +60,6 @@ public sealed record LightningAttentionSpec : MixerSpec
         Require.Size(Heads, "heads");
         Require.Size(HeadSize, "headSize");
         Require.Size((long)Heads * HeadSize, "heads x headSize");
-        Require.Defined(Activation, "activation");
         Require.Positive(DecayScale, "decayScale");
         Require.Positive(OutputNormEpsilon, "outputNormEpsilon");
         Require.That(ChunkSize > 0 && BitOperations.IsPow2(ChunkSize), "chunkSize", ChunkSize, "a power of two");

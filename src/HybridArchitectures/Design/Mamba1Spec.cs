@@ -22,13 +22,13 @@ public sealed record Mamba1Spec : MixerSpec, IStateSpaceSpec
     public bool ConvolutionBias { get; init; } = true;
 
     /// <summary>Gets or sets the nonlinearity after the convolution and on the gate. The default is SiLU.</summary>
-    public Activation Activation { get; init; }
+    public Activation Activation { get; init => field = Require.Defined(value, nameof(Activation)); }
 
     /// <summary>Gets or sets whether the input and output projections have biases. The default is false.</summary>
     public bool ProjectionBias { get; init; }
 
     /// <summary>Gets or sets the norm of the time step (before its projection), B and C. The default is <see cref="SelectionNorm.None"/>.</summary>
-    public SelectionNorm SelectionNorm { get; init; }
+    public SelectionNorm SelectionNorm { get; init => field = Require.Defined(value, nameof(SelectionNorm)); }
 
     /// <summary>Gets or sets the epsilon of that norm. The default, null, means that of the block.</summary>
     public double? SelectionNormEpsilon { get; init; }
@@ -62,8 +62,6 @@ public sealed record Mamba1Spec : MixerSpec, IStateSpaceSpec
         Require.Size(StateSize, "stateSize");
         Require.Size(ConvolutionWidth, "convolutionWidth");
         Require.Size(TimeStepRank, "timeStepRank");
-        Require.Defined(Activation, "activation");
-        Require.Defined(SelectionNorm, "selectionNorm");
         if (SelectionNormEpsilon is { } epsilon) Require.Positive(epsilon, "selectionNormEpsilon");
         Require.Present(TimeStepRange, "timeStepRange", "a range");
         TimeStepRange.CheckPositive("timeStepRange");

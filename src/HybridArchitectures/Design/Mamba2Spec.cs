@@ -38,7 +38,7 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
     public bool ConvolutionBias { get; init; } = true;
 
     /// <summary>Gets or sets the nonlinearity after the convolution. The default is SiLU. The nonlinearity of the gate is always SiLU.</summary>
-    public Activation Activation { get; init; }
+    public Activation Activation { get; init => field = Require.Defined(value, nameof(Activation)); }
 
     /// <summary>Gets or sets whether the input and output projections have biases. The default is false.</summary>
     public bool ProjectionBias { get; init; }
@@ -148,7 +148,6 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
         Require.AtLeast(Groups, 1, "groups");
         Require.Divides(Groups, "groups", Heads, "heads");
         Require.Size(ConvolutionWidth, "convolutionWidth");
-        Require.Defined(Activation, "activation");
         Require.That(ChunkSize > 0 && BitOperations.IsPow2(ChunkSize), "chunkSize", ChunkSize, "a power of two");
         Require.AtLeast(NormGroups, 0, "normGroups");
         Require.Divides(GatedNormGroups, "normGroups", InnerWidth, "inner width");

@@ -40,7 +40,7 @@ public sealed record MixtureOfExpertsSpec : FeedForwardSpec
     public bool SharedGate { get; init; }
 
     /// <summary>Gets or sets the nonlinearity of the experts. The default is SiLU.</summary>
-    public Activation Activation { get; init; }
+    public Activation Activation { get; init => field = Require.Defined(value, nameof(Activation)); }
 
     /// <summary>
     /// Gets or sets whether experts are gated: down(activation(gate(x)) * up(x)). If false, they are down(activation(up(x))). The default is true.
@@ -70,7 +70,7 @@ public sealed record MixtureOfExpertsSpec : FeedForwardSpec
     public int GroupsPerToken { get; init; } = 1;
 
     /// <summary>Gets or sets how the router computes scores. The default is <see cref="RouterScore.Sigmoid"/>.</summary>
-    public RouterScore Score { get; init; } = RouterScore.Sigmoid;
+    public RouterScore Score { get; init => field = Require.Defined(value, nameof(Score)); } = RouterScore.Sigmoid;
 
     /// <summary>Gets or sets whether the scores of the selected experts are divided by their sum. The default is false.</summary>
     public bool Renormalize { get; init; }
@@ -82,7 +82,7 @@ public sealed record MixtureOfExpertsSpec : FeedForwardSpec
     public bool ScoreBeforeExperts { get; init; }
 
     /// <summary>Gets or sets how the load is balanced. The default is <see cref="ExpertBalance.BiasUpdate"/>.</summary>
-    public ExpertBalance Balance { get; init; } = ExpertBalance.BiasUpdate;
+    public ExpertBalance Balance { get; init => field = Require.Defined(value, nameof(Balance)); } = ExpertBalance.BiasUpdate;
 
     /// <summary>Gets or sets the step size of the bias, or the coefficient of the auxiliary loss. The default is 0.001.</summary>
     public double BalanceRate { get; init; } = 1e-3;
@@ -104,7 +104,6 @@ public sealed record MixtureOfExpertsSpec : FeedForwardSpec
         if (SharedExperts == 0) Require.That(SharedWidth == 0, "sharedWidth", SharedWidth, "0 without shared experts");
         else Require.Size(SharedWidth, "sharedWidth");
         Require.That(!SharedGate || SharedExperts > 0, "sharedGate", SharedGate, "false without shared experts");
-        Require.Defined(Activation, "activation");
         if (LatentWidth != 0) Require.Size(LatentWidth, "latentWidth");
         Require.AtLeast(RoutingGroups, 1, "routingGroups");
         Require.Divides(RoutingGroups, "routingGroups", Experts, "experts");
@@ -112,8 +111,6 @@ public sealed record MixtureOfExpertsSpec : FeedForwardSpec
             GroupsPerToken >= 1 && GroupsPerToken <= RoutingGroups, "groupsPerToken", GroupsPerToken, $"1 to routingGroups = {RoutingGroups}");
         Require.That(ExpertsPerToken <= GroupsPerToken * (Experts / RoutingGroups), "expertsPerToken", ExpertsPerToken,
             $"at most the {GroupsPerToken * (Experts / RoutingGroups)} experts of groupsPerToken = {GroupsPerToken}");
-        Require.Defined(Score, "score");
-        Require.Defined(Balance, "balance");
         Require.Positive(Scale, "scale");
         Require.NotNegative(BalanceRate, "balanceRate");
         Require.NotNegative(RouterZLoss, "routerZLoss");

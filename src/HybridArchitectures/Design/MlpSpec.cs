@@ -5,7 +5,7 @@ namespace HybridArchitectures.Design;
 public sealed record MlpSpec(int Width) : FeedForwardSpec
 {
     /// <summary>Gets or sets the nonlinearity. The default is GELU.</summary>
-    public Activation Activation { get; init; } = Activation.Gelu;
+    public Activation Activation { get; init => field = Require.Defined(value, nameof(Activation)); } = Activation.Gelu;
 
     /// <summary>Gets or sets whether both projections have biases. The default is false.</summary>
     public bool Bias { get; init; }
@@ -19,6 +19,5 @@ public sealed record MlpSpec(int Width) : FeedForwardSpec
     public override void Check(int width)
     {
         Require.Size(Width, "width");
-        Require.Defined(Activation, "activation");
     }
 }

@@ -6,10 +6,13 @@ namespace HybridArchitectures.Design;
 /// <param name="Shared">Whether a shared transformer comes before the mixer. The default is false.</param>
 public sealed record PatternBlock(string? Mixer, PatternFeedForward FeedForward, bool Shared = false)
 {
+    /// <summary>Gets the requested feed-forward.</summary>
+    public PatternFeedForward FeedForward { get; init => field = Require.Defined(value, nameof(FeedForward)); } =
+        Require.Defined(FeedForward, nameof(FeedForward));
+
     internal static EquatableList<PatternBlock> Unshared(IEnumerable<PatternBlock> blocks, string notation)
     {
-        ArgumentNullException.ThrowIfNull(blocks);
-        var list = blocks.ToEquatableList();
+        var list = Require.EachItem(blocks).ToEquatableList();
         for (int i = 0; i < list.Count; i++)
         {
             Require.That(

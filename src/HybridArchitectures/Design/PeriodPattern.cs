@@ -34,8 +34,7 @@ public sealed record PeriodPattern(
     /// <param name="attention">The letter of the attention layers. The default is <c>T</c>.</param>
     public static PeriodPattern? From(IEnumerable<PatternBlock> blocks, string attention = "T")
     {
-        ArgumentNullException.ThrowIfNull(blocks);
-        var list = blocks.ToEquatableList();
+        var list = Require.EachItem(blocks).ToEquatableList();
         var others = list.Select(block => block.Mixer).Where(mixer => mixer != attention).Distinct().ToList();
         if (others.Count > 1 || others.Contains(null) || Rule(list, block => block.Mixer == attention) is not { } rule) return null;
         var experts = Rule(list, block => block.FeedForward == PatternFeedForward.Experts) ?? (0, 0);

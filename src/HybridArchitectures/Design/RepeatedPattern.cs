@@ -18,8 +18,9 @@ public sealed record RepeatedPattern(EquatableList<PatternBlock> Unit, int Repea
     public static EquatableList<PatternBlock> Parse(
         int depth, IReadOnlyList<string> names, IReadOnlyDictionary<string, string> kinds, IReadOnlyDictionary<int, string>? overrides = null)
     {
-        ArgumentNullException.ThrowIfNull(names);
-        ArgumentNullException.ThrowIfNull(kinds);
+        Require.Items(names);
+        Require.Values(kinds);
+        if (overrides is not null) Require.Values(overrides);
         Require.That(depth is >= 1 and <= HybridDesign.MaxDepth, nameof(depth), depth, $"1 to {HybridDesign.MaxDepth}");
         Require.That(names.Count > 0 && depth % names.Count == 0, nameof(names), $"{names.Count} names", $"a number that divides depth = {depth}");
         var blocks = new RepeatedPattern(names.Select(Kind).ToEquatableList(), depth / names.Count).Blocks();
@@ -42,8 +43,7 @@ public sealed record RepeatedPattern(EquatableList<PatternBlock> Unit, int Repea
     /// <summary>Returns the smallest unit whose repetition gives these blocks.</summary>
     public static RepeatedPattern From(IEnumerable<PatternBlock> blocks)
     {
-        ArgumentNullException.ThrowIfNull(blocks);
-        var list = blocks.ToEquatableList();
+        var list = Require.EachItem(blocks).ToEquatableList();
         Require.That(list.Count > 0, nameof(blocks), "empty", "at least one block");
         int unit = Enumerable.Range(1, list.Count)
             .First(length => list.Count % length == 0 && Enumerable.Range(0, list.Count).All(i => list[i] == list[i % length]));

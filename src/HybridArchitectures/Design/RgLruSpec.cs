@@ -21,7 +21,7 @@ public sealed record RgLruSpec : MixerSpec
     public int ConvolutionWidth { get; init; } = 4;
 
     /// <summary>Gets or sets the nonlinearity of the branch that multiplies the output. The default is the tanh approximation of GELU.</summary>
-    public Activation Activation { get; init; } = Activation.GeluTanh;
+    public Activation Activation { get; init => field = Require.Defined(value, nameof(Activation)); } = Activation.GeluTanh;
 
     /// <summary>
     /// Gets or sets the range of the decays at the start of training, with the recurrence gate open: squares are uniform. The default is 0.9 to
@@ -47,7 +47,6 @@ public sealed record RgLruSpec : MixerSpec
         Require.Size(InnerWidth, "innerWidth");
         Require.Divides(Heads, "heads", InnerWidth, "innerWidth");
         Require.Size(ConvolutionWidth, "convolutionWidth");
-        Require.Defined(Activation, "activation");
         Require.Present(DecayRange, "decayRange", "a range");
         DecayRange.CheckPositive("decayRange");
         Require.That(DecayRange.Maximum < 1, "decayRange.maximum", DecayRange.Maximum, "a number below 1");

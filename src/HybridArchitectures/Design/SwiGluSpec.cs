@@ -5,7 +5,7 @@ namespace HybridArchitectures.Design;
 public sealed record SwiGluSpec(int Width) : FeedForwardSpec
 {
     /// <summary>Gets or sets the nonlinearity of the gate. The default is SiLU.</summary>
-    public Activation Activation { get; init; }
+    public Activation Activation { get; init => field = Require.Defined(value, nameof(Activation)); }
 
     /// <summary>Gets or sets whether all three projections have biases. The default is false.</summary>
     public bool Bias { get; init; }
@@ -25,7 +25,6 @@ public sealed record SwiGluSpec(int Width) : FeedForwardSpec
     public override void Check(int width)
     {
         Require.Size(Width, "width");
-        Require.Defined(Activation, "activation");
         Require.Positive(GateScale, "gateScale");
         Require.Positive(OutputScale, "outputScale");
     }

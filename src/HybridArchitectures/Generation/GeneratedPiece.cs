@@ -8,4 +8,9 @@ namespace HybridArchitectures.Generation;
 /// certain.
 /// </param>
 /// <param name="FinishReason">Why the row ended with this token, or null if it continues.</param>
-public sealed record GeneratedPiece(int Row, int Id, string Text, FinishReason? FinishReason);
+public sealed record GeneratedPiece(int Row, int Id, string Text, FinishReason? FinishReason)
+{
+    /// <summary>Gets why the row ended with this token, or null if it continues.</summary>
+    public FinishReason? FinishReason { get; init => field = Require.Defined(value, nameof(FinishReason)); } =
+        Require.Defined(FinishReason, nameof(FinishReason));
+}

@@ -45,7 +45,7 @@ public sealed record GenerationOptions
     public int? NoRepeatNgrams { get; init => field = value is { } length ? Require.AtLeast(length, 1, nameof(NoRepeatNgrams)) : null; }
 
     /// <summary>Gets or sets custom rules, which are applied to the scores of the model before all others. The default is none.</summary>
-    public IReadOnlyList<LogitsProcessor> Processors { get; init => field = Items(value, nameof(Processors)); } = [];
+    public IReadOnlyList<LogitsProcessor> Processors { get; init => field = Require.Items(value, nameof(Processors)); } = [];
 
     /// <summary>
     /// Gets or sets the texts that end the generation. They, and the text after them, are not part of the result. The one that is complete first
@@ -135,18 +135,12 @@ public sealed record GenerationOptions
 
     static IReadOnlyList<string> CheckedStop(IReadOnlyList<string> stop)
     {
-        foreach (string text in Items(stop, nameof(Stop)))
+        foreach (string text in Require.Items(stop, nameof(Stop)))
         {
             if (text.Length == 0) throw Require.Unfit(nameof(Stop), $"{nameof(Stop)} holds an empty text", "texts of at least 1 character");
             if (Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text)) != text)
                 throw Require.Unfit(nameof(Stop), $"{nameof(Stop)} holds half of a surrogate pair", "whole characters");
         }
         return stop;
-    }
-
-    static IReadOnlyList<T> Items<T>(IReadOnlyList<T> items, string name) where T : class
-    {
-        ArgumentNullException.ThrowIfNull(items, name);
-        return items.All(item => item is not null) ? items : throw Require.Unfit(name, $"{name} holds null", "no null");
     }
 }

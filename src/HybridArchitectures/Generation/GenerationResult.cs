@@ -6,4 +6,9 @@ namespace HybridArchitectures.Generation;
 /// <param name="PromptIds">The tokens of the prompt as the model received them.</param>
 /// <param name="FinishReason">Why the generation ended.</param>
 /// <param name="Seed">The seed of the sampling. The same prompt, options and seed give the same result.</param>
-public sealed record GenerationResult(string Text, IReadOnlyList<int> Ids, IReadOnlyList<int> PromptIds, FinishReason FinishReason, long Seed);
+public sealed record GenerationResult(string Text, IReadOnlyList<int> Ids, IReadOnlyList<int> PromptIds, FinishReason FinishReason, long Seed)
+{
+    /// <summary>Gets why the generation ended.</summary>
+    public FinishReason FinishReason { get; init => field = Require.Defined(value, nameof(FinishReason)); } =
+        Require.Defined(FinishReason, nameof(FinishReason));
+}

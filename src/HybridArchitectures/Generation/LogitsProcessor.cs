@@ -18,8 +18,8 @@ public abstract class LogitsProcessor
     /// </exception>
     public Tensor Apply(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
     {
-        ArgumentNullException.ThrowIfNull(scores);
-        ArgumentNullException.ThrowIfNull(history);
+        Require.Alive(scores);
+        Require.Items(history);
         if (scores.dim() != 2 || scores.size(1) == 0)
             throw Require.Unfit(nameof(scores), $"scores is [{string.Join(", ", scores.shape)}]", "(rows, vocabulary)");
         if (scores.dtype != ScalarType.Float32) throw Require.Refusal(nameof(scores), scores.dtype, "Float32");

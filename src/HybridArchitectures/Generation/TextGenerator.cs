@@ -241,7 +241,7 @@ public sealed class TextGenerator : IDisposable
 
     IReadOnlyList<IReadOnlyList<int>> Encode(IReadOnlyList<string> prompts, GenerationOptions options)
     {
-        ArgumentNullException.ThrowIfNull(prompts);
+        Require.Items(prompts);
         if (tokenizer is null)
             throw new InvalidOperationException("the prompt is a text, but the generator has no tokenizer; expected a prompt of token ids");
         bool begin = options.BeginOfText ?? tokenizer.BeginOfText is not null;
@@ -253,7 +253,7 @@ public sealed class TextGenerator : IDisposable
 
     IReadOnlyList<GenerationRow> Rows(IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions options)
     {
-        ArgumentNullException.ThrowIfNull(prompts);
+        Require.Items(prompts);
         if (options.Seeds is { } seeds && seeds.Count != prompts.Count)
             throw Require.Unfit(nameof(options), $"{nameof(options.Seeds)} has {seeds.Count} entries", $"{prompts.Count}, one for each prompt");
         foreach (int id in options.StopTokens ?? [])

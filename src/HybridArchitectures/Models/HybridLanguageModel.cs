@@ -278,7 +278,7 @@ public sealed partial class HybridLanguageModel : LanguageModel
 
     void CheckIds(Tensor ids, string name)
     {
-        ArgumentNullException.ThrowIfNull(ids, name);
+        Require.Alive(ids, name);
         if (ids.dim() != 2) throw Require.Unfit(name, $"{name} is [{string.Join(", ", ids.shape)}]", "(batch, length)");
         if (ids.dtype != ScalarType.Int64) throw Require.Refusal(name, ids.dtype, "Int64");
         if (ids.device_type != Device.type) throw Require.Refusal(name + ".device", ids.device, $"{Device}, the device of the model");
@@ -292,8 +292,8 @@ public sealed partial class HybridLanguageModel : LanguageModel
 
     static void CheckTargets(Tensor ids, Tensor targets)
     {
-        ArgumentNullException.ThrowIfNull(ids);
-        ArgumentNullException.ThrowIfNull(targets);
+        Require.Alive(ids);
+        Require.Alive(targets);
         if (targets.dtype != ScalarType.Int64 || targets.dim() != ids.dim() || !targets.shape.SequenceEqual(ids.shape))
             throw Require.Unfit(nameof(targets), $"targets is {targets.dtype} [{string.Join(", ", targets.shape)}]",
                 $"Int64 [{string.Join(", ", ids.shape)}], as ids");

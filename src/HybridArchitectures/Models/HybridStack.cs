@@ -83,7 +83,7 @@ public sealed class HybridStack : HybridModule
     public Tensor Forward(Tensor x, SequenceContext? context = null)
     {
         RequireAlive();
-        ArgumentNullException.ThrowIfNull(x);
+        Require.Alive(x);
         if (x.dim() != 3 || x.size(2) != Width)
             throw Require.Unfit(nameof(x), $"x is [{string.Join(", ", x.shape)}]", $"(batch, length, {Width})");
         using var own = context is null ? new SequenceContext() : null;

@@ -30,6 +30,7 @@ public sealed class Block : HybridModule
     {
         ArgumentNullException.ThrowIfNull(factory);
         ArgumentNullException.ThrowIfNull(spec);
+        if (transformers is not null) Require.Items(transformers);
         width = factory.Width;
         norms = spec.Norms;
         scales = spec.Scales ?? new(1, spec.ResidualScale, 1, spec.ResidualScale);

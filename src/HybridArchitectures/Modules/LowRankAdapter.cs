@@ -13,12 +13,16 @@ public sealed class LowRankAdapter : HybridModule
     readonly Linear down, up;
 
     /// <summary>Creates an adapter of a projection from <paramref name="inputs"/> to <paramref name="outputs"/> channels.</summary>
+    /// <param name="factory">Creates the weights.</param>
+    /// <param name="outputs">The number of output channels, at least 1.</param>
+    /// <param name="inputs">The number of input channels, at least 1.</param>
+    /// <param name="rank">The rank, 1 to 1,048,576.</param>
     public LowRankAdapter(ModuleFactory factory, long outputs, long inputs, int rank) : base(nameof(LowRankAdapter))
     {
         ArgumentNullException.ThrowIfNull(factory);
         Require.AtLeast(outputs, 1, nameof(outputs));
         Require.AtLeast(inputs, 1, nameof(inputs));
-        Require.AtLeast(rank, 1, nameof(rank));
+        Require.Size(rank);
         down = Add("down", new Linear(factory.Projection(rank, inputs)));
         up = Add("up", new Linear(factory.Bias(outputs, rank)));
     }

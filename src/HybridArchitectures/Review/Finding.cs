@@ -11,6 +11,9 @@ namespace HybridArchitectures.Review;
 /// <param name="Remedy">The fix, for all layers together.</param>
 public sealed record Finding(string Rule, Severity Severity, int? Layer, string Message, Evidence Evidence, Remedy Remedy)
 {
+    /// <summary>Gets the severity.</summary>
+    public Severity Severity { get; init => field = Require.Defined(value, nameof(Severity)); } = Require.Defined(Severity, nameof(Severity));
+
     /// <summary>
     /// Gets or sets the positions of all blocks with this finding, counted from 1 and ascending. The default is <see cref="Layer"/>, or empty for the
     /// whole design.

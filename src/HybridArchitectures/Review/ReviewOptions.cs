@@ -6,10 +6,10 @@ namespace HybridArchitectures.Review;
 public sealed record ReviewOptions
 {
     /// <summary>Gets or sets the ids of rules that are switched off. The default is empty.</summary>
-    public IReadOnlyCollection<string> Off { get; init; } = [];
+    public IReadOnlyCollection<string> Off { get; init => field = Require.Items(value, nameof(Off)); } = [];
 
     /// <summary>Gets or sets custom rules, in addition to <see cref="DesignRules.All"/>. The default is empty.</summary>
-    public IReadOnlyList<DesignRule> Rules { get; init; } = [];
+    public IReadOnlyList<DesignRule> Rules { get; init => field = Require.Items(value, nameof(Rules)); } = [];
 
     /// <summary>Gets or sets the sequence length in training, in tokens. The default is 8,192.</summary>
     public int TrainingLength { get; init; } = 8192;

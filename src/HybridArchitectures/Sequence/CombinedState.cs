@@ -54,7 +54,7 @@ public sealed class CombinedState(MixerState attention, MixerState stateSpace) :
     /// <inheritdoc/>
     public override void Restore(IReadOnlyList<Tensor> saved, IReadOnlyList<long> lengths)
     {
-        ArgumentNullException.ThrowIfNull(saved);
+        Require.Items(saved);
         int own = Attention.Tensors.Count;
         Attention.Restore([.. saved.Take(own)], lengths);
         StateSpace.Restore([.. saved.Skip(own)], lengths);

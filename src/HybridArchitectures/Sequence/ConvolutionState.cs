@@ -9,7 +9,7 @@ public sealed class ConvolutionState : MixerState
     /// <param name="convolution">(batch, width - 1, channels), newest last.</param>
     public ConvolutionState(Tensor convolution)
     {
-        ArgumentNullException.ThrowIfNull(convolution);
+        Require.Alive(convolution);
         Convolution = convolution.DetachFromDisposeScope();
     }
 

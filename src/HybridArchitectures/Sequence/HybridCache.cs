@@ -88,11 +88,14 @@ public sealed partial class HybridCache : IDisposable
     /// Returns a copy with every row <paramref name="times"/> times; the copies of a row are adjacent. Use it to create several continuations of one
     /// prompt.
     /// </summary>
+    /// <param name="times">The number of copies of each row, at least 1. The copy has at most 1,048,576 rows.</param>
+    /// <returns>A cache that the caller disposes.</returns>
     public HybridCache Fork(int times)
     {
         RequireAlive();
-        Require.AtLeast(times, 1);
-        return Select([.. Enumerable.Range(0, checked(Batch * times)).Select(row => row / times)]);
+        Require.InRange(times >= 1 && (long)Batch * times <= Require.MaxSize, nameof(times), times,
+            $"1 to {Require.MaxSize / Math.Max(1, Batch)}, with which the copy has at most {Require.MaxSize} rows");
+        return Select([.. Enumerable.Range(0, Batch * times).Select(row => row / times)]);
     }
 
     /// <summary>Returns a copy without the given rows.</summary>

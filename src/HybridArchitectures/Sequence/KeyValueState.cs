@@ -71,7 +71,7 @@ public sealed class KeyValueState : MixerState
     /// <inheritdoc/>
     public override void Restore(IReadOnlyList<Tensor> saved, IReadOnlyList<long> lengths)
     {
-        ArgumentNullException.ThrowIfNull(saved);
+        Require.Items(saved);
         long slots = Slots(lengths);
         ObjectDisposedException.ThrowIf(IsDisposed, this);
         if (saved.Count != 2) throw Require.Unfit(nameof(saved), $"saved has {saved.Count} tensors", "2");

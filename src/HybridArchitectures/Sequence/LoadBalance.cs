@@ -20,13 +20,13 @@ public static class LoadBalance
     /// <exception cref="ArgumentException">A shape does not fit. The message names the argument.</exception>
     public static Tensor Loss(IReadOnlyList<Tensor> logits, int expertsPerToken, Tensor? mask = null)
     {
-        ArgumentNullException.ThrowIfNull(logits);
+        Require.Items(logits);
         if (logits.Count == 0) throw Require.Unfit(nameof(logits), "logits is empty", "a tensor per layer");
         foreach (var layer in logits)
         {
-            if (layer is null || layer.dim() != 2 || layer.size(0) != logits[0].size(0) || layer.size(1) != logits[0].size(1)
+            if (layer.dim() != 2 || layer.size(0) != logits[0].size(0) || layer.size(1) != logits[0].size(1)
                 || !layer.is_floating_point())
-                throw Require.Unfit(nameof(logits), $"logits holds {(layer is null ? "null" : $"{layer.dtype} [{string.Join(", ", layer.shape)}]")}",
+                throw Require.Unfit(nameof(logits), $"logits holds {layer.dtype} [{string.Join(", ", layer.shape)}]",
                 "floating-point (tokens, experts), the same for every layer");
         }
         long tokens = logits[0].size(0), experts = logits[0].size(1);

@@ -70,7 +70,7 @@ public abstract class MixerState : IDisposable
     /// <exception cref="ArgumentException">The tensors are not those of such a state.</exception>
     public virtual void Restore(IReadOnlyList<Tensor> saved, IReadOnlyList<long> lengths)
     {
-        ArgumentNullException.ThrowIfNull(saved);
+        Require.Items(saved);
         ArgumentNullException.ThrowIfNull(lengths);
         Fill(LiveTensors, saved, 0, lengths.Count);
     }

@@ -12,7 +12,7 @@ public sealed class RecurrentState : MixerState
     /// <param name="scan">The state of the scan, batch first, float32 (float64 with float64 activations).</param>
     public RecurrentState(Tensor convolution, Tensor scan)
     {
-        ArgumentNullException.ThrowIfNull(convolution);
+        Require.Alive(convolution);
         ArgumentNullException.ThrowIfNull(scan);
         Convolution = convolution.DetachFromDisposeScope();
         Scan = scan.DetachFromDisposeScope();

@@ -157,7 +157,7 @@ public sealed class SequenceContext : IDisposable
     /// <summary>Adds a scalar, which includes its coefficient, to the loss of the model.</summary>
     public void AddLoss(Tensor loss)
     {
-        ArgumentNullException.ThrowIfNull(loss);
+        Require.Alive(loss);
         losses.Add((loss.DetachFromDisposeScope(), null));
     }
 

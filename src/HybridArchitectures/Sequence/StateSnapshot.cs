@@ -10,8 +10,8 @@ public sealed class StateSnapshot : IDisposable
     /// <param name="parts">Snapshots of the states inside the state, which the snapshot also owns.</param>
     public StateSnapshot(IReadOnlyList<Tensor> tensors, params IReadOnlyList<StateSnapshot> parts)
     {
-        ArgumentNullException.ThrowIfNull(tensors);
-        ArgumentNullException.ThrowIfNull(parts);
+        Require.Items(tensors);
+        Require.Items(parts);
         foreach (var tensor in tensors) tensor.DetachFromDisposeScope();
         (Tensors, Parts) = ([.. tensors], [.. parts]);
     }

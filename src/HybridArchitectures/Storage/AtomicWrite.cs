@@ -80,6 +80,7 @@ public static class AtomicWrite
     {
         Require.NotEmpty(folder);
         ArgumentNullException.ThrowIfNull(write);
+        if (files is not null) Require.Items(files);
         var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
         if (System.IO.File.Exists(full)) throw Require.Unfit(nameof(folder), $"'{folder}' is a file", "a folder");
         var parent = Path.GetDirectoryName(full)

@@ -10,6 +10,9 @@ namespace HybridArchitectures.Storage;
 /// <param name="ByteCount">The number of bytes: the product of <paramref name="Shape"/> times the element size.</param>
 public sealed record SafetensorsEntry(string Name, ScalarType Type, IReadOnlyList<long> Shape, long Offset, long ByteCount)
 {
+    /// <summary>Gets the dtype.</summary>
+    public ScalarType Type { get; init => field = Require.Defined(value, nameof(Type)); } = Require.Defined(Type, nameof(Type));
+
     /// <inheritdoc/>
     public override string ToString() => $"{Name}: {Type}[{string.Join(", ", Shape)}]";
 }

@@ -109,7 +109,7 @@ public sealed unsafe class SafetensorsFile : IDisposable
     /// <exception cref="ArgumentException"><paramref name="target"/> has another shape.</exception>
     public void ReadInto(string name, Tensor target)
     {
-        ArgumentNullException.ThrowIfNull(target);
+        Require.Alive(target);
         var entry = this[name];
         if (!entry.Shape.SequenceEqual(target.shape))
             throw Require.Unfit(nameof(target), $"{Path}: tensor '{name}' is [{string.Join(", ", entry.Shape)}]",
@@ -144,7 +144,7 @@ public sealed unsafe class SafetensorsFile : IDisposable
     /// <exception cref="InvalidDataException">Tensors are missing, unexpected or of another shape. The message names them.</exception>
     public void ReadInto(IReadOnlyDictionary<string, Tensor> targets)
     {
-        ArgumentNullException.ThrowIfNull(targets);
+        Require.Values(targets);
         var missing = targets.Keys.Where(name => !Contains(name)).ToArray();
         var unexpected = Entries.Select(entry => entry.Name).Where(name => !targets.ContainsKey(name)).ToArray();
         var misshapen = Entries.Where(entry => targets.TryGetValue(entry.Name, out var target) && !Fits(entry, target))
@@ -206,7 +206,13 @@ public sealed unsafe class SafetensorsFile : IDisposable
     {
         Require.NotEmpty(path);
         ArgumentNullException.ThrowIfNull(tensors);
+        if (metadata is not null) Require.Values(metadata);
         var items = tensors.ToList();
+        for (int i = 0; i < items.Count; i++)
+        {
+            Require.Present(items[i].Key, $"{nameof(tensors)}[{i}].Key", "a name");
+            Require.Present(items[i].Value, $"{nameof(tensors)}[{i}].Value", "a tensor");
+        }
         var layout = SafetensorsLayout.Create(items.Select(item => (item.Key, item.Value.dtype, item.Value.shape)), metadata);
         items.Sort((a, b) => layout[a.Key].Offset != layout[b.Key].Offset ? layout[a.Key].Offset.CompareTo(layout[b.Key].Offset)
             : layout[a.Key].Bytes.CompareTo(layout[b.Key].Bytes));

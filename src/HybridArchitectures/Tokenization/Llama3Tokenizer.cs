@@ -98,6 +98,7 @@ public sealed class Llama3Tokenizer : Tokenizer
     public static Llama3Tokenizer FromRankFile(string path, IReadOnlyList<string>? specialTokens = null)
     {
         Require.NotBlank(path);
+        if (specialTokens is not null) Require.Items(specialTokens);
         byte[]?[] ranks = RankFile.Read(path);
         int first = ranks.Length;
         var added = (specialTokens ?? Llama32SpecialTokens).Select((text, index) => new AddedToken(first + index, text)).ToArray();
@@ -195,7 +196,7 @@ public sealed class Llama3Tokenizer : Tokenizer
 
     static IEnumerable<(string Role, string Content)> Turns(IReadOnlyList<ChatMessage> messages, DateOnly? today)
     {
-        ArgumentNullException.ThrowIfNull(messages);
+        Require.Items(messages);
         var turns = messages.Select(message => (Role: Name(message.Role), Content: Trim(message.Content))).ToList();
         if (today is not { } date) return turns;
         string dates = $"Cutting Knowledge Date: December 2023\nToday Date: {date.ToString("dd MMM yyyy", CultureInfo.InvariantCulture)}\n\n";

@@ -21,6 +21,10 @@ namespace HybridArchitectures.Verification;
 public sealed record InvarianceResult(
     Invariance Invariance, double MaxError, double Tolerance, int? Block, string? Layer, EquatableList<double> Errors, string? Detail)
 {
+    /// <summary>Gets the property that was checked.</summary>
+    public Invariance Invariance { get; init => field = Require.Defined(value, nameof(Invariance)); } =
+        Require.Defined(Invariance, nameof(Invariance));
+
     /// <summary>Gets whether no layer exceeded the tolerance.</summary>
     public bool Passed => Block is null && MaxError <= Tolerance;
 }

@@ -18,7 +18,7 @@ public sealed record VerificationOptions
     public long Seed { get; init; }
 
     /// <summary>Gets or sets the dtype of activations if a design is verified. The default is float32.</summary>
-    public ScalarType Compute { get; init; } = ScalarType.Float32;
+    public ScalarType Compute { get; init => field = Require.Defined(value, nameof(Compute)); } = ScalarType.Float32;
 
     /// <summary>Gets or sets the device if a design is verified. The default, null, means the CPU.</summary>
     public Device? Device { get; init; }

@@ -46,6 +46,10 @@ public class AutogradTests
         Assert.False(fixedInput.requires_grad);
         Assert.Equal("outputs", Assert.Throws<ArgumentException>(() => Autograd.Backward([null!], [ones(1)])).ParamName);
         Assert.Equal("gradients", Assert.Throws<ArgumentException>(() => Autograd.Backward([x.sum()], [null!])).ParamName);
+        var released = x.sum();
+        released.Dispose();
+        Assert.Equal("output", Assert.Throws<ArgumentException>(() => Autograd.Backward(released)).ParamName);
+        Assert.Equal("gradients", Assert.Throws<ArgumentException>(() => Autograd.Backward([x.sum()], [released])).ParamName);
     }
 
     [Fact]

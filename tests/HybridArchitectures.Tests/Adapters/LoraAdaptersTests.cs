@@ -234,7 +234,8 @@ public sealed class LoraAdaptersTests : IDisposable
     {
         using var model = TinyDesigns.Model("inter");
         using var other = TinyDesigns.Model("mamba1");
-        Assert.Throws<ArgumentException>("options", () => LoraAdapters.Attach(model, new() { Rank = 0 }));
+        Assert.Throws<ArgumentOutOfRangeException>("options", () => LoraAdapters.Attach(model, new() { Rank = 0 }));
+        Assert.Throws<ArgumentOutOfRangeException>("options", () => LoraAdapters.Attach(model, new() { Rank = int.MaxValue }));
         Assert.Throws<ArgumentException>("options", () => LoraAdapters.Attach(model, new() { Dropout = 1 }));
         Assert.Throws<ArgumentException>("options", () => LoraAdapters.Attach(model, new() { Only = _ => false }));
         using var adapters = LoraAdapters.Attach(model);

@@ -136,7 +136,7 @@ public class RefusalTests
         "stateSpace is \"AttentionSpec\"; expected a Mamba1Spec or a Mamba2Spec"),
         ["bad branch"] = (() => With(Intra with { StateSpace = new Mamba2Spec { Heads = 4, Groups = 3 } }),
         "block 1: mixer H: stateSpace: groups is 3; expected a divisor of heads = 4"),
-        ["fusion that is none"] = (() => With(Intra with { Fusion = (FusionKind)7 }), "fusion is 7; expected one of Add, Difference, Gate, Concat"),
+        ["fusion that is none"] = (() => With(Intra with { Fusion = (FusionKind)7 }), "Fusion is 7; expected one of Add, Difference, Gate, Concat"),
 
         ["feed-forward of width 0"] = (() => With(FeedForwardSpec.SwiGlu(0)), "block 1: feed-forward: width is 0; expected at least 1"),
         ["more experts per token than experts"] =

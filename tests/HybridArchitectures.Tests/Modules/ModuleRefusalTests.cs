@@ -53,6 +53,12 @@ public class ModuleRefusalTests
         ["scalar"] = () => tensor(1f),
         ["integers"] = () => ones([1, 3, Width], ScalarType.Int64),
         ["another width"] = () => zeros(1, 3, Width + 1),
+        ["disposed"] = () =>
+        {
+            var tensor = zeros(1, 3, Width);
+            tensor.Dispose();
+            return tensor;
+        },
         ["another device"] = () => zeros([1, 3, Width], device: new Device("meta")),
     };
 
@@ -190,6 +196,7 @@ public class ModuleRefusalTests
         foreach (var (low, high) in new (double, double)[] { (double.NaN, 1), (0, double.NaN), (1, 0), (0, double.PositiveInfinity), (-1e300, 0) })
             Assert.Throws<ArgumentOutOfRangeException>(() => factory.Uniform(low, high, 2));
         Assert.Equal("length", Assert.Throws<ArgumentOutOfRangeException>(() => state.Trim(-1)).ParamName);
+        Assert.Equal("rank", Assert.Throws<ArgumentOutOfRangeException>(() => new LowRankAdapter(factory, 8, 8, int.MaxValue)).ParamName);
         Assert.Equal("window", Assert.Throws<ArgumentOutOfRangeException>(
             () => new WindowState(1, int.MaxValue, 4, 2, 8, 8, ScalarType.Float32, CPU)).ParamName);
     }
@@ -215,6 +222,7 @@ public class ModuleRefusalTests
     [InlineData("integers")]
     [InlineData("another width")]
     [InlineData("another device")]
+    [InlineData("disposed")]
     public void Logits_refuse_unfit_vectors(string kind)
     {
         using var scope = NewDisposeScope();

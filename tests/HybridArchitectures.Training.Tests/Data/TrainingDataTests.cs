@@ -72,6 +72,8 @@ public sealed class TrainingDataTests : IDisposable
             return Row(row);
         }));
         Assert.Equal(Data(kind).Description, Data(kind).Description);
+        Assert.Equal("rows", Assert.Throws<ArgumentOutOfRangeException>(() => other.Skip(long.MaxValue)).ParamName);
+        Assert.Equal("rows", Assert.Throws<ArgumentOutOfRangeException>(() => other.Skip(-1)).ParamName);
     }
 
     [Fact]
