@@ -114,8 +114,8 @@ public sealed class ChatTemplateTests : IDisposable
         Assert.Contains("62 bits", Refused<InvalidDataException>("{{ 2 ** 1000000000 }}"));
         foreach (string unfit in new[]
         {
-            "{{ a.1.5 }}", "{{ a.99999999999999999999 }}", "{{ 1 is divisibleby }}", "{{ 1 is divisibleby(0) }}", "{{ 1 is in }}", "{{ [1]|map(1)|list }}",
-            "{{ [1]|selectattr(none)|list }}", "{{ [1]|select(2)|list }}", "{{ [1].index() }}", "{{ ','.join() }}",
+            "{{ a.1.5 }}", "{{ a.99999999999999999999 }}", "{{ 1 is divisibleby }}", "{{ 1 is divisibleby(0) }}", "{{ 1 is in }}",
+            "{{ [1]|map(1)|list }}", "{{ [1]|selectattr(none)|list }}", "{{ [1]|select(2)|list }}", "{{ [1].index() }}", "{{ ','.join() }}",
         })
             Assert.Contains("chat template", Refused<InvalidDataException>(unfit));
         Assert.Contains("nests", Refused<InvalidDataException>("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"));

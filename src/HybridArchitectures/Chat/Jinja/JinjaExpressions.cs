@@ -275,7 +275,8 @@ class JinjaExpressions
                 if (Token.Kind == JinjaKind.Number)
                 {
                     string number = tokens[At++].Text;
-                    if (!long.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out long index)) throw Bad($"\"{number}\" is no index");
+                    if (!long.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out long index))
+                        throw Bad($"\"{number}\" is no index");
                     value = scope => JinjaMembers.Item(inner(scope), index);
                     continue;
                 }

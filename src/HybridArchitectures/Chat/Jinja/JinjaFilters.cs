@@ -42,10 +42,13 @@ static class JinjaFilters
             case "int": return Whole(value, Argument(0, "default", 0L));
             case "float": return Real(value);
             case "abs": return value is long whole ? (object)Math.Abs(whole) : Math.Abs(JinjaValue.Real(value));
-            case "round": return Math.Round(JinjaValue.Real(value), (int)Math.Clamp(JinjaValue.Whole(Argument(0, "precision", 0L)), 0, 15), MidpointRounding.ToEven);
+            case "round": return Rounded(value, JinjaValue.Whole(Argument(0, "precision", 0L)));
             default: return OfText(name, JinjaValue.Text(value), Argument);
         }
     }
+
+    static double Rounded(object? value, long digits) =>
+        Math.Round(JinjaValue.Real(value), (int)Math.Clamp(digits, 0, 15), MidpointRounding.ToEven);
 
     static object? Extreme(List<object?> items, bool isLeast) => items.Count == 0 ? JinjaValue.Undefined
         : items.Aggregate((a, b) => JinjaValue.Compare(a, b) < 0 == isLeast ? a : b);
