@@ -72,7 +72,9 @@ public class CostTests
         {
             long entries = value.NumberOfElements;
             if (value.dim() < 2 || parameter.Contains("conv_") || parameter.EndsWith("A_log", StringComparison.Ordinal)) continue;
-            if (value.dim() == 3)
+            if (parameter.EndsWith("_bias", StringComparison.Ordinal)) continue;        // per head
+            // experts, of which a token uses some; the matrices of an RG-LRU's heads are all used
+            if (value.dim() == 3 && !parameter.Contains("gate_weight"))
             {
                 var experts = design.Blocks.Select(block => block.FeedForward).OfType<MixtureOfExpertsSpec>().First();
                 entries = entries / experts.Experts * experts.ExpertsPerToken;
