@@ -96,6 +96,9 @@ sealed class Designs(StudySize size, int vocabularySize, int width = 0)
     /// <summary>Gets a Mamba-1 layer with twice the model width.</summary>
     public MixerSpec Mamba1 => new Mamba1Spec { InnerWidth = 2 * width, StateSize = 16 };
 
+    /// <summary>Gets a Mamba-3 layer with the heads and states of Mamba-2.</summary>
+    public MixerSpec Mamba3 => new Mamba3Spec { InnerWidth = 2 * width, HeadSize = size.HeadSize, StateSize = size.StateSize };
+
     /// <summary>
     /// Creates a block with both branches. Both are as wide as the model together with their share: at 1:1, values and state-space channels have the
     /// model width each, and queries and keys half of it, as in the paper.

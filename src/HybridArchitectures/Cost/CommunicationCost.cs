@@ -75,7 +75,6 @@ public sealed record CommunicationCost(int Ranks, double Bytes, double Seconds, 
     /// before its backward pass (those of the last block once) and divides the sums of its gradients. The other parameters are gathered, and their
     /// gradients summed, once per step.
     /// </summary>
-    /// <inheritdoc cref="FromDesign"/>
     /// <param name="design">The design, with all sizes derived.</param>
     /// <param name="length">The context length in tokens.</param>
     /// <param name="ranks">The number of ranks.</param>
@@ -83,6 +82,7 @@ public sealed record CommunicationCost(int Ranks, double Bytes, double Seconds, 
     /// <param name="tokensPerRank">The tokens of a step that one rank computes.</param>
     /// <param name="passes">The number of passes of a step on one rank. The default is 1.</param>
     /// <param name="flopsPerSecond">The FLOPs per second that a GPU reaches in training, as for replicated parameters.</param>
+    /// <exception cref="ArgumentException">A number is out of range, or a model of the design is not possible.</exception>
     public static CommunicationCost FullySharded(
         HybridDesign design, int length, int ranks, Interconnect link, long tokensPerRank, int passes = 1, double flopsPerSecond = 5.3e14)
     {
@@ -99,7 +99,6 @@ public sealed record CommunicationCost(int Ranks, double Bytes, double Seconds, 
     /// Returns the cost for a design whose parameters are fully sharded within every machine. At the end of a step, the gradients of the shares are
     /// summed over the machines; the ranks of a machine use the connection of the machines together.
     /// </summary>
-    /// <inheritdoc cref="FullySharded"/>
     /// <param name="design">The design, with all sizes derived.</param>
     /// <param name="length">The context length in tokens.</param>
     /// <param name="machines">The number of machines.</param>
@@ -110,6 +109,7 @@ public sealed record CommunicationCost(int Ranks, double Bytes, double Seconds, 
     /// <param name="passes">The number of passes of a step on one rank. The default is 1.</param>
     /// <param name="flopsPerSecond">The FLOPs per second that a GPU reaches in training, as for replicated parameters.</param>
     /// <returns>The cost. The bytes are those that a rank sends on both connections.</returns>
+    /// <exception cref="ArgumentException">A number is out of range, or a model of the design is not possible.</exception>
     public static CommunicationCost Hybrid(HybridDesign design, int length, int machines, int ranksPerMachine, Interconnect within,
         Interconnect between, long tokensPerRank, int passes = 1, double flopsPerSecond = 5.3e14)
     {
