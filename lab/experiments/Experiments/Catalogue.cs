@@ -104,7 +104,8 @@ sealed class Catalogue(StudySize size, int vocabularySize)
                     designs.InterOf(ratio.Attention, ratio.Ssm, "mamba-3", designs.Mamba3)])];
             ExperimentDesign[] noPositions = [designs.WithoutPositions(1, 0), designs.WithoutPositions(1, 5), designs.WithoutPositions(1, 3)];
             return new("next", "Next checks", "Attention replaced by a convolution or by linear attention at the same positions; Mamba-2 replaced by "
-                + "gated delta nets, Mamba-1 and Mamba-3; attention without positions; half and twice the training length at equal tokens; Muon.", "inter 1:5",
+                + "gated delta nets, Mamba-1 and Mamba-3; attention without positions; half and twice the training length at equal tokens; Muon.",
+                "inter 1:5",
                 [new([.. main, designs.Inter(1, 3), .. replaced, .. mixers, .. noPositions]),
                     new([designs.Inter(1, 5), designs.Mamba, .. replaced.Take(2)], PartTasks.Recall) { IsRecall = true },
                     new(main, PartTasks.Positions) { Context = 0.5 }, new(main, PartTasks.Positions) { Context = 2 },
