@@ -24,7 +24,7 @@ sealed record DistillationInputs(Tensor Hidden, Tensor Weight, Tensor TeacherHid
 
     public long Classes => Weight.size(0);
 
-    /// <summary>Gets the factor of the divergence in the loss.</summary>
+    /// <summary>Gets the multiplier of the divergence in the loss.</summary>
     public double DivergenceFactor => Share * Temperature * Temperature;
 
     /// <summary>Checks the inputs. Exceptions name the argument.</summary>

@@ -27,7 +27,7 @@ sealed record ImportanceRecord(int Version, string Scan, long Tokens, Dictionary
         if (path is null || !File.Exists(path)) return new(CurrentVersion, scan, 0, []);
         try
         {
-            string text = File.ReadAllText(path);
+            string text = BoundedFile.ReadText(path, BoundedFile.MaxConfigBytes);
             FormatVersion.Require(text, CurrentVersion);
             var record = JsonSerializer.Deserialize(text, ImportanceJsonContext.Default.ImportanceRecord)
                 ?? throw new JsonException("the file is null; expected an object");

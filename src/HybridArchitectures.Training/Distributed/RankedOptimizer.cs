@@ -1,8 +1,8 @@
+using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
 using HybridArchitectures.Storage;
 using HybridArchitectures.Training.Optimization;
-using HybridArchitectures.Kernels.Runtime;
 using OptimizerOptions = HybridArchitectures.Training.Optimization.OptimizerOptions;
 using Parameter = TorchSharp.Modules.Parameter;
 using static TorchSharp.torch;

@@ -69,6 +69,12 @@ abstract class FlaFamily(string modelType, string architecture) : PretrainedFami
         return layers;
     }
 
+    /// <summary>
+    /// Returns whether flash-linear-attention wrote a configuration of Mamba-1 or Mamba-2: the tensors are those of transformers, and some settings
+    /// have other names and defaults.
+    /// </summary>
+    internal static bool Wrote(PretrainedConfig config) => config.Has("norm_eps") && !config.Has("layer_norm_epsilon");
+
     /// <summary>Settings that say which kernels compute a model or its loss.</summary>
     internal static readonly string[] Kernels =
         ["attn_mode", "fuse_norm", "fuse_swiglu", "fuse_cross_entropy", "fuse_linear_cross_entropy", "use_l2warp"];

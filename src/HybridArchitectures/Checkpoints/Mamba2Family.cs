@@ -8,15 +8,16 @@ sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
 {
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        int width = config.Int("hidden_size"), groups = config.Int("n_groups", IsFla(config) ? 1 : 8);
+        int width = config.Int("hidden_size"), groups = config.Int("n_groups", FlaFamily.Wrote(config) ? 1 : 8);
         double epsilon = config.Double(config.Spelling("layer_norm_epsilon", "norm_eps"), 1e-5);
+        int heads = FlaFamily.Wrote(config) ? Expanded(config, "expand", width) / Math.Max(1, config.Int("head_dim", 64)) : 128;
         var mixer = new Mamba2Spec
         {
-            Heads = config.Int("num_heads", IsFla(config) ? Expanded(config, "expand", width) / Math.Max(1, config.Int("head_dim", 64)) : 128),
+            Heads = config.Int("num_heads", heads),
             HeadSize = config.Int("head_dim", 64),
             StateSize = config.Int("state_size", 128),
             Groups = groups,
-            NormGroups = config.NormGroups(groups), NormBeforeGate = IsFla(config) && config.Flag("norm_before_gate", false),
+            NormGroups = config.NormGroups(groups), NormBeforeGate = FlaFamily.Wrote(config) && config.Flag("norm_before_gate", false),
             ConvolutionWidth = config.Int("conv_kernel", 4),
             ConvolutionBias = config.Flag("use_conv_bias", true),
             ProjectionBias = config.Flag("use_bias", false),
@@ -41,11 +42,8 @@ sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
         };
     }
 
-    // flash-linear-attention stores the same tensors under other names of the settings
-    static bool IsFla(PretrainedConfig config) => config.Has("norm_eps") && !config.Has("layer_norm_epsilon");
-
     // in the published models, the norm follows the gate regardless of norm_before_gate
-    private protected override IReadOnlyCollection<string> Unused => 
+    private protected override IReadOnlyCollection<string> Unused =>
     [
         "time_step_min", "time_step_rank", "norm_before_gate", "dt_min", "dt_max", "dt_init_floor", "conv_init", "A_init_range", .. FlaFamily.Kernels,
     ];

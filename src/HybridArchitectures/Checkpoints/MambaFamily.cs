@@ -11,13 +11,10 @@ class MambaFamily : PretrainedFamily
 
     private protected MambaFamily(string modelType, string architecture) : base(modelType, architecture) { }
 
-    private protected override IReadOnlyCollection<string> Unused => 
+    private protected override IReadOnlyCollection<string> Unused =>
     [
         "time_step_min", "mixer_rms_eps", "dt_scale", "dt_min", "dt_max", "dt_init_scheme", "dt_init_floor", .. FlaFamily.Kernels,
     ];
-
-    // flash-linear-attention stores the same tensors under other names of the settings
-    static bool IsFla(PretrainedConfig config) => config.Has("norm_eps") && !config.Has("layer_norm_epsilon");
 
     private protected virtual Mamba1Spec Complete(Mamba1Spec spec, PretrainedConfig config) => spec;
 
@@ -47,7 +44,7 @@ class MambaFamily : PretrainedFamily
         return new HybridDesign
         {
             Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, Blocks = Blocks(depth, _ => block),
-            TiedHead = config.Flag("tie_word_embeddings", !IsFla(config)), NormEpsilon = epsilon,
+            TiedHead = config.Flag("tie_word_embeddings", !FlaFamily.Wrote(config)), NormEpsilon = epsilon,
         };
     }
 

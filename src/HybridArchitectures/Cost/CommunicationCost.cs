@@ -104,7 +104,7 @@ public sealed record CommunicationCost(int Ranks, double Bytes, double Seconds, 
     /// <param name="machines">The number of machines.</param>
     /// <param name="ranksPerMachine">The number of ranks of one machine.</param>
     /// <param name="within">The connection of the ranks of a machine.</param>
-    /// <param name="between">The connection of the machines, with the bandwidth of all network cards of one machine.</param>
+    /// <param name="between">The connection of the machines, with the bandwidth of all network adapters of one machine.</param>
     /// <param name="tokensPerRank">The tokens of a step that one rank computes.</param>
     /// <param name="passes">The number of passes of a step on one rank. The default is 1.</param>
     /// <param name="flopsPerSecond">The FLOPs per second that a GPU reaches in training, as for replicated parameters.</param>

@@ -4,7 +4,7 @@ namespace HybridArchitectures.Cost;
 /// <param name="Name">The name of the connection.</param>
 /// <param name="Bandwidth">
 /// The bytes per second in one direction at the narrowest place of a ring over all GPUs: between two GPUs of a machine, or between two machines over
-/// all of their network cards.
+/// all of their network adapters.
 /// </param>
 /// <param name="Latency">The time of one step of the ring in seconds, whatever its size.</param>
 public sealed record Interconnect(string Name, double Bandwidth, double Latency)

@@ -280,17 +280,7 @@ public sealed class HybridDesignBuilder
     /// Removes the rotary positions of full, latent and differential attention, alone or inside an intra-layer hybrid (NoPE). Sliding windows keep
     /// theirs. The recurrent blocks of a hybrid know the order of tokens.
     /// </summary>
-    public HybridDesignBuilder WithoutPositions() => new(state with
-    {
-        Changes = [.. state.Changes, mixer => mixer switch
-        {
-            AttentionSpec { Window: null } attention => attention with { Rotary = null },
-            LatentAttentionSpec latent => latent with { Rotary = null },
-            DifferentialAttentionSpec differential => differential with { Rotary = null },
-            IntraHybridSpec { Attention.Window: null } intra => intra with { Attention = intra.Attention with { Rotary = null } },
-            _ => mixer,
-        }],
-    });
+    public HybridDesignBuilder WithoutPositions() => new(state with { Changes = [.. state.Changes, FullAttention.WithoutPositions] });
 
     /// <summary>Changes one block, for example <c>Override(1, block =&gt; block with { FeedForward = ... })</c>.</summary>
     /// <param name="position">The position of the block, counted from 1.</param>

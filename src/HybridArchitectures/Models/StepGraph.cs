@@ -31,10 +31,15 @@ sealed class StepGraph(HybridCache cache, Action step) : IDisposable
         if (model.Device.type != TorchSharp.DeviceType.CUDA) return $"the model is on {model.Device}";
         if (model.ComputeType == ScalarType.Float64) return "the model computes in float64";
         if (model.Stack.Observer is not null) return "an observer looks at the stack";
-        if (model.AllModules().Any(module => module is LatentAttention)) return "latent attention reads lengths from the host";
-        foreach (var module in model.AllModules())
-            if (module is Mixer && module.GetType().Assembly != typeof(StepGraph).Assembly) return $"{module.GetType().Name} is a custom mixer";
-        return CudaGraphPool.Refusal();
+        return model.AllModules().OfType<Mixer>().Select(Refusal).FirstOrDefault(reason => reason is not null) ?? CudaGraphPool.Refusal();
+    }
+
+    /// <summary>Returns why steps of a mixer cannot be captured, or null if they can.</summary>
+    internal static string? Refusal(Mixer mixer)
+    {
+        var type = mixer.GetType();
+        return type.Assembly != typeof(StepGraph).Assembly ? $"{type.Name} is a custom mixer"
+            : mixer.ReadsHostLengths ? $"{type.Name} reads lengths from the host" : null;
     }
 
     /// <summary>Runs one step.</summary>

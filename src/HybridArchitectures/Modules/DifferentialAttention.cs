@@ -36,6 +36,9 @@ public sealed class DifferentialAttention : Mixer
     static readonly string[] VectorNames = ["q_vector_1", "k_vector_1", "q_vector_2", "k_vector_2"];
 
     /// <inheritdoc/>
+    internal override bool ReadsHostLengths => true;
+
+    /// <inheritdoc/>
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
         ModuleChecks.Input(x, width, context);

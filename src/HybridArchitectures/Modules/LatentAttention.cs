@@ -48,6 +48,9 @@ public sealed class LatentAttention : Mixer
     }
 
     /// <inheritdoc/>
+    internal override bool ReadsHostLengths => true;
+
+    /// <inheritdoc/>
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
         ModuleChecks.Input(x, width, context);

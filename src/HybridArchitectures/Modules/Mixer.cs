@@ -26,6 +26,11 @@ public abstract class Mixer(string kind) : HybridModule(kind)
     /// </summary>
     internal virtual Tensor? StepSum(StepInput input, SequenceContext context, MixerState state) => null;
 
+    /// <summary>
+    /// Gets whether a decoding step depends on the lengths that the host knows, which a captured graph would repeat. The default is false.
+    /// </summary>
+    internal virtual bool ReadsHostLengths => false;
+
     /// <summary>Creates an empty state.</summary>
     /// <param name="batch">The number of rows.</param>
     /// <param name="compute">The type of activations.</param>

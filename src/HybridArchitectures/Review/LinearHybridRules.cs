@@ -24,37 +24,22 @@ static class LinearHybridRules
 
     static bool IsHybrid(HybridDesign design) => Mixers<MixerSpec>(design).Any(entry => IsRecurrent(entry.Mixer));
 
-    static bool IsFull(MixerSpec mixer) => mixer is AttentionSpec { Window: null } or LatentAttentionSpec or DifferentialAttentionSpec
-        or IntraHybridSpec { Attention.Window: null };
-
-    static bool HasPositions(MixerSpec mixer) => mixer is AttentionSpec { Rotary: not null } or LatentAttentionSpec { Rotary: not null }
-        or DifferentialAttentionSpec { Rotary: not null }
-        or IntraHybridSpec { Attention.Rotary: not null };
-
-    static MixerSpec WithoutPositions(MixerSpec mixer) => mixer switch
-    {
-        AttentionSpec attention => attention with { Rotary = null },
-        LatentAttentionSpec latent => latent with { Rotary = null },
-        DifferentialAttentionSpec differential => differential with { Rotary = null },
-        IntraHybridSpec intra => intra with { Attention = intra.Attention with { Rotary = null } },
-        _ => mixer,
-    };
-
     static IEnumerable<Finding> Positions(HybridDesign design, ReviewOptions options)
     {
         if (options.MaxContextLength <= options.TrainingLength || !IsHybrid(design)) yield break;
-        foreach (var (layer, mixer) in Mixers<MixerSpec>(design).Where(entry => IsFull(entry.Mixer) && HasPositions(entry.Mixer)))
+        var rotated = Mixers<MixerSpec>(design).Where(entry => FullAttention.Is(entry.Mixer) && FullAttention.HasPositions(entry.Mixer));
+        foreach (var (layer, mixer) in rotated)
             yield return new("hybrid-positions", Severity.Warning, layer,
                 FormattableString.Invariant($"full attention rotates positions up to {options.MaxContextLength:N0} after training on ")
                 + FormattableString.Invariant($"{options.TrainingLength:N0}; the recurrent blocks already know the order."),
                 new("RULER at 128K is 84.3 without and 78.8 with rotary positions in the full attention of the same hybrid; the average of eight "
                     + "benchmarks is 54.5 and 51.8", KimiLinear + ", Table 5"),
-                new(".WithoutPositions()", Change<MixerSpec>(layer, WithoutPositions)));
+                new(".WithoutPositions()", Change<MixerSpec>(layer, FullAttention.WithoutPositions)));
     }
 
     static IEnumerable<Finding> WideWindow(HybridDesign design, ReviewOptions options)
     {
-        int full = Mixers<MixerSpec>(design).Count(entry => IsFull(entry.Mixer)) + design.Blocks.Count(block => block.Shared is not null);
+        int full = Mixers<MixerSpec>(design).Count(entry => FullAttention.Is(entry.Mixer)) + design.Blocks.Count(block => block.Shared is not null);
         var windows = Attentions(design).Where(entry => entry.Attention.Window is not null).ToList();
         if (full * WindowsPerFullBlock > windows.Count) yield break;
         foreach (var (layer, attention) in windows.Where(entry => entry.Attention.Window > MaxWindow))
@@ -66,9 +51,9 @@ static class LinearHybridRules
 
     static IEnumerable<Finding> Convolution(HybridDesign design, ReviewOptions options)
     {
-        var attention = Mixers<MixerSpec>(design).Where(entry => entry.Mixer is AttentionSpec || IsFull(entry.Mixer)
+        var attention = Mixers<MixerSpec>(design).Where(entry => entry.Mixer is AttentionSpec || FullAttention.Is(entry.Mixer)
             || entry.Mixer is IntraHybridSpec).ToList();
-        if (attention.Count == 0 || attention.Any(entry => HasPositions(entry.Mixer))) yield break;
+        if (attention.Count == 0 || attention.Any(entry => FullAttention.HasPositions(entry.Mixer))) yield break;
         foreach (var (layer, mixer) in Mixers<MixerSpec>(design))
             if (WithConvolution(mixer) is { } cured)
                 yield return new("no-convolution", Severity.Info, layer,

@@ -1,4 +1,5 @@
 using HybridArchitectures.Models;
+using HybridArchitectures.Modules;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
@@ -50,6 +51,31 @@ public sealed class DeviceStepTests : IDisposable
             Near(Step(model, host, ids), Step(model, device, ids), $"{name}, step {step}");
         }
         Assert.Equal(host.Lengths, device.Lengths);
+    }
+
+    /// <summary>A graph repeats a step with the lengths that the host had at the capture. Mixers whose steps read them are refused.</summary>
+    [Theory, MemberData(nameof(Names))]
+    public void Steps_can_be_captured_exactly_if_they_read_no_length_of_the_host(string name)
+    {
+        using var noGrad = no_grad();
+        using var model = TinyDesigns.Model(name);
+        model.eval();
+        var mixers = model.AllModules().OfType<Mixer>().ToArray();
+        if (mixers.Any(mixer => mixer.GetType().Assembly != typeof(Mixer).Assembly)) return;       // custom mixers are always refused
+        using HybridCache host = model.CreateCache(2), device = model.CreateCache(2);
+        device.StepsOnDevice = true;
+        device.Reserve(64);
+        var prompt = randint(0, 37, [2, 9], int64);
+        foreach (var cache in new[] { host, device }) Read(model, cache, prompt, 9, 4);
+        long[] captured = [.. device.Lengths];
+        bool repeats = true;
+        for (int step = 0; step < 6; step++)
+        {
+            captured.CopyTo((long[])device.Lengths, 0);
+            long[] ids = [step, 36 - step];
+            repeats &= Step(model, host, ids).allclose(Step(model, device, ids), 2e-4, 2e-4);
+        }
+        Assert.Equal(repeats, mixers.All(mixer => StepGraph.Refusal(mixer) is null));
     }
 
     [Theory, MemberData(nameof(Names))]
