@@ -8,7 +8,8 @@ namespace HybridArchitectures.Kernels.Operators;
 /// <summary>
 /// Implements softmax attention of one or a few queries per row over a key/value cache, with the lengths of the rows on the device. No call reads a
 /// length on the host, and no launch depends on one. A CUDA graph that is captured once therefore serves all lengths up to the capacity. The result
-/// of a row does not depend on the other rows. On a GPU in bfloat16, it may differ in rounding between batches of up to 16 rows and larger ones.
+/// of a row does not depend on the other rows. On a GPU in bfloat16, it may differ in rounding between batches of up to 16 rows and larger ones. With
+/// the back end <see cref="KernelBackend.LibTorch"/>, it may differ in rounding between capacities.
 /// </summary>
 /// <remarks>
 /// Decoding has no gradient: call it under <c>no_grad</c>. The queries are the last tokens of their rows: query q of Q has position

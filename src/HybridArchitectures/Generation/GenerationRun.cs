@@ -12,7 +12,7 @@ sealed class GenerationRun : IDisposable
 {
     const int HostChunk = 512, DeviceTokens = 16_384;
 
-    // the number of later tokens for which a graph reserves memory at once: beyond it memory grows, and the step is captured again
+    // the number of later tokens for which steps on a GPU reserve memory at once: beyond it memory grows, and a captured step is captured again
     const int MaxRoom = 2048;
 
     // memory is reserved in steps of this number of tokens, so that a later generation of about the same length needs no more
@@ -209,22 +209,30 @@ sealed class GenerationRun : IDisposable
     // whether steps run as a graph from now on
     bool StartLoop()
     {
-        if (!options.CudaGraphs || model is not HybridLanguageModel hybrid || model.Device.type != TorchSharp.DeviceType.CUDA) return false;
+        if (model is not HybridLanguageModel hybrid || model.Device.type != TorchSharp.DeviceType.CUDA) return false;
+        ReserveRoom();
+        if (!options.CudaGraphs) return false;
         if ((options.HostRule ?? StepGraph.Refusal(hybrid)) is { } reason)
         {
             KernelEvents.Log.EagerSteps(reason);
             return false;
         }
         slots = [.. active];
-        long room = Math.Min(options.MaxNewTokens, MaxRoom) + active.Max(row => row.History.Count);
-        cache!.Reserve((room + RoomStep - 1) / RoomStep * RoomStep);
         if (kept is not null && ReferenceEquals(kept.Cache, cache))
         {
             loop = kept.Loop;
             loop.Restart(slots, RuledOnDevice);
         }
-        else loop = new DecodeLoop(hybrid, cache, slots, RuledOnDevice, options.Temperature != 0);
+        else loop = new DecodeLoop(hybrid, cache!, slots, RuledOnDevice, options.Temperature != 0);
         return true;
+    }
+
+    // Steps that run directly have the memory of captured ones: attention composed of libtorch's operators reads all of it, and rounds differently
+    // where its size differs.
+    void ReserveRoom()
+    {
+        long room = Math.Min(options.MaxNewTokens, MaxRoom) + active.Max(row => row.Prompt.Count);
+        cache!.Reserve((room + RoomStep - 1) / RoomStep * RoomStep);
     }
 
     Tensor RuledOnDevice(Tensor logits)

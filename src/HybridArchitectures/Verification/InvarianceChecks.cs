@@ -94,7 +94,7 @@ sealed class InvarianceChecks
                 using (var context = SequenceContext.FromMask(Mask(left, real, right)))
                     errors.Compare(alone, Columns(probe.Run(padded, context), 0, real), Trying);
                 Trying += ", then more through the cache";
-                var whole = probe.Run(cat([row, Row(others, 0)], 1));
+                var whole = probe.Run(cat([row, Columns(Row(others, 0), 0, 4)], 1));
                 using var cache = model.CreateCache(1);
                 using (var context = SequenceContext.FromMask(Mask(left, real, right), cache))
                     errors.Compare(Columns(whole, 0, real), Columns(probe.Run(padded, context), 0, real), Trying);
@@ -148,7 +148,9 @@ sealed class InvarianceChecks
     void RaggedBatch(LayerErrors errors)
     {
         long[] real = [length / 2, 1, length / 3];
-        var alone = Enumerable.Range(0, Rows).Select(row => probe.Run(cat([Columns(Row(ids, row), 0, real[row]), Row(others, row)], 1))).ToArray();
+        long AsLongAsOthers(int row) => real.Max() - real[row] + 5;
+        var alone = Enumerable.Range(0, Rows)
+            .Select(row => probe.Run(cat([Columns(Row(ids, row), 0, real[row]), Columns(Row(others, row), 0, AsLongAsOthers(row))], 1))).ToArray();
         using var cache = model.CreateCache(Rows);
         long start = 0, longest = real.Max();
         foreach (long count in new[] { longest - 2, 2 })
