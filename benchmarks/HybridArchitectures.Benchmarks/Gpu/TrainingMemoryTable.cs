@@ -10,10 +10,10 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
-/// The measured memory of training next to the estimate of the cost model. "State" is parameters, gradients and the optimizer's moments;
-/// "activations" what the blocks keep at the end of a forward pass (with checkpointing: the most when a block has been computed again), copies of
-/// weights among it; "with loss" the same and what the loss keeps. "All" is state and the latter, "peak" the most that was held in a whole pass,
-/// which no estimate is made of.
+/// The measured memory of training next to the estimate of the cost model. "State" is parameters, gradients, the optimizer's moments and the copies
+/// of weights that it keeps; "activations" what the blocks keep at the end of a forward pass (with checkpointing: the most when a block has been
+/// computed again), other copies of weights among it; "with loss" the same and what the loss keeps. "All" is state and the latter, "peak" the most
+/// that was held in a whole pass, which no estimate is made of.
 /// </summary>
 static class TrainingMemoryTable
 {
@@ -91,13 +91,14 @@ static class TrainingMemoryTable
         model.AfterStep();
         Pass(model, ids);
         long state = memory.Now();
-        Line("state", estimate.Parameters + estimate.Gradients + estimate.Optimizer, state - empty);
+        long copies = estimate.WeightCopies - estimate.KeptCopies;
+        Line("state", estimate.Parameters + estimate.Gradients + estimate.Optimizer + estimate.KeptCopies, state - empty);
         long kept = OfActivations(model, ids, checkpointing, memory);
-        Line("activations", estimate.Activations + estimate.WeightCopies, kept - state);
+        Line("activations", estimate.Activations + copies, kept - state);
         if (!checkpointing)
         {
             kept = WithLoss(model, ids, memory);
-            Line("with loss", estimate.Activations + estimate.WeightCopies + estimate.Loss, kept - state);
+            Line("with loss", estimate.Activations + copies + estimate.Loss, kept - state);
         }
         Line("all", estimate.Total - (checkpointing ? estimate.Loss : 0), kept - empty);
         long most = memory.Most(() => Pass(model, ids));
@@ -109,11 +110,13 @@ static class TrainingMemoryTable
             Console.WriteLine(Row(what, estimated, measured));
             if (Math.Abs((double)estimated / measured - 1) > Allowed) off++;
         }
+        string Row(string what, long estimated, long measured) => TableRow(one, checkpointing, what, estimated, measured);
+    }
 
-        string Row(string what, long estimated, long measured) => string.Create(CultureInfo.InvariantCulture,
+    static string TableRow(TrainingMemoryCase one, bool checkpointing, string what, long estimated, long measured) =>
+        string.Create(CultureInfo.InvariantCulture,
             $"| {one.Name}, {one.Design.Pattern} | {(checkpointing ? "yes" : "no")} | {what} | {estimated / 1e6:N1} | {measured / 1e6:N1} | "
             + $"{(double)estimated / measured:N3} |");
-    }
 
     /// <summary>Returns the memory while the activations of a forward pass, or of a block that is computed again, are saved.</summary>
     static long OfActivations(HybridLanguageModel model, Tensor ids, bool checkpointing, HeldMemory memory)

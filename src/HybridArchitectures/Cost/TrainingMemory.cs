@@ -15,7 +15,8 @@ namespace HybridArchitectures.Cost;
 /// <param name="Gradients">The bytes of gradients, 4 per parameter.</param>
 /// <param name="Optimizer">The bytes of the optimizer, 8 per parameter.</param>
 /// <param name="WeightCopies">
-/// The bytes of weights in the dtype of the activations, which are saved from a product to its backward pass. 0 for float32.
+/// The bytes of weights in the dtype of the activations. In bfloat16 on CUDA, the optimizer keeps them from step to step for all blocks and the head,
+/// except for routed experts. Others are saved from a product to its backward pass. 0 for float32.
 /// </param>
 /// <param name="Loss">
 /// The bytes that the loss needs between its forward and backward pass: the gradients of the head (float32) and of the output of the last norm. The
@@ -24,6 +25,9 @@ namespace HybridArchitectures.Cost;
 /// <param name="Activations">The estimated bytes of activations.</param>
 public sealed record TrainingMemory(long Parameters, long Gradients, long Optimizer, long WeightCopies, long Loss, long Activations)
 {
+    /// <summary>Gets the bytes of <see cref="WeightCopies"/> that stay from step to step.</summary>
+    internal long KeptCopies { get; init; }
+
     /// <summary>Gets the sum.</summary>
     public long Total => Parameters + Gradients + Optimizer + WeightCopies + Loss + Activations;
 
@@ -83,22 +87,33 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         var count = ParameterCount.FromDesign(design);
         double tokens = (double)length * batch, input = (double)design.Width * elementSize;
         var limits = device == DeviceType.CUDA ? gpu ?? GpuLimits.H100 : null;
-        var kept = new SavedActivations(new(elementSize, length, batch, limits));
-        var blocks = design.Blocks.Select(block => kept.Bytes(design, block)).ToList();
+        var saved = new SavedActivations(new(elementSize, length, batch, limits));
+        var blocks = design.Blocks.Select(block => saved.Bytes(design, block)).ToList();
         var copies = design.Blocks.Zip(count.Blocks, (block, parameters) => elementSize == 4 ? 0.0
             : elementSize * (parameters.Total
             + (block.Shared is { } use ? design.SharedTransformers[use.Transformer].CountParameters(design.Width) : 0))).ToList();
+        bool keeps = elementSize == 2 && device == DeviceType.CUDA;
+        long head = count.Head > 0 ? count.Head : count.Embedding;
         // the output of the embedding is the input of the first block; then the input and output of the last norm
-        double activations = 2 * input * tokens + blocks.Sum(), weights = copies.Sum();
+        double activations = 2 * input * tokens + blocks.Sum(), weights = copies.Sum(), kept = 0;
+        if (keeps)
+        {
+            copies = [.. design.Blocks.Select(block => (double)elementSize * Routed(block, design.Width))];
+            kept = weights - copies.Sum() + elementSize * head;
+            weights += elementSize * head;
+        }
         if (checkpointing)
         {
             // when a block has been computed again, the inputs of the blocks before it are still saved
             int worst = Enumerable.Range(0, blocks.Count).MaxBy(i => (i + 1) * input * tokens + blocks[i] + copies[i]);
-            (activations, weights) = (2 * input * tokens + (worst + 1) * input * tokens + blocks[worst], copies[worst]);
+            (activations, weights) = (2 * input * tokens + (worst + 1) * input * tokens + blocks[worst], kept + copies[worst]);
         }
         long parameters = 4 * count.Total;
-        long head = count.Head > 0 ? count.Head : count.Embedding;
         double loss = 4 * head + input * tokens;
-        return new(parameters, parameters, 2 * parameters, (long)weights, (long)loss, (long)activations);
+        return new(parameters, parameters, 2 * parameters, (long)weights, (long)loss, (long)activations) { KeptCopies = (long)kept };
     }
+
+    // the weights that are cast in each step: those of routed experts
+    static long Routed(BlockSpec block, int width) =>
+        block.FeedForward is MixtureOfExpertsSpec experts ? experts.Experts * experts.ExpertParameters(width) : 0;
 }

@@ -203,9 +203,22 @@ public class CostTests
     {
         var design = Small();
         var count = design.CountParameters();
-        Assert.Equal(2 * count.Blocks.Sum(block => block.Total), design.Cost(64).TrainingMemory().WeightCopies);
-        Assert.Equal(2 * count.Blocks.Max(block => block.Total), design.Cost(64).TrainingMemory(checkpointing: true).WeightCopies);
+        long Copies(bool checkpointing, DeviceType device) =>
+            design.Cost(64).TrainingMemory(checkpointing: checkpointing, device: device).WeightCopies;
+        Assert.Equal(2 * count.Blocks.Sum(block => block.Total), Copies(false, DeviceType.CPU));
+        Assert.Equal(2 * count.Blocks.Max(block => block.Total), Copies(true, DeviceType.CPU));
         Assert.Equal(0, design.Cost(64).TrainingMemory(elementSize: 4).WeightCopies);
+    }
+
+    [Fact]
+    public void On_a_gpu_the_optimizer_keeps_the_copies_of_all_weights_except_routed_experts()
+    {
+        var experts = new MixtureOfExpertsSpec { Experts = 8, ExpertsPerToken = 2, ExpertWidth = 48 };
+        var design = HybridDesign.Create(64, 100).WithAttention(4, 2).WithFeedForward(experts).Depth(3).Build();
+        var count = design.CountParameters();
+        long all = count.Blocks.Sum(block => block.Total) + count.Embedding, routed = 8 * 3 * 64 * 48;
+        Assert.Equal(2 * all, design.Cost(64).TrainingMemory().WeightCopies);
+        Assert.Equal(2 * (all - 2 * routed), design.Cost(64).TrainingMemory(checkpointing: true).WeightCopies);
     }
 
     [Fact]
