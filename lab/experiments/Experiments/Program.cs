@@ -90,11 +90,12 @@ static class Program
             using var stop = new StopSignals(report: Console.Error.WriteLine);
             using var ends = CancellationTokenSource.CreateLinkedTokenSource(stop.Token);
             if (arguments.GetValue(minutes) is { } limit) ends.CancelAfter(TimeSpan.FromMinutes(limit));
-            var helpers = Enumerable.Range(1, Math.Max(0, arguments.GetValue(processes) - 1)).Select(_ => StartHelper(all)).ToArray();
             var size = SizeOf(arguments);
+            var chosen = Chosen(size, arguments.GetValue(names)!);
+            RequireOneProcess(chosen, arguments.GetValue(processes), arguments.GetValue(device)!);
+            var helpers = Enumerable.Range(1, Math.Max(0, arguments.GetValue(processes) - 1)).Select(_ => StartHelper(all)).ToArray();
             using var loaded = arguments.GetValue(data) is { } path ? StudyData.Open(path) : StudyData.OpenTiny(arguments.GetValue(tokenizer)!);
             var runner = new ExperimentRunner(size, loaded, runs, new Device(arguments.GetValue(device)!));
-            var chosen = Chosen(size, arguments.GetValue(names)!);
             bool isComplete = runner.Run(chosen, ends.Token);
             foreach (var helper in helpers) helper.WaitForExit();
             // what helpers were still training, or have left
@@ -104,6 +105,14 @@ static class Program
             return stop.Token.IsCancellationRequested ? stop.ExitCode : helpers.Select(helper => helper.ExitCode).FirstOrDefault(code => code != 0);
         });
         return command;
+    }
+
+    // two processes would halve each other's measured throughput
+    static void RequireOneProcess(IEnumerable<Experiment> chosen, int processes, string device)
+    {
+        var measuring = chosen.FirstOrDefault(experiment => experiment.Parts.Any(part => part.Measured.HasFlag(PartTasks.Cost)));
+        if (processes > 1 && device.StartsWith("cuda", StringComparison.Ordinal) && measuring is not null)
+            throw new ArgumentException($"processes is {processes}; expected 1, because {measuring.Name} measures the throughput of decoding on the GPU.");
     }
 
     static IEnumerable<Experiment> Chosen(StudySize size, string[] names)
