@@ -112,7 +112,8 @@ static class Program
     {
         var measuring = chosen.FirstOrDefault(experiment => experiment.Parts.Any(part => part.Measured.HasFlag(PartTasks.Cost)));
         if (processes > 1 && device.StartsWith("cuda", StringComparison.Ordinal) && measuring is not null)
-            throw new ArgumentException($"processes is {processes}; expected 1, because {measuring.Name} measures the throughput of decoding on the GPU.");
+            throw new ArgumentException(
+                $"processes is {processes}; expected 1, because {measuring.Name} measures the throughput of decoding on the GPU.");
     }
 
     static IEnumerable<Experiment> Chosen(StudySize size, string[] names)
