@@ -10,6 +10,7 @@ namespace HybridArchitectures.Experiments;
 static class Program
 {
     const int VocabularySize = 8192;
+    const string VisibleGpus = "CUDA_VISIBLE_DEVICES";
 
     static int Main(string[] arguments)
     {
@@ -80,7 +81,8 @@ static class Program
         var folder = new Option<string>("--out") { Description = "The folder of the runs.", DefaultValueFactory = _ => "runs/experiments" };
         var device = new Option<string>("--device") { Description = "cpu or cuda.", DefaultValueFactory = _ => "cpu" };
         var minutes = new Option<double?>("--minutes") { Description = "Stops after this time. The same command continues." };
-        var processes = new Option<int>("--processes") { Description = "The number of processes that share the runs.", DefaultValueFactory = _ => 1 };
+        var processes = new Option<int>("--processes") { Description = "The number of processes that share the runs, each on its own GPU.",
+            DefaultValueFactory = _ => 1 };
         var results = new Option<string?>("--results") { Description = "A zip file: its runs are added first, and all runs are written to it last." };
         var command = new Command("run", "Runs experiments.") { names, data, tokenizer, folder, device, minutes, processes, results, Tiny };
         command.SetAction(arguments =>
@@ -92,8 +94,8 @@ static class Program
             if (arguments.GetValue(minutes) is { } limit) ends.CancelAfter(TimeSpan.FromMinutes(limit));
             var size = SizeOf(arguments);
             var chosen = Chosen(size, arguments.GetValue(names)!);
-            RequireOneProcess(chosen, arguments.GetValue(processes), arguments.GetValue(device)!);
-            var helpers = Enumerable.Range(1, Math.Max(0, arguments.GetValue(processes) - 1)).Select(_ => StartHelper(all)).ToArray();
+            RequireGpus(arguments.GetValue(processes), arguments.GetValue(device)!);
+            var helpers = Enumerable.Range(1, Math.Max(0, arguments.GetValue(processes) - 1)).Select(number => StartHelper(all, number)).ToArray();
             using var loaded = arguments.GetValue(data) is { } path ? StudyData.Open(path) : StudyData.OpenTiny(arguments.GetValue(tokenizer)!);
             var runner = new ExperimentRunner(size, loaded, runs, new Device(arguments.GetValue(device)!));
             bool isComplete = runner.Run(chosen, ends.Token);
@@ -107,13 +109,13 @@ static class Program
         return command;
     }
 
-    // two processes would halve each other's measured throughput
-    static void RequireOneProcess(IEnumerable<Experiment> chosen, int processes, string device)
+    // processes on one GPU would gain nothing, and slow each other's measurements
+    static void RequireGpus(int processes, string device)
     {
-        var measuring = chosen.FirstOrDefault(experiment => experiment.Parts.Any(part => part.Measured.HasFlag(PartTasks.Cost)));
-        if (processes > 1 && device.StartsWith("cuda", StringComparison.Ordinal) && measuring is not null)
-            throw new ArgumentException(
-                $"processes is {processes}; expected 1, because {measuring.Name} measures the throughput of decoding on the GPU.");
+        if (processes < 2 || !device.StartsWith("cuda", StringComparison.Ordinal)) return;
+        int gpus = device == "cuda" ? TorchSharp.torch.cuda.device_count() : 1;
+        if (processes > gpus)
+            throw new ArgumentException($"processes is {processes}; expected at most {gpus}, one for each GPU of --device {device}.");
     }
 
     static IEnumerable<Experiment> Chosen(StudySize size, string[] names)
@@ -124,8 +126,8 @@ static class Program
             $"names contains {name}; expected all or some of {string.Join(", ", all.Select(experiment => experiment.Name))}."))];
     }
 
-    // the same command, as one process and without the archive
-    static Process StartHelper(string[] arguments)
+    // the same command, as one process on the GPU of its number and without the archive
+    static Process StartHelper(string[] arguments, int number)
     {
         string program = Environment.ProcessPath!;
         var start = new ProcessStartInfo(program);
@@ -135,6 +137,8 @@ static class Program
             if (arguments[i] is "--processes" or "--results") i++;
             else start.ArgumentList.Add(arguments[i]);
         }
+        string? visible = Environment.GetEnvironmentVariable(VisibleGpus);
+        start.Environment[VisibleGpus] = visible is null ? $"{number}" : visible.Split(',').ElementAtOrDefault(number) ?? visible;
         return Process.Start(start)!;
     }
 
