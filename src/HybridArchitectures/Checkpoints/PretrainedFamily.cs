@@ -37,7 +37,7 @@ public abstract class PretrainedFamily
             new Qwen35Family("qwen3_5_text", "Qwen3_5ForCausalLM"),
             new Qwen35Family("qwen3_5_moe", "Qwen3_5MoeForConditionalGeneration"), new Qwen35Family("qwen3_5_moe_text", "Qwen3_5MoeForCausalLM"),
             new Qwen3Family(), new MistralFamily(), new Olmo3Family(), new OlmoHybridFamily(), new KimiLinearFamily(), new MiniMaxFamily(),
-            new RecurrentGemmaFamily(), new GatedDeltaNetFamily(), new DeltaNetFamily(), new GlaFamily(),
+            new RecurrentGemmaFamily(), new GatedDeltaNetFamily(), new DeltaNetFamily(), new GlaFamily(), new Hgrn2Family(),
             new Mamba3Family(),
         }.OrderBy(family => family.ModelType, StringComparer.Ordinal)];
 
@@ -206,6 +206,7 @@ public abstract class PretrainedFamily
         RgLruSpec spec => spec with { DecayRange = new(0.9, 0.999) },
         Mamba3Spec spec => spec with { TimeStepRange = new(1e-3, 0.1), TimeStepFloor = 1e-4, ChunkSize = 64 },
         GatedLinearAttentionSpec spec => spec with { ChunkSize = 16 },
+        Hgrn2Spec spec => spec with { ChunkSize = 16 },
         LightningAttentionSpec spec => spec with { ChunkSize = 64, DecayScale = Math.Round(spec.DecayScale, 12) },
         KimiDeltaSpec spec => spec with { TimeStepRange = new(1e-3, 0.1), TimeStepFloor = 1e-4, DecayRange = new(1, 16), ChunkSize = 16 },
         IntraHybridSpec spec => spec with { Attention = (AttentionSpec)Essence(spec.Attention)!, StateSpace = Essence(spec.StateSpace)! },

@@ -105,17 +105,9 @@ public static class PretrainedModel
         var config = PretrainedConfig.Read(Path.Combine(folder, PretrainedFolder.ConfigFile));
         var family = PretrainedFamily.Find(config.ModelType)
             ?? throw new InvalidDataException(
-            $"{Path.Combine(folder, PretrainedFolder.ConfigFile)}: model_type is \"{config.ModelType}\"; expected one of {PretrainedFamily.Names}"
-            + Reason(config.ModelType));
+            $"{Path.Combine(folder, PretrainedFolder.ConfigFile)}: model_type is \"{config.ModelType}\"; expected one of {PretrainedFamily.Names}");
         return (family, config);
     }
-
-    // families that are known and not supported
-    static string Reason(string modelType) => modelType switch
-    {
-        "hgrn2" => ". Not supported: HGRN2, because one tensor of all layers bounds its decays. Use gla or gated_deltanet.",
-        _ => "",
-    };
 
     // quantization programs leave a separate file, or tensors with scales next to packed weights
     static readonly string[] quantizationFiles = ["hf_quant_config.json", "quantize_config.json", "quant_config.json"];
@@ -212,33 +204,41 @@ public static class PretrainedModel
         return [.. family.Tensors(design).SelectMany(choice => choice.In(name => stored(name) is not null, Fits))];
     }
 
-    /// <summary>Returns tensors by the names, and in the forms, that an existing file of a family has.</summary>
+    /// <summary>Returns whether the numbers of a tensor in files of a family are functions of those of the model.</summary>
+    internal static bool IsMapped(HybridDesign design, string modelType, string file) =>
+        PretrainedFamily.Find(modelType)!.Tensors(design).SelectMany(choice => choice.Forms[0]).Any(rule => rule.IsMapped && rule.File == file);
+
+    /// <summary>Returns gradients by the names, and in the forms, that an existing file of a family has.</summary>
     /// <param name="design">The design.</param>
     /// <param name="modelType">The family.</param>
-    /// <param name="state">The tensors.</param>
+    /// <param name="gradients">The gradients by the names of <see cref="HybridLanguageModel.State"/>.</param>
     /// <param name="like">The file.</param>
-    internal static IReadOnlyDictionary<string, Tensor> Rename(
-        HybridDesign design, string modelType, IReadOnlyDictionary<string, Tensor> state, SafetensorsFile like)
+    internal static IReadOnlyDictionary<string, Tensor> RenameGradients(
+        HybridDesign design, string modelType, IReadOnlyDictionary<string, Tensor> gradients, SafetensorsFile like)
     {
         var (family, _) = Express(design, modelType);
         var spelled = like.Entries.ToDictionary(entry => family.Canonical(entry.Name), entry => entry, StringComparer.Ordinal);
         long[]? Stored(string name) => spelled.TryGetValue(name, out var entry) ? [.. entry.Shape] : null;
-        return RulesOf(family, design, state, Stored).Where(rule => !rule.IsComputed).ToDictionary(
-            rule => spelled.TryGetValue(rule.File, out var entry) ? entry.Name : rule.File, rule => rule.Gather(state));
+        string Name(TensorRule rule) => spelled.TryGetValue(rule.File, out var entry) ? entry.Name : rule.File;
+        return RulesOf(family, design, gradients, Stored).Where(rule => !rule.IsComputed).ToDictionary(
+            Name, rule => rule.IsMapped ? rule.Gradient(like.Read(Name(rule)), gradients) : rule.Gather(gradients));
     }
 
     /// <summary>Returns tensors by their names in checkpoints of a family.</summary>
     /// <param name="design">The design.</param>
     /// <param name="modelType">The <c>model_type</c> of the family.</param>
     /// <param name="state">Tensors with the names of <see cref="HybridLanguageModel.State"/>: weights, gradients or moments.</param>
-    /// <returns>New tensors or views, in the current dispose scope.</returns>
+    /// <returns>
+    /// New tensors or views, in the current dispose scope. The lower bounds of <c>hgrn2</c> are left out: the numbers in a file are functions of
+    /// those of the model, and gradients or moments do not follow them.
+    /// </returns>
     /// <exception cref="ArgumentException">The family is unknown or cannot express the design.</exception>
     public static IReadOnlyDictionary<string, Tensor> Rename(HybridDesign design, string modelType, IReadOnlyDictionary<string, Tensor> state)
     {
         ArgumentNullException.ThrowIfNull(design);
         Require.Values(state);
         var (family, _) = Express(design, modelType);
-        return family.Tensors(design).SelectMany(choice => choice.Forms[0]).Where(rule => !rule.IsComputed)
+        return family.Tensors(design).SelectMany(choice => choice.Forms[0]).Where(rule => !rule.IsComputed && !rule.IsMapped)
             .ToDictionary(rule => rule.File, rule => rule.Gather(state));
     }
 

@@ -7,7 +7,8 @@ namespace HybridArchitectures.Design;
 /// <item>Letters: <c>T</c> attention, <c>S</c> sliding-window attention, <c>M</c> Mamba-2, <c>m</c> (or <c>1</c>) Mamba-1,</item>
 /// <item><c>H</c> intra-layer hybrid, <c>C</c> short convolution, <c>G</c> gated delta net, <c>K</c> Kimi delta attention,</item>
 /// <item><c>A</c> latent attention, <c>L</c> lightning attention, <c>R</c> RG-LRU, <c>g</c> gated linear attention,</item>
-/// <item><c>N</c> (or <c>3</c>) Mamba-3, <c>D</c> differential attention, <c>-</c> a block without a mixer.</item>
+/// <item><c>N</c> (or <c>3</c>) Mamba-3, <c>D</c> differential attention, <c>h</c> HGRN2,</item>
+/// <item><c>-</c> a block without a mixer.</item>
 /// <item>Another letter is the <see cref="MixerSpec.Symbol"/> of a custom mixer.</item>
 /// <item><c>+</c> after a letter: a shared transformer before the mixer (<see cref="BlockSpec.Shared"/>).</item>
 /// <item>No mark: the usual feed-forward. <c>e</c>: the mixture of experts in a design that has both. <c>~</c>: no feed-forward.</item>
@@ -17,7 +18,7 @@ namespace HybridArchitectures.Design;
 /// </summary>
 public static class BlockPattern
 {
-    internal const string Letters = "TSMmHCGKALRgND";
+    internal const string Letters = "TSMmHCGKALRgNDh";
 
     /// <summary>Returns whether a text can be the <see cref="MixerSpec.Symbol"/> of a custom mixer: one letter that has no other meaning.</summary>
     public static bool IsFreeSymbol(string? symbol) =>

@@ -44,4 +44,7 @@ public enum MixerColor
 
     /// <summary>A custom mixer.</summary>
     Custom,
+
+    /// <summary>The colour of HGRN2.</summary>
+    Hgrn2,
 }

@@ -19,6 +19,7 @@ namespace HybridArchitectures.Design;
 [JsonDerivedType(typeof(LightningAttentionSpec), "lightningAttention")]
 [JsonDerivedType(typeof(RgLruSpec), "rgLru")]
 [JsonDerivedType(typeof(GatedLinearAttentionSpec), "gatedLinearAttention")]
+[JsonDerivedType(typeof(Hgrn2Spec), "hgrn2")]
 [JsonDerivedType(typeof(Mamba3Spec), "mamba3")]
 [JsonDerivedType(typeof(DifferentialAttentionSpec), "differentialAttention")]
 public abstract record MixerSpec

@@ -21,6 +21,7 @@ static class ModuleCatalogue
         LightningAttentionSpec lightning => new LightningAttention(factory, lightning),
         RgLruSpec unit => new RgLru(factory, unit),
         GatedLinearAttentionSpec linear => new GatedLinearAttention(factory, linear),
+        Hgrn2Spec recurrent => new Hgrn2(factory, recurrent),
         DifferentialAttentionSpec differential => new DifferentialAttention(factory, differential),
         LatentAttentionSpec latent => new LatentAttention(factory, latent),
         CustomMixerSpec custom => CreateCustom(factory, custom),

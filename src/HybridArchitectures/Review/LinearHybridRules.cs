@@ -20,7 +20,7 @@ static class LinearHybridRules
 
     /// <summary>Returns whether a mixer has a state of constant size, so that it knows the order of tokens.</summary>
     internal static bool IsRecurrent(MixerSpec mixer) => mixer is IStateSpaceSpec or GatedDeltaSpec or KimiDeltaSpec or LightningAttentionSpec
-        or RgLruSpec or GatedLinearAttentionSpec or Mamba3Spec or IntraHybridSpec;
+        or RgLruSpec or GatedLinearAttentionSpec or Hgrn2Spec or Mamba3Spec or IntraHybridSpec;
 
     static bool IsHybrid(HybridDesign design) => Mixers<MixerSpec>(design).Any(entry => IsRecurrent(entry.Mixer));
 
@@ -44,8 +44,8 @@ static class LinearHybridRules
         if (full * WindowsPerFullBlock > windows.Count) yield break;
         foreach (var (layer, attention) in windows.Where(entry => entry.Attention.Window > MaxWindow))
             yield return new("wide-window", Severity.Info, layer, FormattableString.Invariant($"the window is {attention.Window:N0} tokens long."),
-                new("Gemma 3 has windows of 1,024 with one full block in six, and shorter windows hardly change its perplexity; next to a recurrent "
-                    + "layer, longer windows do not improve recall over long distances", "arXiv 2503.19786, section 5.2; arXiv 2509.24552"),
+                new("Gemma 3 has windows of 1,024 with one full block in six; next to recurrent layers, longer windows do not improve results on "
+                    + "long contexts, but short windows can harm those on short contexts", "arXiv 2503.19786; arXiv 2509.24552, abstract"),
                 new($"Window = {MaxWindow}", ChangeAttention(layer, spec => spec with { Window = MaxWindow })));
     }
 
@@ -73,6 +73,7 @@ static class LinearHybridRules
         RgLruSpec { ConvolutionWidth: 1 } spec => spec with { ConvolutionWidth = 4 },
         LightningAttentionSpec spec => Delta(spec.Heads, spec.HeadSize, spec.HeadSize),
         GatedLinearAttentionSpec spec => Delta(spec.Heads, spec.KeyHeadSize, spec.ValueHeadSize),
+        Hgrn2Spec spec => Delta(spec.Heads, spec.KeyHeadSize, spec.ValueHeadSize),
         _ => null,
     };
 
@@ -86,8 +87,8 @@ static class LinearHybridRules
         foreach (var (layer, _) in deltas)
             yield return new("state-tracking", Severity.Warning, layer,
                 "update strengths are at most 1, so no transition of the state changes a sign.",
-                new("with eigenvalues from 0 to 1, no number of layers computes the parity of a sequence of any length; with -1 to 1, one layer "
-                    + "does", "arXiv 2411.12537, section 4"),
+                new("with finite precision and only positive eigenvalues, no linear recurrence computes the parity of sequences of any length; "
+                    + "with eigenvalues from -1 to 1, DeltaNet and Mamba learn it", "arXiv 2411.12537, abstract"),
                 new("NegativeEigenvalues = true", Change<MixerSpec>(layer, mixer => mixer switch
                 {
                     GatedDeltaSpec spec => spec with { NegativeEigenvalues = true },

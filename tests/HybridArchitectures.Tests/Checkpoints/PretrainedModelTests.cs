@@ -201,7 +201,7 @@ public sealed class PretrainedModelTests : PretrainedFolderTests
     {
         string folder = Copy("llama");
         Change(folder, "config.json", config => config["model_type"] = "gpt9");
-        Assert.Contains("\"gpt9\"; expected one of bamba, delta_net, falcon_h1, falcon_mamba, gated_deltanet, gla, granitemoehybrid, jamba, "
+        Assert.Contains("\"gpt9\"; expected one of bamba, delta_net, falcon_h1, falcon_mamba, gated_deltanet, gla, granitemoehybrid, hgrn2, jamba, "
             + "kimi_linear, lfm2, lfm2_moe, llama", Refused(folder));
         Change(folder, "config.json", config => config.Remove("model_type"));
         Assert.Contains("model_type is absent", Refused(folder));

@@ -20,7 +20,7 @@ public class MixerCompletenessTests
         new GatedDeltaSpec { KeyHeads = 2, KeyHeadSize = 8 }, new KimiDeltaSpec { Heads = 2 },
         new LatentAttentionSpec { Heads = 4, KeyValueRank = 12, SharedKeySize = 6 }, new LightningAttentionSpec { Heads = 2 },
         new ShortConvolutionSpec(), new RgLruSpec { Heads = 4 }, new GatedLinearAttentionSpec { Heads = 2 },
-        new Mamba3Spec { HeadSize = 8, StateSize = 12 }, new DifferentialAttentionSpec { Heads = 2 },
+        new Mamba3Spec { HeadSize = 8, StateSize = 12 }, new DifferentialAttentionSpec { Heads = 2 }, new Hgrn2Spec { Heads = 2 },
         new IntraHybridSpec { Attention = new AttentionSpec { Heads = 4 }, StateSpace = new Mamba2Spec { HeadSize = 8, StateSize = 16 } },
     ];
 

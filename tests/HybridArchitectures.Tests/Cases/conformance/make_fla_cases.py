@@ -64,7 +64,7 @@ def rearrange(x, pattern, **sizes):
 class RMSNorm(nn.Module):
     def __init__(self, hidden_size, elementwise_affine=True, eps=1e-5, **kw):
         super().__init__()
-        self.eps, self.weight = eps, nn.Parameter(torch.ones(hidden_size))
+        self.eps, self.weight, self.bias = eps, nn.Parameter(torch.ones(hidden_size)), None
 
     def normed(self, x):
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
@@ -235,7 +235,7 @@ def install(fla):
     module("transformers.utils", logging=quiet, ModelOutput=Output)
     module("transformers.utils.deprecation", deprecate_kwarg=lambda *a, **kw: lambda f: f)
     module("fla")
-    for name in ("models", "layers", "modules", "ops", "models.gated_deltanet", "models.delta_net", "models.gla", "models.mamba3"):
+    for name in ("models", "layers", "modules", "ops", "models.gated_deltanet", "models.delta_net", "models.gla", "models.hgrn2", "models.mamba3"):
         module("fla." + name)
 
     class GatedMLP(nn.Module):
@@ -251,7 +251,10 @@ def install(fla):
     module("fla.modules", RMSNorm=RMSNorm, FusedRMSNormGated=FusedRMSNormGated, ShortConvolution=ShortConvolution, RotaryEmbedding=RotaryEmbedding,
            GatedMLP=GatedMLP)
     module("fla.modules.convolution", causal_conv1d=causal_conv1d, causal_conv1d_update=None)
-    module("fla.modules.activations", ACT2FN={"silu": F.silu, "swish": F.silu})
+    module("fla.modules.activations", ACT2FN={"silu": F.silu, "swish": F.silu}, swish=F.silu)
+    # its default epsilon, which the layers of hgrn2 leave as it is
+    module("fla.modules.layernorm", rms_norm_linear=lambda x, weight, bias, projection, other, eps=1e-5:
+           F.linear(x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * weight, projection))
     module("fla.modules.layernorm_gated", RMSNormGated=RMSNormGated)
     module("fla.modules.l2warp")
     module("fla.ops.gated_delta_rule", chunk_gated_delta_rule=gated_delta_rule, fused_recurrent_gated_delta_rule=gated_delta_rule)
@@ -312,6 +315,12 @@ CASES = {
     "mamba3_biases": ("mamba3", "Mamba3", dict(
         vocab_size=55, hidden_size=20, num_hidden_layers=3, state_size=6, expand=3, head_dim=12, n_groups=1, rope_fraction=1.0, A_floor=0.05,
         use_bias=True, tie_word_embeddings=True)),
+    "hgrn2": ("hgrn2", "HGRN2", dict(
+        vocab_size=51, hidden_size=24, num_hidden_layers=4, expand_ratio=8, intermediate_size=22,
+        attn=dict(layers=[2], num_heads=3, num_kv_heads=1, window_size=11))),
+    "hgrn2_free": ("hgrn2", "HGRN2", dict(
+        vocab_size=49, hidden_size=20, num_hidden_layers=2, expand_ratio=None, num_heads=2, use_lower_bound=False, intermediate_size=18,
+        tie_word_embeddings=True)),
 }
 
 
