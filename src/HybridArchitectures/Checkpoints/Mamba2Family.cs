@@ -32,7 +32,7 @@ sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
         config.Only(config.Spelling("rms_norm", "rmsnorm"), true);
         config.Only("D_has_hdim", false);
         if (config.Has("attn"))
-            throw config.Refusal("attn", config.Value("attn"), "null, because Mamba-2 layers next to attention are not supported here");
+            throw config.Refusal("attn", config.Value("attn"), "null, because mamba2 of flash-linear-attention has no attention layers");
         var block = new BlockSpec { Mixer = mixer, NormEpsilon = epsilon };
         return new HybridDesign
         {

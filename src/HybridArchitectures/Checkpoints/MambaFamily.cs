@@ -29,7 +29,7 @@ class MambaFamily : PretrainedFamily
         config.Agree("n_layer", depth, "num_hidden_layers says");
         config.Only("rms_norm", true);
         if (config.Has("attn"))
-            throw config.Refusal("attn", config.Value("attn"), "null, because Mamba layers next to attention are not supported here");
+            throw config.Refusal("attn", config.Value("attn"), "null, because mamba of flash-linear-attention has no attention layers");
         var mixer = new Mamba1Spec
         {
             InnerWidth = inner,

@@ -353,7 +353,8 @@ public sealed class PretrainedSettingsTests : IDisposable
     [InlineData("gated_deltanet", "use_short_conv", "false", "use_short_conv is false; expected true")]
     [InlineData("gated_deltanet", "attnres_block_size", "4", "attnres_block_size is 4")]
     [InlineData("mamba3", "is_mimo", "true", "is_mimo is true; expected false")]
-    [InlineData("mamba2", "attn", "{\"layers\":[1],\"num_heads\":2}", "expected null, because Mamba-2 layers next to attention are not supported")]
+    [InlineData("mamba2", "attn", "{\"layers\":[1],\"num_heads\":2}", "because mamba2 of flash-linear-attention has no attention layers")]
+    [InlineData("mamba", "attn", "{\"layers\":[1],\"num_heads\":2}", "because mamba of flash-linear-attention has no attention layers")]
     public void What_of_flash_linear_attention_is_not_supported_is_refused_by_name(string family, string key, string value, string expected) =>
         Assert.Contains(expected, Refused(Copy(family, config => config[key] = JsonNode.Parse(value))));
 
