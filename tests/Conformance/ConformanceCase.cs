@@ -288,8 +288,8 @@ sealed class ConformanceCase : IDisposable
         return Difference(Read("bf16.logits" + studied["ids".Length..]), model.Forward(Input(studied)));
     }
 
-    // what is written, in several files, is what was read, and describes the same design
-    // numbers that are functions of those of the model need not be the recorded ones, but they must be read as the same model
+    // numbers that are functions of those of the model, such as a softmax of them, need not be the recorded ones, but they must be read as the same
+    // model, to the rounding of float32
     double Mapped(HybridLanguageModel model, string written)
     {
         using var again = PretrainedModel.Load(written, device: device, options: AsRecorded);
@@ -297,6 +297,7 @@ sealed class ConformanceCase : IDisposable
         return error < MappedTolerance ? 0 : error;
     }
 
+    // what is written, in several files, is what was read, and describes the same design
     double Export(HybridLanguageModel model)
     {
         var place = Directory.CreateTempSubdirectory("conformance-");

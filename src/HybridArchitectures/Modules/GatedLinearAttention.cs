@@ -45,7 +45,8 @@ public sealed class GatedLinearAttention : Mixer
         var projected = Linear.ForwardMany(x, query, key, value, gate, decayDown);
         Tensor Heads(Tensor tensor) => tensor.view(x.size(0), x.size(1), spec.Heads, -1);
         var queries = Heads(projected[0]).mul(Scalars.From(1 / Math.Sqrt(spec.KeyHeadSize)));
-        var mixed = Mix(queries, Heads(projected[1]), Heads(projected[2]), Heads(Decays(projected[4], linear)), linear, context);
+        var mixed = LinearAttentionState.Mix(linear, queries, Heads(projected[1]), Heads(projected[2]), Heads(Decays(projected[4], linear)), context,
+            spec.ChunkSize);
         var normed = GatedRmsNorm.Forward(mixed, Heads(projected[3]), Parameter("norm_weight", x), normEpsilon, 1, normBeforeGate: true);
         return output.Forward(normed.reshape(x.size(0), x.size(1), spec.ValueWidth));
     }
@@ -55,17 +56,6 @@ public sealed class GatedLinearAttention : Mixer
     {
         var z = decayUp.Forward(ranks).to(state?.Memory.dtype ?? SequenceChecks.StateType(ranks)).neg();
         return z.logaddexp(zeros_like(z)).mul(Scalars.From(-1 / spec.DecayNormalizer));
-    }
-
-    Tensor Mix(Tensor queries, Tensor keys, Tensor values, Tensor decays, LinearAttentionState? state, SequenceContext context)
-    {
-        long length = queries.size(1);
-        if (state is not null && (length == 1 || context.IsStepwise) && context.Layout?.Valid is null)
-            return state.EachToken(length, 0, context, token => LinearAttention.Step(state.Memory, queries.select(1, token), keys.select(1, token),
-                values.select(1, token), decays.select(1, token)));
-        var (mixed, final) = LinearAttention.Forward(queries, keys, values, decays, state?.Memory, context.Layout, spec.ChunkSize);
-        state?.Memory.copy_(final);
-        return mixed;
     }
 
     /// <inheritdoc/>

@@ -53,7 +53,8 @@ public sealed class Hgrn2 : Mixer
         Tensor Heads(Tensor tensor) => tensor.view(x.size(0), x.size(1), spec.Heads, -1);
         var queries = Activations.Apply(Activation.Silu, projected[0]).mul(Scalars.From(1 / Math.Sqrt(spec.KeyHeadSize)));
         var (keys, decays) = Gates(projected[1], linear);
-        var mixed = Mix(Heads(queries), Heads(keys.to(x.dtype)), Heads(projected[2]), Heads(decays), linear, context);
+        var mixed = LinearAttentionState.Mix(linear, Heads(queries), Heads(keys.to(x.dtype)), Heads(projected[2]), Heads(decays), context,
+            spec.ChunkSize);
         return output.Forward(RmsNorm.Forward(mixed.reshape(x.size(0), x.size(1), spec.ValueWidth), Parameter("norm_weight", x), normEpsilon));
     }
 
@@ -69,17 +70,6 @@ public sealed class Hgrn2 : Mixer
 
     // -softplus(-z), with softplus as log(e^x + e^0)
     static Tensor LogSigmoid(Tensor z) => z.neg().logaddexp(zeros_like(z)).neg();
-
-    Tensor Mix(Tensor queries, Tensor keys, Tensor values, Tensor decays, LinearAttentionState? state, SequenceContext context)
-    {
-        long length = queries.size(1);
-        if (state is not null && (length == 1 || context.IsStepwise) && context.Layout?.Valid is null)
-            return state.EachToken(length, 0, context, token => LinearAttention.Step(state.Memory, queries.select(1, token), keys.select(1, token),
-                values.select(1, token), decays.select(1, token)));
-        var (mixed, final) = LinearAttention.Forward(queries, keys, values, decays, state?.Memory, context.Layout, spec.ChunkSize);
-        state?.Memory.copy_(final);
-        return mixed;
-    }
 
     /// <inheritdoc/>
     public override MixerState CreateState(int batch, ScalarType compute, Device device)

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Operators;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Sequence;
@@ -21,6 +22,22 @@ public sealed class LinearAttentionState : MixerState
 
     /// <inheritdoc/>
     public override IReadOnlyList<Tensor> Tensors => [Memory];
+
+    /// <summary>
+    /// Computes gated linear attention of a pass, and leaves the new memory in <paramref name="state"/>: token by token for decoding steps, in chunks
+    /// otherwise. The shapes are those of <see cref="LinearAttention.Forward"/>.
+    /// </summary>
+    internal static Tensor Mix(LinearAttentionState? state, Tensor queries, Tensor keys, Tensor values, Tensor decays, SequenceContext context,
+        int chunkSize)
+    {
+        long length = queries.size(1);
+        if (state is not null && (length == 1 || context.IsStepwise) && context.Layout?.Valid is null)
+            return state.EachToken(length, 0, context, token => LinearAttention.Step(state.Memory, queries.select(1, token), keys.select(1, token),
+                values.select(1, token), decays.select(1, token)));
+        var (mixed, final) = LinearAttention.Forward(queries, keys, values, decays, state?.Memory, context.Layout, chunkSize);
+        state?.Memory.copy_(final);
+        return mixed;
+    }
 
     /// <inheritdoc/>
     public override MixerState Select(Tensor rows) => new LinearAttentionState(Rows(Memory, rows));
