@@ -44,6 +44,11 @@ sealed class YamlDocument
         {
             throw new InvalidDataException($"{path}: line {e.Start.Line}: {e.Message}", e);
         }
+        // the scanner of YamlDotNet throws this for some texts, instead of its own exception
+        catch (InvalidOperationException e)
+        {
+            throw new InvalidDataException($"{path}: line {parser.Current?.End.Line ?? 1}: a value or key that cannot be read; expected YAML", e);
+        }
         return document;
     }
 
