@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Running;
 
-/// <summary>Finds the first module at which a batch gives a value that is not finite.</summary>
+/// <summary>Finds the first module whose output for a batch is not finite.</summary>
 static class Divergence
 {
     /// <summary>The place if every value is finite but the norm of all gradients is not.</summary>

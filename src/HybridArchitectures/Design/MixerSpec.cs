@@ -91,10 +91,10 @@ public abstract record MixerSpec
     /// <summary>Returns how the mixer is named in tables and drawn in pictures.</summary>
     public abstract MixerDescription Describe();
 
-    /// <summary>Whether a row of this length needs a mask: a table of the row's pairs of positions, the same for all rows.</summary>
+    /// <summary>Returns whether a row of this length needs a mask: a table of the row's pairs of positions, the same for all rows.</summary>
     internal virtual bool NeedsMask(long length) => false;
 
-    /// <summary>Whether the type is a user's own.</summary>
+    /// <summary>Gets whether the type is defined outside the library.</summary>
     internal virtual bool IsCustom => false;
 
     /// <summary>

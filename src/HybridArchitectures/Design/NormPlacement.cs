@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>Where the norms of a block are.</summary>
+/// <summary>Specifies where the norms of a block are.</summary>
 public enum NormPlacement
 {
     /// <summary>On the inputs: x + mixer(norm(x)).</summary>
