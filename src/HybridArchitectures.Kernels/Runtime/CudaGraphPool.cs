@@ -44,7 +44,7 @@ sealed class CudaGraphPool
     /// <summary>The pool of a device.</summary>
     public static CudaGraphPool For(int device) => Pools.GetOrAdd(device, index => new(() => new CudaGraphPool(index))).Value;
 
-    /// <summary>Why no graphs are to be had in this process; null where they are.</summary>
+    /// <summary>Returns the reason why graphs are not available in this process, or null if they are.</summary>
     public static string? Refusal()
     {
         string settings = Environment.GetEnvironmentVariable("PYTORCH_CUDA_ALLOC_CONF") + Environment.GetEnvironmentVariable("PYTORCH_ALLOC_CONF");
