@@ -44,7 +44,7 @@ sealed class YamlDocument
         {
             throw new InvalidDataException($"{path}: line {e.Start.Line}: {e.Message}", e);
         }
-        // the scanner of YamlDotNet throws this for some texts, instead of its own exception
+        // for some texts, the scanner of YamlDotNet throws this and no YamlException
         catch (InvalidOperationException e)
         {
             throw new InvalidDataException($"{path}: line {parser.Current?.End.Line ?? 1}: a value or key that cannot be read; expected YAML", e);

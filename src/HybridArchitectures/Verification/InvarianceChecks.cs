@@ -94,6 +94,7 @@ sealed class InvarianceChecks
                 using (var context = SequenceContext.FromMask(Mask(left, real, right)))
                     errors.Compare(alone, Columns(probe.Run(padded, context), 0, real), Trying);
                 Trying += ", then more through the cache";
+                // not longer than necessary: rotary scaling can depend on the length of a row
                 var whole = probe.Run(cat([row, Columns(Row(others, 0), 0, 4)], 1));
                 using var cache = model.CreateCache(1);
                 using (var context = SequenceContext.FromMask(Mask(left, real, right), cache))
@@ -148,6 +149,7 @@ sealed class InvarianceChecks
     void RaggedBatch(LayerErrors errors)
     {
         long[] real = [length / 2, 1, length / 3];
+        // all rows have the length of the longest with the tokens that follow it
         long AsLongAsOthers(int row) => real.Max() - real[row] + 5;
         var alone = Enumerable.Range(0, Rows)
             .Select(row => probe.Run(cat([Columns(Row(ids, row), 0, real[row]), Columns(Row(others, row), 0, AsLongAsOthers(row))], 1))).ToArray();
