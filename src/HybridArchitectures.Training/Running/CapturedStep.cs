@@ -15,7 +15,9 @@ namespace HybridArchitectures.Training.Running;
 /// <para>
 /// 1. Steps run directly, on the stream of the graph, until all their memory is there.
 /// 2. The next step is captured, and launched from then on. Rows and learning rate are copied to fixed places on the device before each launch.
-/// 3. If the capture fails, steps run directly again, and <see cref="Failure"/> contains the reason.
+/// 3. If something has changed that a graph does not read (<see cref="CaptureConditions"/>), for example because a callback has frozen a parameter,
+/// the graph is dropped, and steps begin with 1 again.
+/// 4. If the capture fails, steps run directly again, and <see cref="Failure"/> contains the reason.
 /// </para>
 /// </summary>
 sealed class CapturedStep : IDisposable
@@ -27,6 +29,7 @@ sealed class CapturedStep : IDisposable
     readonly Optimizer optimizer;
     readonly double clip;
     readonly Tensor ids, targets, loss, norm;
+    CaptureConditions? conditions;
     CudaGraph? graph;
     bool isReady;
     int directSteps;
@@ -49,6 +52,9 @@ sealed class CapturedStep : IDisposable
 
     /// <summary>Gets the number of kernels, copies and fills of a captured step; 0 before the capture.</summary>
     public long Nodes => graph?.Nodes ?? 0;
+
+    /// <summary>Gets the number of captures.</summary>
+    public int Captures { get; private set; }
 
     /// <summary>Gets why steps are not captured; null if they are, or will be.</summary>
     public string? Failure { get; private set; }
@@ -77,9 +83,11 @@ sealed class CapturedStep : IDisposable
         _ => null,
     };
 
-    /// <summary>Returns whether the rows of a batch have the fixed shape, and nothing else than ids and targets.</summary>
+    /// <summary>
+    /// Returns whether the rows of a batch have the fixed shape, and nothing else than ids and targets, and whether the model permits a captured step.
+    /// </summary>
     public bool Serves(TokenBatch batch) =>
-        Failure is null && batch.Layout is null && batch.Weights is null && batch.WeightSum > 0
+        Failure is null && CaptureConditions.Exception(model) is null && batch.Layout is null && batch.Weights is null && batch.WeightSum > 0
         && batch.Ids.size(0) == ids.size(0) && batch.Ids.size(1) == ids.size(1);
 
     /// <summary>Makes a step. Returns its loss and the norm of its gradients, float32 scalars that the next step overwrites.</summary>
@@ -91,6 +99,7 @@ sealed class CapturedStep : IDisposable
             targets.copy_(batch.Targets);
         }
         optimizer.SetRate(rate);
+        Renew();
         var pool = CudaGraphPool.For(model.Device.index);
         if (graph is null && isReady) Capture(pool);
         if (graph is not null) graph.Launch();
@@ -104,11 +113,23 @@ sealed class CapturedStep : IDisposable
         return (loss, norm);
     }
 
+    // forgets a graph that is no longer a step of the model
+    void Renew()
+    {
+        if (conditions is not null && conditions.Hold()) return;
+        graph?.Dispose();
+        (graph, isReady, directSteps) = (null, false, 0);
+        conditions = new(model);
+    }
+
     void Capture(CudaGraphPool pool)
     {
+        // a direct step may have written copies of the weights, which captured steps would read but not write
+        WeightCopies.CountWrite();
         try
         {
             graph = pool.Capture(Step);
+            Captures++;
         }
         catch (Exception e) when (e is CudaException or InvalidOperationException or System.Runtime.InteropServices.ExternalException)
         {

@@ -332,6 +332,9 @@ public sealed partial class Trainer : IDisposable
     /// <summary>Gets the number of kernels, copies and fills of a captured step; 0 if steps are not captured.</summary>
     internal long CapturedNodes => captured?.Nodes ?? 0;
 
+    /// <summary>Gets the number of captures of a step.</summary>
+    internal int Captures => captured?.Captures ?? 0;
+
     /// <summary>Gets why the capture of a step failed; null if it did not fail.</summary>
     internal string? CaptureFailure => captured?.Failure;
 

@@ -1,6 +1,10 @@
 namespace HybridArchitectures.Training.Running;
 
 /// <summary>Provides the base class for actions during a run. An exception ends the run like an exception of the trainer.</summary>
+/// <remarks>
+/// A callback may change the model between two steps: values of weights, which of them are trained, or the observer of the stack. The next step uses
+/// the changed model, also if steps are captured as CUDA graphs. The set of parameters that the optimizer has is that at the start of the run.
+/// </remarks>
 public abstract class TrainingCallback
 {
     /// <summary>Called before the first step of a new or resumed run.</summary>

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Training.Data;
 using HybridArchitectures.Training.Running;
 using static TorchSharp.torch;
@@ -83,6 +84,76 @@ public sealed class CapturedStepTests : IDisposable
         resumed.Run();
         Assert.True(resumed.CapturedNodes > 0, resumed.CaptureFailure);
         Small.AssertBitEqual(whole, model);
+    }
+
+    [Theory]
+    [Trait("device", "cuda")]
+    [MemberData(nameof(Changes))]
+    public void A_captured_run_sees_what_a_callback_changes(string name, int captures)
+    {
+        Assert.SkipUnless(cuda.is_available(), "no CUDA device: steps were not captured");
+        using var scope = NewDisposeScope();
+        var options = Small.Options with { Duration = Duration.Steps(24), ContextLength = 64, ReportEvery = 1 };
+        var observed = new List<int>();
+        (Models.HybridLanguageModel Model, TrainingResult Result, int Captures) Run(bool graphs)
+        {
+            observed.Clear();
+            var model = Small.Model(compute: ScalarType.BFloat16, device: CUDA);
+            using var trainer = new Trainer(model, data, options with { CudaGraphs = graphs }, callbacks: [new ChangeAt(name, observed)]);
+            var result = trainer.Run();
+            Assert.Null(trainer.CaptureFailure);
+            return (model, result, trainer.Captures);
+        }
+        var direct = Run(graphs: false);
+        int seen = observed.Count;
+        var captured = Run(graphs: true);
+        using (direct.Model)
+        using (captured.Model)
+        {
+            Assert.Equal(captures, captured.Captures);
+            Assert.Equal(seen, observed.Count);
+            Assert.Equal(direct.Result.History.Select(report => (report.Loss, report.GradientNorm)),
+                captured.Result.History.Select(report => (report.Loss, report.GradientNorm)));
+            Small.AssertBitEqual(direct.Model, captured.Model);
+        }
+    }
+
+    // what changes, and how often a run captures its step
+    public static TheoryData<string, int> Changes => new()
+    {
+        { "values", 1 }, { "frozen", 2 }, { "observer", 1 }, { "observer before the capture", 1 }, { "gradient", 1 }, { "checkpointing", 1 },
+    };
+
+    /// <summary>Changes the model of a run, mostly after the step was captured, and once before.</summary>
+    sealed class ChangeAt(string name, List<int> observed) : TrainingCallback
+    {
+        public override void OnStep(TrainingStep step)
+        {
+            var model = step.Trainer.Model;
+            using var scope = NewDisposeScope();
+            switch (name, step.Step)
+            {
+                case ("values", 12):
+                    using (no_grad())
+                        foreach (var parameter in model.Parameters) parameter.Value.mul_(Scalars.From(0.5));
+                    break;
+                case ("frozen", 12):
+                    model.Parameters[^1].Value.requires_grad = false;
+                    break;
+                case ("observer", 12) or ("observer before the capture", 1):
+                    model.Stack.Observer = (block, _) => observed.Add(block);
+                    break;
+                case ("observer", 14) or ("observer before the capture", 2):
+                    model.Stack.Observer = null;
+                    break;
+                case ("gradient", 12):
+                    Autograd.Backward(model.Loss(step.Batches[0].Ids, step.Batches[0].Targets).Total);
+                    break;
+                case ("checkpointing", 12 or 14):
+                    model.Stack.ActivationCheckpointing = step.Step == 12;
+                    break;
+            }
+        }
     }
 
     sealed class StopAt(long step, CancellationTokenSource stop) : TrainingCallback
