@@ -55,6 +55,11 @@ public sealed record OperatorOptions
     /// <summary>Gets or sets the back end of <see cref="Operators.GatedRmsNorm"/>. The default, null, means <see cref="Backend"/>.</summary>
     public KernelBackend? GatedRmsNormBackend { get; init => field = Require.Defined(value, nameof(GatedRmsNormBackend)); }
 
+    /// <summary>
+    /// Gets or sets the back end of <see cref="Operators.GeneralizedDeltaRule"/>. The default, null, means <see cref="Backend"/>.
+    /// </summary>
+    public KernelBackend? GeneralizedDeltaRuleBackend { get; init => field = Require.Defined(value, nameof(GeneralizedDeltaRuleBackend)); }
+
     /// <summary>Gets or sets the back end of <see cref="Operators.GroupedLinear"/>. The default, null, means <see cref="Backend"/>.</summary>
     public KernelBackend? GroupedLinearBackend { get; init => field = Require.Defined(value, nameof(GroupedLinearBackend)); }
 

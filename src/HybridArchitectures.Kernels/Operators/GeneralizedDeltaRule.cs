@@ -1,0 +1,84 @@
+using HybridArchitectures.Kernels.Composed;
+using HybridArchitectures.Kernels.Reference;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Operators;
+
+/// <summary>
+/// Implements the generalized delta rule of RWKV-7 (arXiv 2503.14456, section 3). What is removed from the state and what is added have separate keys,
+/// and each key channel has a separate decay and a separate rate of removal. Each head has a K x V state:
+/// <c>S[t] = (diag(exp(decay[t])) - (rate[t] * removal[t]) removal[t]^T) S[t-1] + key[t] value[t]^T</c>, <c>y[t] = S[t]^T query[t]</c>.
+/// </summary>
+/// <remarks>
+/// It is computed chunk by chunk as matrix products with libtorch's operators on any device. Memory is linear in the length: a token needs three
+/// tables of chunk size x K numbers per head. Sums and states are float32, also for bfloat16 activations. Removals should have length 1 or less.
+/// </remarks>
+public static class GeneralizedDeltaRule
+{
+    static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.GeneralizedDeltaRuleBackend);
+
+    /// <summary>
+    /// Returns the back end that serves activations like <paramref name="value"/>: <see cref="KernelBackend.LibTorch"/> on any device, unless the
+    /// reference is selected.
+    /// </summary>
+    public static KernelBackend BackendFor(Tensor value)
+    {
+        Require.Alive(value);
+        return Backend switch
+        {
+            KernelBackend.Auto or KernelBackend.LibTorch => KernelBackend.LibTorch,
+            KernelBackend.Reference => KernelBackend.Reference,
+            _ => throw Require.Unfit(nameof(value), $"the back end of GeneralizedDeltaRule is {Backend}", "Auto, LibTorch or Reference"),
+        };
+    }
+
+    /// <summary>Processes complete rows. Differentiable in every tensor, including the final state.</summary>
+    /// <param name="query">The queries, which RWKV-7 calls receptance, shape (B, L, H, K).</param>
+    /// <param name="key">The keys of what is added, shape (B, L, H, K).</param>
+    /// <param name="value">The values, shape (B, L, H, V), float32, bfloat16 or float64.</param>
+    /// <param name="decay">The logarithm of the decay of each row of the state, shape (B, L, H, K), at most 0.</param>
+    /// <param name="removal">The keys of what is removed, shape (B, L, H, K).</param>
+    /// <param name="rate">The rate of removal of each row of the state, shape (B, L, H, K), 0 to 1.</param>
+    /// <param name="initialState">The initial state, shape (B, H, K, V), float32. The default, null, means zero.</param>
+    /// <param name="layout">Padding and documents. The default, null, means full rows of one document.</param>
+    /// <param name="chunkSize">
+    /// The number of tokens per chunk, a power of two. It affects speed and memory, but not the result. The default is 16.
+    /// </param>
+    /// <returns>
+    /// The output, shape (B, L, H, V), in the dtype of value, and the state after the last token of each row, shape (B, H, K, V), float32.
+    /// </returns>
+    /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
+    public static (Tensor Output, Tensor FinalState) Forward(
+        Tensor query, Tensor key, Tensor value, Tensor decay, Tensor removal, Tensor rate, Tensor? initialState = null,
+        SequenceLayout? layout = null, int chunkSize = 16)
+    {
+        var inputs = new GeneralizedDeltaInputs(query, key, value, decay, removal, rate)
+        {
+            InitialState = initialState, Layout = layout, ChunkSize = chunkSize,
+        };
+        inputs.CheckRows();
+        return BackendFor(value) == KernelBackend.Reference
+            ? GeneralizedDeltaRuleReference.Forward(inputs) : ChunkedGeneralizedDeltaRule.Forward(inputs);
+    }
+
+    /// <summary>Processes one token without a gradient. The result equals that of <see cref="Forward"/> for rows of one token.</summary>
+    /// <param name="state">The state, shape (B, H, K, V), float32. It is updated in place.</param>
+    /// <param name="query">The queries, shape (B, H, K).</param>
+    /// <param name="key">The keys of what is added, shape (B, H, K).</param>
+    /// <param name="value">The values, shape (B, H, V).</param>
+    /// <param name="decay">The logarithm of the decays, shape (B, H, K), at most 0.</param>
+    /// <param name="removal">The keys of what is removed, shape (B, H, K).</param>
+    /// <param name="rate">The rates of removal, shape (B, H, K), 0 to 1.</param>
+    /// <returns>The output, shape (B, H, V), in the dtype of value.</returns>
+    /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
+    public static Tensor Step(Tensor state, Tensor query, Tensor key, Tensor value, Tensor decay, Tensor removal, Tensor rate)
+    {
+        var inputs = new GeneralizedDeltaInputs(query, key, value, decay, removal, rate);
+        inputs.CheckToken(state);
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        var (output, after) = GeneralizedDeltaRuleReference.Forward(inputs.AsRows(state));
+        state.copy_(after);
+        return output.squeeze(1).MoveToOuterDisposeScope();
+    }
+}

@@ -1,0 +1,48 @@
+using HybridArchitectures.Kernels.Operators;
+using static TorchSharp.torch;
+using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.Tensor>;
+
+namespace HybridArchitectures.Kernels.Tests;
+
+public sealed class GeneralizedDeltaRuleOperator : SequenceOperator
+{
+    // heads, value size, key size
+    static readonly (long H, long V, long K)[] Sizes = [(3, 10, 8), (2, 5, 7), (1, 16, 32), (4, 1, 1)];
+
+    public override int Variants => Sizes.Length;
+
+    public override IReadOnlyList<string> Timed => ["query", "key", "value", "decay", "removal", "rate"];
+
+    public override IReadOnlyList<string> Optional => ["initialState"];
+
+    public override KernelBackend BackendFor(Tensor x) => GeneralizedDeltaRule.BackendFor(x);
+
+    public override Tensors Inputs(long batch, long length, int variant = 0)
+    {
+        manual_seed(9 + Draw);
+        var (h, v, k) = Sizes[variant];
+        long[] shape = [batch, length, h, k];
+        var removal = randn(shape, ScalarType.Float64);
+        return new()
+        {
+            ["query"] = randn(shape, ScalarType.Float64),
+            ["key"] = randn(shape, ScalarType.Float64),
+            ["value"] = randn([batch, length, h, v], ScalarType.Float64),
+            ["decay"] = rand(shape, ScalarType.Float64) * -0.6,
+            ["removal"] = removal / removal.norm(-1, keepdim: true),
+            ["rate"] = rand(shape, ScalarType.Float64),
+            ["initialState"] = randn([batch, h, k, v], ScalarType.Float64),
+        };
+    }
+
+    public override (Tensor Output, Tensor Final) Forward(Tensors inputs, SequenceLayout? layout = null) => Forward(inputs, layout, 16);
+
+    public static (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout, int chunkSize) =>
+        GeneralizedDeltaRule.Forward(i["query"], i["key"], i["value"], i["decay"], i["removal"], i["rate"], i.GetValueOrDefault("initialState"),
+            layout, chunkSize);
+
+    public override (Tensor Output, Tensor Final) Composed(Tensors inputs, SequenceLayout? layout = null) => Forward(inputs, layout, 16);
+
+    public override Tensor Step(Tensor state, Tensors i) =>
+        GeneralizedDeltaRule.Step(state, i["query"], i["key"], i["value"], i["decay"], i["removal"], i["rate"]);
+}
