@@ -23,11 +23,12 @@ Func<AttentionSpec, MixerSpec>? mixer = mixerName switch
     "gated-delta" => ConvertedMixers.GatedDelta,
     "kimi-delta" => ConvertedMixers.KimiDelta,
     "lightning" => ConvertedMixers.LightningAttention,
+    "rwkv7" => ConvertedMixers.Rwkv7,
     _ => null,
 };
 if (mixer is null)
 {
-    Console.Error.WriteLine($"the mixer is '{mixerName}'; expected mamba2, gated-delta, kimi-delta or lightning.");
+    Console.Error.WriteLine($"the mixer is '{mixerName}'; expected mamba2, gated-delta, kimi-delta, lightning or rwkv7.");
     return 2;
 }
 

@@ -20,7 +20,7 @@ static class DistillCommand
     static readonly Dictionary<string, Func<AttentionSpec, MixerSpec>> Mixers = new()
     {
         ["mamba2"] = ConvertedMixers.Mamba2, ["gated-delta"] = ConvertedMixers.GatedDelta, ["kimi-delta"] = ConvertedMixers.KimiDelta,
-        ["lightning"] = ConvertedMixers.LightningAttention,
+        ["lightning"] = ConvertedMixers.LightningAttention, ["rwkv7"] = ConvertedMixers.Rwkv7,
     };
 
     public static Command Create()

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Operators;
 
 /// <summary>
-/// Implements the generalized delta rule of RWKV-7 (arXiv 2503.14456, section 3). What is removed from the state and what is added have separate keys,
+/// Implements the generalized delta rule of RWKV-7 (arXiv 2503.14456). What is removed from the state and what is added have separate keys,
 /// and each key channel has a separate decay and a separate rate of removal. Each head has a K x V state:
 /// <c>S[t] = (diag(exp(decay[t])) - (rate[t] * removal[t]) removal[t]^T) S[t-1] + key[t] value[t]^T</c>, <c>y[t] = S[t]^T query[t]</c>.
 /// </summary>

@@ -27,6 +27,7 @@ static class Inks
     public static readonly Ink RgLru = new("rglru", "3F8F5F", "4C9A6B");
     public static readonly Ink GatedLinearAttention = new("gatedlinearattention", "B5789C", "B98BA6");
     public static readonly Ink Hgrn2 = new("hgrn2", "7E9C4A", "88A356");
+    public static readonly Ink Rwkv7 = new("rwkv7", "B8863B", "C0924C");
     public static readonly Ink Convolution = new("convolution", "5FA8A0", "55A097");
     public static readonly Ink Custom = new("custom", "8FB58A", "7FA87A");
     public static readonly Ink FeedForward = new("feedforward", "A3AEBD", "6E7B8C");
@@ -52,6 +53,7 @@ static class Inks
         MixerColor.RgLru => RgLru,
         MixerColor.GatedLinearAttention => GatedLinearAttention,
         MixerColor.Hgrn2 => Hgrn2,
+        MixerColor.Rwkv7 => Rwkv7,
         MixerColor.Convolution => Convolution,
         MixerColor.Custom => Custom,
         _ => throw Require.OutOfRange(nameof(color), color, $"a defined {nameof(MixerColor)}"),
@@ -61,6 +63,7 @@ static class Inks
     public static readonly IReadOnlyList<Ink> All =
     [
         Text, Soft, Line, Paper, Plain, Attention, Window, DifferentialAttention, Mamba1, Mamba2, Mamba3, GatedDelta, KimiDelta,
-        LatentAttention, LightningAttention, RgLru, GatedLinearAttention, Hgrn2, Convolution, Custom, FeedForward, Experts, OnDark, OnLight,
+        LatentAttention, LightningAttention, RgLru, GatedLinearAttention, Hgrn2, Rwkv7, Convolution, Custom, FeedForward, Experts, OnDark,
+        OnLight,
     ];
 }

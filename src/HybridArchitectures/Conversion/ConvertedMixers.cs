@@ -44,10 +44,25 @@ public static class ConvertedMixers
     /// <exception cref="ArgumentException">The value heads have another size than the query heads.</exception>
     public static LightningAttentionSpec LightningAttention(AttentionSpec attention)
     {
+        CheckOneSize(attention);
+        return new() { Heads = attention.Heads, HeadSize = attention.HeadSize };
+    }
+
+    /// <summary>
+    /// Describes RWKV-7 with as many heads as queries. Its heads have one size. It keeps queries, keys, values and the output.
+    /// </summary>
+    /// <exception cref="ArgumentException">The value heads have another size than the query heads.</exception>
+    public static Rwkv7Spec Rwkv7(AttentionSpec attention)
+    {
+        CheckOneSize(attention);
+        return new() { Heads = attention.Heads, HeadSize = attention.HeadSize };
+    }
+
+    static void CheckOneSize(AttentionSpec attention)
+    {
         Check(attention);
         Require.That(attention.ValueHeadSize == attention.HeadSize, $"{nameof(attention)}.valueHeadSize", attention.ValueHeadSize,
             $"{attention.HeadSize}, the size of a query head");
-        return new() { Heads = attention.Heads, HeadSize = attention.HeadSize };
     }
 
     static void Check(AttentionSpec attention)

@@ -30,6 +30,7 @@ sealed class MixerSlots
             case Mamba2Spec mamba2: all.Add(mamba2); break;
             case GatedDeltaSpec delta: all.Add(delta); break;
             case KimiDeltaSpec kimi: all.Add(kimi); break;
+            case Rwkv7Spec rwkv: all.Add(rwkv); break;
             case LightningAttentionSpec lightning: all.Add(lightning); break;
             case RgLruSpec recurrent: all.Add(recurrent); break;
             case ShortConvolutionSpec convolution: all.Add(convolution); break;
@@ -88,6 +89,15 @@ sealed class MixerSlots
         Divide("A_log", SlotRole.Weight, 1, new Rows(SlotKind.Decay, "", spec.Heads, 1));
         Divide("norm_weight", SlotRole.Weight, 1, new Rows(SlotKind.OutputNorm, "", 1, spec.ValueHeadSize));
         Outputs(spec.Heads, spec.ValueHeadSize);
+    }
+
+    void Add(Rwkv7Spec spec)
+    {
+        Rows q = new(SlotKind.Query, "", spec.Heads, spec.HeadSize);
+        Projection("query", 1, q);
+        Projection("key", 1, q with { Kind = SlotKind.Key });
+        Projection("value", 1, q with { Kind = SlotKind.Value });
+        Outputs(spec.Heads, spec.HeadSize);
     }
 
     void Add(LightningAttentionSpec spec)

@@ -7,7 +7,7 @@ namespace HybridArchitectures.Design;
 /// <item>Letters: <c>T</c> attention, <c>S</c> sliding-window attention, <c>M</c> Mamba-2, <c>m</c> (or <c>1</c>) Mamba-1,</item>
 /// <item><c>H</c> intra-layer hybrid, <c>C</c> short convolution, <c>G</c> gated delta net, <c>K</c> Kimi delta attention,</item>
 /// <item><c>A</c> latent attention, <c>L</c> lightning attention, <c>R</c> RG-LRU, <c>g</c> gated linear attention,</item>
-/// <item><c>N</c> (or <c>3</c>) Mamba-3, <c>D</c> differential attention, <c>h</c> HGRN2,</item>
+/// <item><c>N</c> (or <c>3</c>) Mamba-3, <c>D</c> differential attention, <c>h</c> HGRN2, <c>W</c> (or <c>7</c>) RWKV-7,</item>
 /// <item><c>-</c> a block without a mixer.</item>
 /// <item>Another letter is the <see cref="MixerSpec.Symbol"/> of a custom mixer.</item>
 /// <item><c>+</c> after a letter: a shared transformer before the mixer (<see cref="BlockSpec.Shared"/>).</item>
@@ -18,7 +18,7 @@ namespace HybridArchitectures.Design;
 /// </summary>
 public static class BlockPattern
 {
-    internal const string Letters = "TSMmHCGKALRgNDh";
+    internal const string Letters = "TSMmHCGKALRgNDhW";
 
     /// <summary>Returns whether a text can be the <see cref="MixerSpec.Symbol"/> of a custom mixer: one letter that has no other meaning.</summary>
     public static bool IsFreeSymbol(string? symbol) =>
@@ -49,7 +49,7 @@ public static class BlockPattern
                     throw Unexpected(pattern, i);
                 blocks[^1] = before with { FeedForward = c == 'e' ? PatternFeedForward.Experts : PatternFeedForward.None };
             }
-            else if (c is '-' or '1' or '3' || char.IsLetter(c))
+            else if (c is '-' or '1' or '3' or '7' || char.IsLetter(c))
                 blocks.Add(new(Symbol(c), PatternFeedForward.Usual));
             else
                 throw Unexpected(pattern, i);
@@ -80,6 +80,7 @@ public static class BlockPattern
         '-' => null,
         '1' => "m",
         '3' => "N",
+        '7' => "W",
         _ => letter.ToString(),
     };
 

@@ -47,4 +47,7 @@ public enum MixerColor
 
     /// <summary>The colour of HGRN2.</summary>
     Hgrn2,
+
+    /// <summary>The colour of RWKV-7.</summary>
+    Rwkv7,
 }

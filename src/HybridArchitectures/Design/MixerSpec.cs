@@ -20,6 +20,7 @@ namespace HybridArchitectures.Design;
 [JsonDerivedType(typeof(RgLruSpec), "rgLru")]
 [JsonDerivedType(typeof(GatedLinearAttentionSpec), "gatedLinearAttention")]
 [JsonDerivedType(typeof(Hgrn2Spec), "hgrn2")]
+[JsonDerivedType(typeof(Rwkv7Spec), "rwkv7")]
 [JsonDerivedType(typeof(Mamba3Spec), "mamba3")]
 [JsonDerivedType(typeof(DifferentialAttentionSpec), "differentialAttention")]
 public abstract record MixerSpec

@@ -22,6 +22,7 @@ static class ModuleCatalogue
         RgLruSpec unit => new RgLru(factory, unit),
         GatedLinearAttentionSpec linear => new GatedLinearAttention(factory, linear),
         Hgrn2Spec recurrent => new Hgrn2(factory, recurrent),
+        Rwkv7Spec rwkv => new Rwkv7(factory, rwkv),
         DifferentialAttentionSpec differential => new DifferentialAttention(factory, differential),
         LatentAttentionSpec latent => new LatentAttention(factory, latent),
         CustomMixerSpec custom => CreateCustom(factory, custom),

@@ -20,7 +20,7 @@ static class LinearHybridRules
 
     /// <summary>Returns whether a mixer has a state of constant size, so that it knows the order of tokens.</summary>
     internal static bool IsRecurrent(MixerSpec mixer) => mixer is IStateSpaceSpec or GatedDeltaSpec or KimiDeltaSpec or LightningAttentionSpec
-        or RgLruSpec or GatedLinearAttentionSpec or Hgrn2Spec or Mamba3Spec or IntraHybridSpec;
+        or RgLruSpec or GatedLinearAttentionSpec or Hgrn2Spec or Rwkv7Spec or Mamba3Spec or IntraHybridSpec;
 
     static bool IsHybrid(HybridDesign design) => Mixers<MixerSpec>(design).Any(entry => IsRecurrent(entry.Mixer));
 

@@ -16,7 +16,7 @@ public class ModelConversionTests
     static readonly Dictionary<string, Func<AttentionSpec, MixerSpec>> Targets = new()
     {
         ["Mamba-2"] = ConvertedMixers.Mamba2, ["gated delta"] = ConvertedMixers.GatedDelta, ["Kimi delta"] = ConvertedMixers.KimiDelta,
-        ["lightning"] = ConvertedMixers.LightningAttention,
+        ["RWKV-7"] = ConvertedMixers.Rwkv7, ["lightning"] = ConvertedMixers.LightningAttention,
     };
 
     static readonly Dictionary<string, MixerSpec> Mixers = new()
@@ -25,6 +25,7 @@ public class ModelConversionTests
         ["Mamba-1"] = new Mamba1Spec(),
         ["Mamba-2"] = new Mamba2Spec { HeadSize = 8, StateSize = 5, Groups = 2 }, ["short convolution"] = new ShortConvolutionSpec { Bias = true },
         ["gated delta"] = new GatedDeltaSpec { KeyHeads = 2, ValueHeads = 4, KeyHeadSize = 6, ValueHeadSize = 5 },
+        ["RWKV-7"] = new Rwkv7Spec { Heads = 3 },
         ["Kimi delta"] = new KimiDeltaSpec { Heads = 3 }, ["lightning"] = new LightningAttentionSpec { Heads = 2 },
         ["latent"] = new LatentAttentionSpec { Heads = 4, KeyValueRank = 7, SharedKeySize = 2 },
         ["RG-LRU"] = new RgLruSpec { Heads = 4 },

@@ -23,14 +23,14 @@ public sealed class ExecutedProductsTests(ExecutedProductsTests.Traces traces) :
             .WithIntraHybrid(new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 16, ValueHeadSize = 16, Rotary = new() },
                 new Mamba2Spec { Heads = 4, Groups = 4, HeadSize = 16, StateSize = 16, ChunkSize = 32, GatedNorm = false })
             .WithMixer(new GatedDeltaSpec { KeyHeads = 2, ValueHeads = 4, KeyHeadSize = 16, ValueHeadSize = 24, ChunkSize = 32 })
-            .WithMixer(new KimiDeltaSpec { Heads = 4, HeadSize = 16, ValueHeadSize = 24 })
+            .WithMixer(new KimiDeltaSpec { Heads = 4, HeadSize = 16, ValueHeadSize = 24 }).WithMixer(new Rwkv7Spec { Heads = 4 })
             .WithFeedForward(FeedForwardSpec.SwiGlu(80)).WithExperts(FeedForwardSpec.MixtureOfExperts(4, 2, 48, sharedExperts: 1));
         HybridDesign Of(string pattern, HybridDesignBuilder? builder = null) => (builder ?? start).Pattern(pattern).Build();
         return new()
         {
             ["attention"] = Of("T"), ["window"] = Of("S"), ["Mamba-1"] = Of("m"), ["Mamba-2"] = Of("M"),
                 ["Mamba-2 in groups"] = Of("M", start.WithMamba2(16, 16, groups: 2)),
-            ["intra-layer hybrid"] = Of("H"), ["gated delta net"] = Of("G"), ["Kimi delta"] = Of("K"), ["experts"] = Of("Me"),
+            ["intra-layer hybrid"] = Of("H"), ["gated delta net"] = Of("G"), ["Kimi delta"] = Of("K"), ["RWKV-7"] = Of("W"), ["experts"] = Of("Me"),
             ["hybrid"] = Of("MMTmSe-H") with { TiedHead = false },
             ["shared transformer"] = Of("M+MM+",
             start.WithSharedTransformers(new() { Attention = new() { Heads = 4, Rotary = new() }, FeedForward = new(96) }, 1, 8, 8)),
@@ -47,7 +47,7 @@ public sealed class ExecutedProductsTests(ExecutedProductsTests.Traces traces) :
 
     // but for the delta rules: the gradient of their triangular solution is libtorch's, which multiplies more
     public static TheoryData<string> NamesTrained =>
-        [.. Designs.Where(design => !design.Value.Pattern.AsSpan().ContainsAny('G', 'K')).Select(design => design.Key)];
+        [.. Designs.Where(design => !design.Value.Pattern.AsSpan().ContainsAny('G', 'K', 'W')).Select(design => design.Key)];
 
     [Theory, MemberData(nameof(NamesTrained))]
     public void Training_executes_three_forward_passes(string name)
@@ -82,6 +82,7 @@ public sealed class ExecutedProductsTests(ExecutedProductsTests.Traces traces) :
             IStateSpaceSpec scan => 4.0 * scan.InnerWidth * scan.StateSize,
             GatedDeltaSpec delta => 6.0 * delta.ValueWidth * delta.KeyHeadSize,
             KimiDeltaSpec delta => 6.0 * delta.ValueWidth * delta.HeadSize,
+            Rwkv7Spec rwkv => 8.0 * rwkv.InnerWidth * rwkv.HeadSize,
             _ => 0,
         };
     }

@@ -21,6 +21,7 @@ public class MixerCompletenessTests
         new LatentAttentionSpec { Heads = 4, KeyValueRank = 12, SharedKeySize = 6 }, new LightningAttentionSpec { Heads = 2 },
         new ShortConvolutionSpec(), new RgLruSpec { Heads = 4 }, new GatedLinearAttentionSpec { Heads = 2 },
         new Mamba3Spec { HeadSize = 8, StateSize = 12 }, new DifferentialAttentionSpec { Heads = 2 }, new Hgrn2Spec { Heads = 2 },
+        new Rwkv7Spec { Heads = 2 },
         new IntraHybridSpec { Attention = new AttentionSpec { Heads = 4 }, StateSpace = new Mamba2Spec { HeadSize = 8, StateSize = 16 } },
     ];
 

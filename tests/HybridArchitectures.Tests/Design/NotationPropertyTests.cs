@@ -11,7 +11,7 @@ public class NotationPropertyTests
 
     // blocks that every notation of ours can meet
     static readonly Gen<PatternBlock> block =
-        Gen.Select(Gen.OneOf("T", "S", "M", "m", "H", "G", "K", "A", "L", "R", "g", "N", "D", "h", "C", null), Gen.Enum<PatternFeedForward>(),
+        Gen.Select(Gen.OneOf("T", "S", "M", "m", "H", "G", "K", "A", "L", "R", "g", "N", "D", "h", "W", "C", null), Gen.Enum<PatternFeedForward>(),
         Gen.Frequency((9, Gen.Const(false)), (1, Gen.Const(true))),
         (mixer, feedForward, shared) => new PatternBlock(mixer, feedForward, shared && mixer is not null));
 

@@ -117,6 +117,8 @@ static class TinyDesigns
             Block(new GatedLinearAttentionSpec { Heads = 2, DecayNormalizer = 2 })),
         Of("HGRN2", Block(new Hgrn2Spec { Heads = 3, KeyHeadSize = 5, ValueHeadSize = 6, LowerBound = false, ChunkSize = 4 }),
             Block(new Hgrn2Spec { Heads = 2, OutputNormEpsilon = 1e-3 })),
+        Of("RWKV-7", Block(new Rwkv7Spec { Heads = 3, HeadSize = 5, DecayRank = 4, RateRank = 3, GateRank = 6, ChunkSize = 4 }),
+            Block(new Rwkv7Spec { Heads = 2, OutputNormEpsilon = 1e-3 })),
         Of("Mamba-3", Block(new Mamba3Spec { HeadSize = 8, StateSize = 6, InnerWidth = 48, Groups = 2, ChunkSize = 8 }),
             Block(new Mamba3Spec { HeadSize = 4, StateSize = 5, InnerWidth = 20, RotaryFraction = 1, ProjectionBias = true, ChunkSize = 4,
                 SelectionNormEpsilon = 1e-3 })),

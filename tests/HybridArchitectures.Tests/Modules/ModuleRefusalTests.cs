@@ -29,6 +29,7 @@ public class ModuleRefusalTests
         ["lightning attention"] = factory => new LightningAttention(factory, new LightningAttentionSpec { Heads = 4, HeadSize = 8 }),
         ["RG-LRU"] = factory => new RgLru(factory, new RgLruSpec { Heads = 4, InnerWidth = 24 }),
         ["Mamba-3"] = factory => new Mamba3(factory, new Mamba3Spec { HeadSize = 8, StateSize = 12, InnerWidth = 24 }),
+        ["RWKV-7"] = factory => new Rwkv7(factory, (Rwkv7Spec)new Rwkv7Spec { Heads = 4 }.Resolve(Width)),
         ["HGRN2"] = factory => new Hgrn2(factory, new Hgrn2Spec { Heads = 4, KeyHeadSize = 3, ValueHeadSize = 6 }),
         ["differential attention"] = factory => new DifferentialAttention(factory,
             new DifferentialAttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 4 }),

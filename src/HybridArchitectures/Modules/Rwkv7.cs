@@ -1,0 +1,139 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Operators;
+using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Models;
+using HybridArchitectures.Sequence;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Modules;
+
+/// <summary>
+/// Computes the time mixing of RWKV-7 (arXiv 2503.14456), in these steps:
+/// <list type="number">
+/// <item>Each of six inputs (query, decay, key, value, rate, gate) is <c>x[t] + mix * (x[t-1] - x[t])</c>, with a mix per channel.</item>
+/// <item>The decays are <c>exp(-exp(-0.5) sigmoid(d))</c> and the rates <c>a = sigmoid(r)</c>, with d and r through a low rank.</item>
+/// <item>Removals are the scaled keys, normalized to length 1 per head: <c>k / sqrt(sum k^2 + 1e-6)</c>. The added key is
+/// <c>key * (1 + (a - 1) * replacement_scale)</c>.</item>
+/// <item><see cref="GeneralizedDeltaRule"/> mixes the tokens. A LayerNorm per head follows.</item>
+/// <item>The current value times <c>sum(query * key * bonus_scale)</c> of the head is added. The sum is multiplied by the gate and projected.</item>
+/// </list>
+/// </summary>
+public sealed class Rwkv7 : Mixer
+{
+    const string Mix = "mix", DecayBias = "decay_bias", RateBias = "rate_bias", RemovalScale = "removal_scale", BonusScale = "bonus_scale";
+    const string ReplacementScale = "replacement_scale", NormWeight = "norm_weight", NormBias = "norm_bias";
+
+    // -exp(-0.5), the minimum of the logarithm of a decay
+    static readonly double minDecay = -Math.Exp(-0.5);
+
+    readonly Rwkv7Spec spec;
+    readonly int width;
+    readonly double normEpsilon;
+    readonly Linear query, key, value, decayDown, decayUp, rateDown, rateUp, gateDown, gateUp, output;
+
+    // the rows of the mix, in this order
+    readonly record struct Inputs(Tensor Query, Tensor Decay, Tensor Key, Tensor Value, Tensor Rate, Tensor Gate);
+
+    /// <summary>Creates a layer of RWKV-7.</summary>
+    public Rwkv7(ModuleFactory factory, Rwkv7Spec spec) : base(nameof(Rwkv7))
+    {
+        ModuleChecks.Spec(factory, spec);
+        (this.spec, width, normEpsilon) = (spec, factory.Width, spec.OutputNormEpsilon ?? 1e-5 * spec.HeadSize);
+        Linear Project(string name, int outputs, int inputs) => Add(name, new Linear(factory.Projection(outputs, inputs)));
+        query = Project("query", spec.InnerWidth, width);
+        key = Project("key", spec.InnerWidth, width);
+        value = Project("value", spec.InnerWidth, width);
+        decayDown = Project("decay_down", spec.DecayRank, width);
+        decayUp = Project("decay_up", spec.InnerWidth, spec.DecayRank);
+        rateDown = Project("rate_down", spec.RateRank, width);
+        rateUp = Project("rate_up", spec.InnerWidth, spec.RateRank);
+        gateDown = Project("gate_down", spec.GateRank, width);
+        gateUp = Project("gate_up", spec.InnerWidth, spec.GateRank);
+        AddVectors(factory, new Rwkv7Initialisation(spec, width, factory.Position, factory.Design.Depth));
+        output = Add("output", new Linear(factory.Projection(width, spec.InnerWidth, intoResidual: true)));
+    }
+
+    void AddVectors(ModuleFactory factory, Rwkv7Initialisation initial)
+    {
+        Parameter From(float[] values) => factory.From(() => tensor(values));
+        AddParameter(Mix, factory.From(() => tensor(initial.Mixes()).view(6, width)), decays: false);
+        AddParameter(DecayBias, From(initial.DecayBias()), decays: false);
+        AddParameter(RateBias, From(initial.RateBias()), decays: false);
+        AddParameter(RemovalScale, From(initial.RemovalScale()), decays: false);
+        AddParameter(ReplacementScale, factory.Constant(1.02, spec.InnerWidth), decays: false);
+        AddParameter(BonusScale, factory.Constant(-0.04, spec.InnerWidth), decays: false);
+        AddParameter(NormWeight, factory.Constant(initial.NormWeight, spec.InnerWidth), decays: false);
+        AddParameter(NormBias, factory.Constant(0, spec.InnerWidth), decays: false);
+    }
+
+    /// <inheritdoc/>
+    public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
+    {
+        ModuleChecks.Input(x, width, context);
+        var recurrent = state switch
+        {
+            null => null,
+            RecurrentState own => own,
+            _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of RWKV-7"),
+        };
+        var type = recurrent?.Scan.dtype ?? SequenceChecks.StateType(x);
+        var inputs = Shifted(x, recurrent, context);
+        Tensor Biased(Tensor projected, string bias) => projected.to(type).add(Parameter(bias, x), Scalars.One);
+        var decays = Biased(decayUp.Forward(decayDown.Forward(inputs.Decay).tanh()), DecayBias).sigmoid().mul(Scalars.From(minDecay));
+        var rates = Biased(rateUp.Forward(rateDown.Forward(inputs.Rate)), RateBias).sigmoid();
+        var (queries, raw, values) = (query.Forward(inputs.Query), key.Forward(inputs.Key).to(type), Heads(value.Forward(inputs.Value)));
+        var removals = UnitHeads.Forward(raw * Parameter(RemovalScale, x), spec.Heads, spec.HeadSize, 1);
+        var keys = raw.add(raw * rates.sub(Scalars.One) * Parameter(ReplacementScale, x), Scalars.One);
+        var mixed = MixTokens(Heads(queries), Heads(keys), values, Heads(decays), removals, Heads(rates), recurrent, context);
+        var normed = Normed(mixed.to(type), x);
+        var bonus = Heads(queries * keys * Parameter(BonusScale, x)).sum(-1, keepdim: true) * values;
+        var gated = normed.add(bonus.flatten(2), Scalars.One) * gateUp.Forward(gateDown.Forward(inputs.Gate).sigmoid());
+        return output.Forward(gated.to(x.dtype));
+    }
+
+    Tensor Heads(Tensor tensor) => tensor.view(tensor.size(0), tensor.size(1), spec.Heads, spec.HeadSize);
+
+    // the token before each token is a convolution with the taps 1 and 0, which knows documents, padding and the state
+    Inputs Shifted(Tensor x, RecurrentState? state, SequenceContext context)
+    {
+        var taps = Derived(Mix, x, mix =>
+        {
+            var channels = mix.detach().select(0, 0);
+            return stack([ones_like(channels), zeros_like(channels)], -1);
+        });
+        var previous = StatefulConvolution.Forward(x, taps, null, false, state, context);
+        var mixes = Parameter(Mix, x).to(x.dtype).view(6, 1, 1, width);
+        var all = x.add((previous - x) * mixes, Scalars.One).unbind(0);                                      // each (B, L, width)
+        return new(all[0], all[1], all[2], all[3], all[4], all[5]);
+    }
+
+    Tensor MixTokens(Tensor queries, Tensor keys, Tensor values, Tensor decays, Tensor removals, Tensor rates, RecurrentState? state,
+        SequenceContext context)
+    {
+        long length = queries.size(1);
+        if (state is not null && (length == 1 || context.IsStepwise) && context.Layout?.Valid is null)
+            return state.EachToken(length, 1, context, token => GeneralizedDeltaRule.Step(state.Scan, queries.select(1, token),
+                keys.select(1, token), values.select(1, token), decays.select(1, token), removals.select(1, token), rates.select(1, token)));
+        var (mixed, final) = GeneralizedDeltaRule.Forward(queries, keys, values, decays, removals, rates, state?.Scan, context.Layout,
+            spec.ChunkSize);
+        state?.Scan.copy_(final);
+        return mixed;
+    }
+
+    // (B, L, H, P) to (B, L, H P)
+    Tensor Normed(Tensor mixed, Tensor x)
+    {
+        var normed = nn.functional.layer_norm(mixed, [spec.HeadSize], null, null, normEpsilon).flatten(2);
+        return (normed * Parameter(NormWeight, x)).add(Parameter(NormBias, x), Scalars.One);
+    }
+
+    /// <inheritdoc/>
+    public override MixerState CreateState(int batch, ScalarType compute, Device device)
+    {
+        StateChecks.State(batch, compute, device);
+        return new RecurrentState(zeros([batch, 1, width], compute, device),
+            zeros([batch, spec.Heads, spec.HeadSize, spec.HeadSize], SequenceChecks.StateType(compute), device));
+    }
+}
