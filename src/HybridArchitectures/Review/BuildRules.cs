@@ -62,13 +62,35 @@ static class BuildRules
         foreach (var (layer, stateSpace) in StateSpaces(design))
             if (stateSpace is Mamba2Spec mamba && Nearest(mamba.ChunkSize) is { } size)
                 yield return Uneven(layer, mamba.ChunkSize, size, ChangeMamba2(layer, spec => spec with { ChunkSize = size }));
-        foreach (var (layer, delta) in Mixers<GatedDeltaSpec>(design))
-            if (Nearest(delta.ChunkSize) is { } size)
-                yield return Uneven(layer, delta.ChunkSize, size, Change<GatedDeltaSpec>(layer, spec => spec with { ChunkSize = size }));
-        foreach (var (layer, delta) in Mixers<KimiDeltaSpec>(design))
-            if (Nearest(delta.ChunkSize) is { } size)
-                yield return Uneven(layer, delta.ChunkSize, size, Change<KimiDeltaSpec>(layer, spec => spec with { ChunkSize = size }));
+        foreach (var (layer, mixer) in Mixers<MixerSpec>(design))
+            if (ChunkSize(mixer) is { } given && Nearest(given) is { } size)
+                yield return Uneven(layer, given, size, Change<MixerSpec>(layer, spec => WithChunkSize(spec, size)));
     }
+
+    // null for a mixer without chunks, and for Mamba-2, which may also be a branch of a hybrid
+    static int? ChunkSize(MixerSpec mixer) => mixer switch
+    {
+        GatedDeltaSpec spec => spec.ChunkSize,
+        KimiDeltaSpec spec => spec.ChunkSize,
+        LightningAttentionSpec spec => spec.ChunkSize,
+        GatedLinearAttentionSpec spec => spec.ChunkSize,
+        Hgrn2Spec spec => spec.ChunkSize,
+        Rwkv7Spec spec => spec.ChunkSize,
+        Mamba3Spec spec => spec.ChunkSize,
+        _ => null,
+    };
+
+    static MixerSpec WithChunkSize(MixerSpec mixer, int size) => mixer switch
+    {
+        GatedDeltaSpec spec => spec with { ChunkSize = size },
+        KimiDeltaSpec spec => spec with { ChunkSize = size },
+        LightningAttentionSpec spec => spec with { ChunkSize = size },
+        GatedLinearAttentionSpec spec => spec with { ChunkSize = size },
+        Hgrn2Spec spec => spec with { ChunkSize = size },
+        Rwkv7Spec spec => spec with { ChunkSize = size },
+        Mamba3Spec spec => spec with { ChunkSize = size },
+        _ => mixer,
+    };
 
     // null if the size is already a power of two
     static int? Nearest(int size)

@@ -97,5 +97,7 @@ static class LinearHybridRules
                 })));
     }
 
-    static bool Reflects(MixerSpec mixer) => mixer is GatedDeltaSpec { NegativeEigenvalues: true } or KimiDeltaSpec { NegativeEigenvalues: true };
+    // RWKV-7 tracks states: its removals can exceed what its decays leave (arXiv 2503.14456, abstract)
+    static bool Reflects(MixerSpec mixer) => mixer is GatedDeltaSpec { NegativeEigenvalues: true } or KimiDeltaSpec { NegativeEigenvalues: true }
+        or Rwkv7Spec;
 }
