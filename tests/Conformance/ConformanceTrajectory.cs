@@ -51,30 +51,21 @@ static class ConformanceTrajectory
     static IEnumerable<ConformanceResult> Steps(
         string name, string modelName, string config, SafetensorsFile recorded, JsonElement notes, Device device)
     {
-        var own = notes.GetProperty(modelName);
-        var rounding = own.GetProperty("double_run_differs_by");
-        double ofLoss = Math.Max(Least, Multiple * rounding.GetProperty("loss").GetDouble()),
-            ofWeights = Math.Max(Least, Multiple * rounding.GetProperty("weights").GetDouble());
-        double peak = notes.GetProperty("peak_lr").GetDouble(), floor = notes.GetProperty("floor_lr").GetDouble(),
-            clip = notes.GetProperty("clip").GetDouble();
-        int steps = notes.GetProperty("steps").GetInt32();
-        var schedule = new CosineSchedule { WarmUp = notes.GetProperty("warm_up").GetDouble() / steps, Floor = floor / peak };
-        var betas = notes.GetProperty("betas");
+        var ofModel = notes.GetProperty(modelName);
+        var rounding = ofModel.GetProperty("double_run_differs_by");
+        double lossTolerance = Math.Max(Least, Multiple * rounding.GetProperty("loss").GetDouble()),
+            weightTolerance = Math.Max(Least, Multiple * rounding.GetProperty("weights").GetDouble());
+        double clip = notes.GetProperty("clip").GetDouble();
         using var model = Load(config, recorded, device);
         string family = PretrainedConfig.Read(Path.Combine(config, "config.json")).ModelType;
-        using var optimizer = new AdamW(model.Parameters.Select(item => (item.Name, item.Value, item.Decays)), new()
-        {
-            Beta1 = betas[0].GetDouble(), Beta2 = betas[1].GetDouble(), Epsilon = notes.GetProperty("eps").GetDouble(),
-                WeightDecay = notes.GetProperty("weight_decay").GetDouble(),
-        });
-        yield return new(name, $"{modelName}.decayed", Decayed(model, family, own), 0);
+        using var optimizer = Optimizer(model, notes);
+        yield return new(name, $"{modelName}.decayed", Decayed(model, family, ofModel), 0);
         Tensor ids = recorded.Read("ids", device: device), losses = recorded.Read("loss"), norms = recorded.Read("grad_norm"),
             rates = recorded.Read("lr");
         var (lossErrors, normErrors, rateErrors) = (new List<double>(), new List<double>(), new List<double>());
-        for (int step = 0; step < steps; step++)
+        foreach (var (step, rate) in Rates(notes).Index())
         {
             using var scope = NewDisposeScope();
-            double rate = peak * schedule.Factor((double)step / steps, 1.0 / steps);
             rateErrors.Add(Math.Abs(rate - rates[step].item<double>()));
             var batch = ids.select(0, step);
             var loss = model.Loss(batch, Shifted(batch)).Total;
@@ -82,19 +73,35 @@ static class ConformanceTrajectory
             Autograd.Backward(loss);
             normErrors.Add(Scaled(norms[step], optimizer.Step(rate, clip)));
             if (recorded.Entries.Any(entry => entry.Name.StartsWith($"after{step + 1}.", StringComparison.Ordinal)))
-                yield return new(name, $"{modelName}.after{step + 1}", Weights(model, family, recorded, $"after{step + 1}."), ofWeights);
+                yield return new(name, $"{modelName}.after{step + 1}", Weights(model, family, recorded, $"after{step + 1}."), weightTolerance);
         }
         yield return new(name, $"{modelName}.lr", Largest(rateErrors), Exact);
-        yield return new(name, $"{modelName}.loss", Largest(lossErrors), ofLoss);
-        // beyond rounding the runs part, and how far gradients do is not recorded
-        if (ofWeights <= Rounding) yield return new(name, $"{modelName}.grad_norm", Largest(normErrors), ofWeights);
-        yield return new(name, $"{modelName}.final", Weights(model, family, recorded, "final."), ofWeights);
-        if (ofWeights > Rounding) yield break;
+        yield return new(name, $"{modelName}.loss", Largest(lossErrors), lossTolerance);
+        yield return new(name, $"{modelName}.final", Weights(model, family, recorded, "final."), weightTolerance);
+        // beyond rounding the runs part, and how much their gradients and logits differ then is not recorded
+        if (weightTolerance > Rounding) yield break;
+        yield return new(name, $"{modelName}.grad_norm", Largest(normErrors), weightTolerance);
         using var noGrad = no_grad();
-        // a logit is a sum over the width of products with weights that may each be off by so much
+        // a logit is a sum over the width of products with weights that may each be off by the tolerance
         yield return new(name, $"{modelName}.final_logits", Scaled(recorded.Read("final_logits"), model.Forward(ids.select(0, 0).narrow(0, 0, 1))),
-            ofWeights * Math.Sqrt(model.Design.Width));
+            weightTolerance * Math.Sqrt(model.Design.Width));
     }
+
+    // the learning rate of each step
+    static IEnumerable<double> Rates(JsonElement notes)
+    {
+        double peak = notes.GetProperty("peak_lr").GetDouble(), floor = notes.GetProperty("floor_lr").GetDouble();
+        int steps = notes.GetProperty("steps").GetInt32();
+        var schedule = new CosineSchedule { WarmUp = notes.GetProperty("warm_up").GetDouble() / steps, Floor = floor / peak };
+        return Enumerable.Range(0, steps).Select(step => peak * schedule.Factor((double)step / steps, 1.0 / steps));
+    }
+
+    static AdamW Optimizer(HybridLanguageModel model, JsonElement notes) =>
+        new(model.Parameters.Select(item => (item.Name, item.Value, item.Decays)), new()
+        {
+            Beta1 = notes.GetProperty("betas")[0].GetDouble(), Beta2 = notes.GetProperty("betas")[1].GetDouble(),
+            Epsilon = notes.GetProperty("eps").GetDouble(), WeightDecay = notes.GetProperty("weight_decay").GetDouble(),
+        });
 
     static HybridLanguageModel Load(string config, SafetensorsFile recorded, Device device)
     {

@@ -2,11 +2,11 @@ using HybridArchitectures.Conformance;
 using static TorchSharp.torch;
 
 const string usage = """
-    usage: Conformance FOLDER [--device cpu|cuda|cuda:N]          every case folder under it is run, and compared on the CPU
-           Conformance verify FOLDER [--device cpu|cuda|cuda:N]   chunks, steps, pads, packing and moves of caches are tried on every checkpoint under it
+    usage: Conformance FOLDER [--device cpu|cuda|cuda:N]          runs every case folder under it, and compares on the CPU
+           Conformance verify FOLDER [--device cpu|cuda|cuda:N]   verifies chunks, steps, padding, packing and caches of every checkpoint under it
            Conformance export FOLDER TARGET                       writes its checkpoints again
-           Conformance export-adapters FOLDER TARGET              adapters of its checkpoints are written
-           Conformance adapters FOLDER                            adapters that check_adapters.py left there are read
+           Conformance export-adapters FOLDER TARGET              writes adapters for its checkpoints
+           Conformance adapters FOLDER                            reads the adapters that check_adapters.py left there
     """;
 
 var words = args.ToList();
@@ -17,12 +17,12 @@ if (option >= 0 && option + 1 < words.Count)
     where = words[option + 1];
     words.RemoveRange(option, 2);
 }
-// -1 for none
-int card = where == "cuda" ? 0 : where.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(where[5..], out int number) ? number : -1;
+// -1 means the CPU
+int gpu = where == "cuda" ? 0 : where.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(where[5..], out int number) ? number : -1;
 string? command = words is ["verify" or "export" or "export-adapters" or "adapters", _, ..] ? words[0] : null;
 if (command is not null) words.RemoveAt(0);
 bool isWriting = command is "export" or "export-adapters";
-if (words.Count != (isWriting ? 2 : 1) || (where != "cpu" && card < 0) || ((isWriting || command == "adapters") && where != "cpu"))
+if (words.Count != (isWriting ? 2 : 1) || (where != "cpu" && gpu < 0) || ((isWriting || command == "adapters") && where != "cpu"))
 {
     Console.Error.WriteLine(usage);
     return 2;
@@ -33,7 +33,7 @@ if (!Directory.Exists(root))
     Console.Error.WriteLine($"no folder '{root}'");
     return 2;
 }
-if (card >= 0 && (!cuda.is_available() || card >= cuda.device_count()))
+if (gpu >= 0 && (!cuda.is_available() || gpu >= cuda.device_count()))
 {
     Console.Error.WriteLine($"--device {where} is asked for, and libtorch finds {(cuda.is_available() ? cuda.device_count() : 0)} CUDA devices");
     return 2;

@@ -113,25 +113,46 @@ public sealed class CommandTests : IDisposable
     public void A_run_is_trained_continued_measured_and_converted()
     {
         string data = Text(), run = folder["run"];
-        Assert.Equal($"mpirun -n 4 hybrid train {Small} --data {data} --folder 'a run'\n".ReplaceLineEndings(),
-            Run("train", Small, "--data", data, "--ranks", "4", "--folder", "a run").Output);
-        Assert.Contains("--ranks is 0; expected at least 1.", Fails("train", Small, "--data", data, "--folder", "a", "--ranks", "0"));
         string[] train = ["train", Small, "--data", data, "--folder", run, "--steps", "4", "--context", "32", "--batch", "2"];
         var (code, output, error) = Run(train);
         Assert.True(code == 0, error);
         Assert.Contains("4 steps, 256 tokens", output);
         Assert.Contains("bits per byte", output);
-        Assert.Equal(0, Run(train).Code);       // complete already
+        Continue(train, data);
+        Measure(run, data);
+        Generate(run);
+        string last = Directory.GetDirectories(run, "step-*").Max(StringComparer.Ordinal)!;
+        Assert.Contains("the same bit for bit", Run("convert", last, folder["own"], "--to", "own").Output);
+        Assert.Equal(0, Run("diff", last, folder["own"]).Code);
+    }
+
+    [Fact]
+    public void Several_ranks_print_the_command_that_starts_them()
+    {
+        string data = Text();
+        Assert.Equal($"mpirun -n 4 hybrid train {Small} --data {data} --folder 'a run'\n".ReplaceLineEndings(),
+            Run("train", Small, "--data", data, "--ranks", "4", "--folder", "a run").Output);
+        Assert.Contains("--ranks is 0; expected at least 1.", Fails("train", Small, "--data", data, "--folder", "a", "--ranks", "0"));
+    }
+
+    void Continue(string[] train, string data)
+    {
+        string run = folder["run"];
+        Assert.Equal(0, Run(train).Code);       // the run is complete already
         string[] With(string flag, string value) => [.. train.Select((word, i) => i > 0 && train[i - 1] == flag ? value : word)];
         Assert.Contains("differs from that of the run", Fails([train[0], Small.Replace("feed=16", "feed=32"), .. train[2..]]));
-        Assert.Equal(0, Run([train[0], Small.Replace(",feed=16", ",feed=16,repeat=1"), .. train[2..]]).Code);     // the same under another name
+        Assert.Equal(0, Run([train[0], Small.Replace(",feed=16", ",feed=16,repeat=1"), .. train[2..]]).Code);     // the same design in other words
         Assert.Contains("--context is 64; expected 32, with which the run in this folder began", Fails(With("--context", "64")));
         Assert.Contains("--seed is 5; expected 1", Fails([.. train, "--seed", "5"]));
         var longer = Run([.. With("--steps", "6"), "--learning-rate", "0.001"]);
         Assert.Contains("the peak learning rate is 0.001 from here on; the run began with 0.003", longer.Output);
         Assert.Contains("6 steps, 384 tokens", longer.Output);
-        // the context and the duration of the run hold where none is given
+        // without --context and --steps, those of the run hold
         Assert.Contains("6 steps, 384 tokens", Run("train", Small, "--data", data, "--folder", run).Output);
+    }
+
+    void Measure(string run, string data)
+    {
         var measured = Run("eval", run, "--task", "held-out", "--task", "position", "--data", data, "--context", "32", "--json",
             folder["results.json"]);
         Assert.True(measured.Code == 0, measured.Error);
@@ -144,20 +165,20 @@ public sealed class CommandTests : IDisposable
         Assert.Contains("Attention mass on the needle", inside.Output);
         Assert.Contains("longest effective memory\t", inside.Output);
         Assert.Contains("Largest attention mass on the needle over training",
-            Run("eval", run, "--task", "inside", "--checkpoints", "--lengths", "300",
-            "--trials", "1").Output);
+            Run("eval", run, "--task", "inside", "--checkpoints", "--lengths", "300", "--trials", "1").Output);
         Assert.Contains("expected --task inside alone", Fails("eval", run, "--task", "passkey", "--checkpoints"));
-        var written = Run("generate", run, "--prompt", "line", "--tokens", "4", "--seed", "1");
-        Assert.StartsWith("line", written.Output);
-        Assert.Equal(0, written.Code);
         Directory.CreateDirectory(folder["texts"]);
         foreach (var name in new[] { "a", "b", "c", "d", "e" }) File($"texts/{name}", name == "a" ? System.IO.File.ReadAllText(data) : "");
         Assert.Contains("texts: 4 files were not read: b (the file is empty or not UTF-8 text), c (the file is empty or not UTF-8 text), "
             + "d (the file is empty or not UTF-8 text) and 1 more",
             Run("eval", run, "--task", "held-out", "--data", folder["texts"], "--context", "32").Error);
-        string last = Directory.GetDirectories(run, "step-*").Max(StringComparer.Ordinal)!;
-        Assert.Contains("the same bit for bit", Run("convert", last, folder["own"], "--to", "own").Output);
-        Assert.Equal(0, Run("diff", last, folder["own"]).Code);
+    }
+
+    void Generate(string run)
+    {
+        var written = Run("generate", run, "--prompt", "line", "--tokens", "4", "--seed", "1");
+        Assert.StartsWith("line", written.Output);
+        Assert.Equal(0, written.Code);
     }
 
     [Fact]

@@ -48,8 +48,7 @@ public sealed class StateSpaceDualOperator : SequenceOperator
 
     public static (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout, int chunkSize, (double, double)? limit = null) =>
         StateSpaceDual.Forward(i["x"], i["dt"], i["A"], i["B"], i["C"], i.GetValueOrDefault("D"), i.GetValueOrDefault("dtBias"), true,
-            limit,
-            i.GetValueOrDefault("initialState"), layout, chunkSize);
+            limit, i.GetValueOrDefault("initialState"), layout, chunkSize);
 
     public override (Tensor Output, Tensor Final) Composed(Tensors i, SequenceLayout? layout = null) =>
         ChunkedStateSpaceDual.Forward(new(i["x"], i["dt"], i["A"], i["B"], i["C"])
@@ -59,59 +58,67 @@ public sealed class StateSpaceDualOperator : SequenceOperator
         });
 
     /// <summary>
-    /// Chunks as one composes them in the activations' type (section 6 of the paper, listing 1): every product of two tensors takes and gives that
-    /// type; sums of logarithms and states are float32.
+    /// Computes chunks as they are composed in the dtype of the activations (section 6 of the paper, listing 1): every product of two tensors has
+    /// operands and a result of that dtype. Sums of logarithms and states are float32.
     /// </summary>
     public static (Tensor Output, Tensor Final) Chunked(
         Tensor x, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? bias, Tensor? initialState, SequenceLayout? layout)
     {
-        const long size = 64;
         var type = x.dtype;
-        long batch = x.size(0), length = x.size(1), heads = x.size(2), chunks = (length + size - 1) / size, missing = chunks * size - length;
-        Tensor Cut(Tensor tensor)
-        {
-            tensor = SequenceMasks.WithoutPads(tensor, layout);
-            return (missing == 0 ? tensor : cat([tensor, zeros([batch, missing, .. tensor.shape[2..]], tensor.dtype, x.device)], 1)).unflatten(
-                1, chunks, size);
-        }
-        var (inputs, keys, queries) = (Cut(x), Cut(SequenceMasks.Spread(B, heads)), Cut(SequenceMasks.Spread(C, heads)));
-        var delta = Cut(SequenceMasks.TimeStep(dt.to(ScalarType.Float32), bias?.to(ScalarType.Float32), true, null, layout));
-        var logarithms = (delta * A).permute(0, 1, 3, 2);                                          // (B, C, H, Q)
-        var order = arange(size, ScalarType.Int64, x.device);
-        var between = logarithms.unsqueeze(-1).expand(batch, chunks, heads, size, size).masked_fill(
-            order.unsqueeze(1).le(order.unsqueeze(0)), Scalars.Zero).cumsum(-2);
-        var hidden = order.unsqueeze(1).lt(order.unsqueeze(0));
-        Tensor? documents = layout?.Starts is { } starts ? starts.to(ScalarType.Int64).cumsum(1) : null;
-        if (documents is not null)
-        {
-            if (missing > 0) documents = cat([documents, documents.narrow(1, length - 1, 1).expand(batch, missing)], 1);
-            documents = documents.unflatten(1, chunks, size);
-            hidden = hidden.logical_or(documents.unsqueeze(-1).ne(documents.unsqueeze(-2))).unsqueeze(2);
-        }
-        var decays = between.masked_fill(hidden, Scalars.MinusInfinity).exp();
-        var added = inputs * delta.to(type).unsqueeze(-1);
+        long batch = x.size(0), length = x.size(1), heads = x.size(2);
+        var (inputs, keys, queries) = (Chunks(x, layout), Chunks(SequenceMasks.Spread(B, heads), layout),
+            Chunks(SequenceMasks.Spread(C, heads), layout));
+        var steps = Chunks(SequenceMasks.TimeStep(dt.to(ScalarType.Float32), bias?.to(ScalarType.Float32), true, null, layout), layout);
+        var (decays, fromStart) = Decays((steps * A).permute(0, 1, 3, 2), layout, length);
+        var added = inputs * steps.to(type).unsqueeze(-1);
         var output = einsum("bchij,bcjhp->bcihp", (einsum("bcihn,bcjhn->bchij", queries, keys) * decays).to(type), added);
-        var contributions = einsum("bcjhp,bcjhn->bchpn", (added * decays.select(3, size - 1).permute(0, 1, 3, 2).unsqueeze(-1)).to(type), keys).to(
-            ScalarType.Float32);
-        var fromStart = logarithms.cumsum(-1);
-        if (documents is not null)
-        {
-            var before = cat([zeros([batch, 1], ScalarType.Int64, x.device), documents.select(2, size - 1).narrow(1, 0, chunks - 1)], 1);
-            fromStart = fromStart.masked_fill(documents.ne(before.unsqueeze(-1)).unsqueeze(2), Scalars.MinusInfinity);
-        }
-        fromStart = fromStart.exp();
+        var toEnd = decays.select(3, Size - 1).permute(0, 1, 3, 2).unsqueeze(-1);
+        var contributions = einsum("bcjhp,bcjhn->bchpn", (added * toEnd).to(type), keys).to(ScalarType.Float32);
         var state = initialState ?? zeros([batch, heads, x.size(3), B.size(3)], ScalarType.Float32, x.device);
         var entering = new List<Tensor>();
-        for (long chunk = 0; chunk < chunks; chunk++)
+        for (long chunk = 0; chunk < inputs.size(1); chunk++)
         {
             entering.Add(state);
-            state = (state * fromStart.select(1, chunk).select(-1, size - 1).unsqueeze(-1).unsqueeze(-1)).add(
+            state = (state * fromStart.select(1, chunk).select(-1, Size - 1).unsqueeze(-1).unsqueeze(-1)).add(
                 contributions.select(1, chunk), Scalars.One);
         }
-        output = output.add((einsum("bcihn,bchpn->bcihp", queries, stack(entering, 1).to(type)) * fromStart.permute(0, 1, 3, 2).unsqueeze(-1)).to(
-            type), Scalars.One);
+        var fromStates = einsum("bcihn,bchpn->bcihp", queries, stack(entering, 1).to(type)) * fromStart.permute(0, 1, 3, 2).unsqueeze(-1);
+        output = output.add(fromStates.to(type), Scalars.One);
         if (D is not null) output = output.add(inputs * D.to(type).unsqueeze(-1), Scalars.One);
         return (SequenceMasks.WithoutPads(output.flatten(1, 2).narrow(1, 0, length), layout), state);
+    }
+
+    const long Size = 64;
+
+    // (batch, length, ...) to (batch, chunks, 64, ...)
+    static Tensor Chunks(Tensor tensor, SequenceLayout? layout)
+    {
+        long batch = tensor.size(0), length = tensor.size(1), chunks = (length + Size - 1) / Size, missing = chunks * Size - length;
+        tensor = SequenceMasks.WithoutPads(tensor, layout);
+        if (missing > 0) tensor = cat([tensor, zeros([batch, missing, .. tensor.shape[2..]], tensor.dtype, tensor.device)], 1);
+        return tensor.unflatten(1, chunks, Size);
+    }
+
+    // decays from each token of a chunk to each later one, and from the chunk's start to each token; zero across documents
+    static (Tensor Decays, Tensor FromStart) Decays(Tensor logarithms, SequenceLayout? layout, long length)
+    {
+        long batch = logarithms.size(0), chunks = logarithms.size(1), heads = logarithms.size(2);
+        var order = arange(Size, ScalarType.Int64, logarithms.device);
+        var between = logarithms.unsqueeze(-1).expand(batch, chunks, heads, Size, Size).masked_fill(
+            order.unsqueeze(1).le(order.unsqueeze(0)), Scalars.Zero).cumsum(-2);
+        var hidden = order.unsqueeze(1).lt(order.unsqueeze(0));
+        var fromStart = logarithms.cumsum(-1);
+        if (layout?.Starts is { } starts)
+        {
+            var documents = starts.to(ScalarType.Int64).cumsum(1);
+            long missing = chunks * Size - length;
+            if (missing > 0) documents = cat([documents, documents.narrow(1, length - 1, 1).expand(batch, missing)], 1);
+            documents = documents.unflatten(1, chunks, Size);
+            hidden = hidden.logical_or(documents.unsqueeze(-1).ne(documents.unsqueeze(-2))).unsqueeze(2);
+            var before = cat([zeros([batch, 1], ScalarType.Int64, starts.device), documents.select(2, Size - 1).narrow(1, 0, chunks - 1)], 1);
+            fromStart = fromStart.masked_fill(documents.ne(before.unsqueeze(-1)).unsqueeze(2), Scalars.MinusInfinity);
+        }
+        return (between.masked_fill(hidden, Scalars.MinusInfinity).exp(), fromStart.exp());
     }
 
     public override Tensor Step(Tensor state, Tensors i) =>

@@ -1,13 +1,12 @@
 // Trains a tiny model that saves often, resumes where an earlier process of the same folder died, and prints the saved steps.
-// KilledRun FOLDER STEPS plain|slow|die [N] slow: saves take long; die: the process kills itself at the N-th step of writing and deleting checkpoints
+//   KilledRun FOLDER STEPS plain|slow|die [N]      slow: saves take long; die: the process kills itself at the N-th step of writing and deleting
+//                                                  checkpoints
 //   KilledRun saves FOLDER COUNT N                 saves one model COUNT times to one folder and loads it, next to others;
 //                                                  kills itself at the N-th step of writing; 0: never
 //   KilledRun shards FOLDER N FILE...              writes token shards and kills itself at the N-th step of that; 0: never
-using System.Diagnostics;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
-using HybridArchitectures.Storage;
 using HybridArchitectures.Tokenization;
 using HybridArchitectures.Training.Data;
 using HybridArchitectures.Training.Running;
@@ -22,25 +21,17 @@ if (args[0] == "saves")
 
 if (args[0] == "shards")
 {
-    int writes = int.Parse(args[2]);
-    AtomicWrite.Passing = () =>
-    {
-        if (Interlocked.Decrement(ref writes) == 0) Process.GetCurrentProcess().Kill();
-    };
+    using var writes = StorageSteps.KillAt(int.Parse(args[2]));
     TokenShards.Write(args[3..], args[1], new ByteTokenizer(endOfText: true),
         new ShardingOptions { EndOfText = true, TokensPerShard = 700, Workers = 2 });
     return;
 }
 
 var (folder, steps, mode) = (args[0], long.Parse(args[1]), args[2]);
-int left = mode == "die" ? int.Parse(args[3]) : 0;
-AtomicWrite.Passing = mode switch
+using var listener = mode switch
 {
-    "slow" => () => Thread.Sleep(3),
-    "die" => () =>
-    {
-        if (--left == 0) Process.GetCurrentProcess().Kill();
-    },
+    "slow" => new StorageSteps(() => Thread.Sleep(3)),
+    "die" => StorageSteps.KillAt(int.Parse(args[3])),
     _ => null,
 };
 Console.WriteLine("ready");
@@ -58,10 +49,15 @@ using var fresh = begun ? null : new HybridDesign
     Width = 8, VocabularySize = vocabulary,
     Blocks =
     [
-        new BlockSpec { Mixer = new Mamba2Spec { Heads = 2, HeadSize = 4, StateSize = 4, ChunkSize = 8 },
-        FeedForward = FeedForwardSpec.MixtureOfExperts(3, 1, 8) },
-        new BlockSpec { Mixer = new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 4, Rotary = new RotarySpec() },
-        FeedForward = FeedForwardSpec.SwiGlu(12) },
+        new BlockSpec
+        {
+            Mixer = new Mamba2Spec { Heads = 2, HeadSize = 4, StateSize = 4, ChunkSize = 8 }, FeedForward = FeedForwardSpec.MixtureOfExperts(3, 1, 8),
+        },
+        new BlockSpec
+        {
+            Mixer = new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 4, Rotary = new RotarySpec() },
+            FeedForward = FeedForwardSpec.SwiGlu(12),
+        },
     ],
 }.Resolve().CreateModel(seed: 1);
 if (!begun) torch.manual_seed(7);
@@ -69,8 +65,8 @@ TrainingCallback[] callbacks = [new Noise(), new Journal()];
 using var trainer = begun ? Trainer.Resume(folder, training, heldOut, callbacks) : new Trainer(fresh!, training, new TrainingOptions
 {
     LearningRate = 0.01, ContextLength = 12, BatchSize = 4, MicroBatchSize = 3, Duration = Duration.Steps(steps), Seed = 5, ReportEvery = 7,
-        SeparateDocuments = true, ActivationCheckpointing = true,
-    CheckpointEvery = 2, KeepLast = 2, KeepEvery = 20, Folder = folder,
+    SeparateDocuments = true, ActivationCheckpointing = true, CheckpointEvery = 2,
+    KeepLast = 2, KeepEvery = 20, Folder = folder,
 }, heldOut, callbacks);
 using var resumed = begun ? trainer.Model : null;
 Console.WriteLine($"began {trainer.Step}");

@@ -1,8 +1,6 @@
-using System.Diagnostics;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
-using HybridArchitectures.Storage;
 
 namespace KilledRun;
 
@@ -12,11 +10,7 @@ static class SharedSaves
     /// <summary>Works, and writes one line for each failure and one at the end.</summary>
     public static void Run(string folder, int count, int dieAt)
     {
-        int left = dieAt;
-        AtomicWrite.Passing = () =>
-        {
-            if (--left == 0) Process.GetCurrentProcess().Kill();
-        };
+        using var steps = StorageSteps.KillAt(dieAt);
         using var model = HybridDesign.Create(8, 12).WithAttention(heads: 2).WithFeedForward(FeedForwardSpec.SwiGlu(8))
             .Depth(1).Ratio(attention: 1, ssm: 0).Build().CreateModel(seed: 1);
         int failed = 0;

@@ -122,20 +122,13 @@ static class TrainingMemoryTable
     static long OfActivations(HybridLanguageModel model, Tensor ids, bool checkpointing, HeldMemory memory)
     {
         using var scope = NewDisposeScope();
-        long kept = long.MinValue;
-        if (checkpointing)
-            CheckpointedBlock.Recomputed = () => kept = Math.Max(kept, memory.Now());
-        try
-        {
-            var hidden = model.Hidden(ids);
-            if (checkpointing) Autograd.Backward([hidden], [ones_like(hidden)]);
-            else kept = memory.Now();
-            return kept;
-        }
-        finally
-        {
-            CheckpointedBlock.Recomputed = null;
-        }
+        long held = long.MinValue;
+        model.Stack.BlockRecomputed = checkpointing ? () => held = Math.Max(held, memory.Now()) : null;
+        var hidden = model.Hidden(ids);
+        if (checkpointing) Autograd.Backward([hidden], [ones_like(hidden)]);
+        else held = memory.Now();
+        model.Stack.BlockRecomputed = null;
+        return held;
     }
 
     static long WithLoss(HybridLanguageModel model, Tensor ids, HeldMemory memory)

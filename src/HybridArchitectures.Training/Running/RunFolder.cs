@@ -173,7 +173,7 @@ sealed class RunFolder(string path)
             var hidden = System.IO.Path.Combine(path, $".{System.IO.Path.GetFileName(folder)}{HiddenSuffix}");
             if (Directory.Exists(hidden)) Retry.Briefly(() => Directory.Delete(hidden, recursive: true));
             AtomicWrite.Move(folder, hidden);
-            AtomicWrite.Passing?.Invoke();
+            StorageEvents.Log.Step(folder, "old checkpoint hidden");
             AtomicWrite.TryDelete(hidden);
         }
     }

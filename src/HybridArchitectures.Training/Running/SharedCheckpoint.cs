@@ -176,7 +176,7 @@ sealed unsafe class SharedCheckpoint(
                 done += count;
             }
             GC.KeepAlive(plain);
-            AtomicWrite.Passing?.Invoke();
+            StorageEvents.Log.Step(path, "part of a tensor written");
         }
         RandomAccess.FlushToDisk(file);
         return written;

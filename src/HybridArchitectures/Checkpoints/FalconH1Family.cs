@@ -9,51 +9,62 @@ sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausal
 {
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        int width = config.Int("hidden_size"), heads = config.Int("num_attention_heads", 32);
+        int width = config.Int("hidden_size");
         double epsilon = config.Double("rms_norm_eps", 1e-5);
-        bool bias = config.Flag("attention_bias", false);
-        var parts = config.Numbers("ssm_multipliers", 5);
         var multipliers = config.Numbers("mlp_multipliers", 2) ?? [1, 1];
-        // an explicit inner width takes precedence over the factor on the width, as in transformers
-        int expanded = Expanded(config, "mamba_expand", width), inner = config.Int("mamba_d_ssm", config.IsNull("mamba_d_ssm") ? expanded : 1024);
-        string because = config.Has("mamba_d_ssm") ? "mamba_d_ssm says" : "mamba_expand x hidden_size, or 1024 without mamba_d_ssm, says";
-        var mamba = BambaFamily.ReadMamba2(config, inner, because);
+        var mamba = StateSpace(config, width);
         config.Only("mamba_use_mlp", true);
         config.NoWindow();
-        int headSize = config.HeadSize(width, heads);
-        bool gatedNorm = config.Flag("mamba_rms_norm", false);
-        var mixer = new IntraHybridSpec
-        {
-            Attention = new AttentionSpec
-            {
-                Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = headSize, ValueHeadSize = headSize,
-                Rotary = config.Rotary(), InputBias = bias, OutputBias = bias,
-                InputScale = config.Double("attention_in_multiplier", 1), KeyScale = config.Double("key_multiplier", 1),
-                OutputScale = config.Double("attention_out_multiplier", 1),
-            },
-            StateSpace = mamba with
-            {
-                OutputBias = config.Flag("projectors_bias", false), GatedNorm = gatedNorm, NormGroups = gatedNorm ? mamba.Groups : 1,
-                NormBeforeGate = gatedNorm && config.Flag("mamba_norm_before_gate", true),
-                InputScale = config.Double("ssm_in_multiplier", 1), OutputScale = config.Double("ssm_out_multiplier", 1),
-                ProjectionScales = parts is null || parts.All(part => part == 1) ? null : new(parts[0], parts[1], parts[2], parts[3], parts[4]),
-            },
-            Fusion = FusionKind.Add,
-            Norm = BranchNorm.None,
-            Output = OutputProjection.Separate,
-        };
         var block = new BlockSpec
         {
-            Mixer = mixer, NormEpsilon = epsilon,
-            FeedForward = new SwiGluSpec(config.Int("intermediate_size")) { Bias = config.Flag("mlp_bias", false), Activation = mamba.Activation,
-            GateScale = multipliers[0], OutputScale = multipliers[1] },
+            Mixer = new IntraHybridSpec
+            {
+                Attention = Attention(config, width), StateSpace = mamba, Fusion = FusionKind.Add, Norm = BranchNorm.None,
+                Output = OutputProjection.Separate,
+            },
+            NormEpsilon = epsilon,
+            FeedForward = new SwiGluSpec(config.Int("intermediate_size"))
+            {
+                Bias = config.Flag("mlp_bias", false), Activation = mamba.Activation, GateScale = multipliers[0], OutputScale = multipliers[1],
+            },
         };
         return new HybridDesign
         {
             Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width,
-                Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
+            Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
             TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
             EmbeddingScale = config.Double("embedding_multiplier", 1), LogitScale = config.Double("lm_head_multiplier", 1),
+        };
+    }
+
+    static AttentionSpec Attention(PretrainedConfig config, int width)
+    {
+        int heads = config.Int("num_attention_heads", 32), headSize = config.HeadSize(width, heads);
+        bool bias = config.Flag("attention_bias", false);
+        return new AttentionSpec
+        {
+            Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = headSize, ValueHeadSize = headSize,
+            Rotary = config.Rotary(), InputBias = bias, OutputBias = bias,
+            InputScale = config.Double("attention_in_multiplier", 1), KeyScale = config.Double("key_multiplier", 1),
+            OutputScale = config.Double("attention_out_multiplier", 1),
+        };
+    }
+
+    static Mamba2Spec StateSpace(PretrainedConfig config, int width)
+    {
+        // an explicit inner width takes precedence over the multiple of the width, as in transformers
+        int expanded = Expanded(config, "mamba_expand", width), inner = config.Int("mamba_d_ssm", config.IsNull("mamba_d_ssm") ? expanded : 1024);
+        string because = config.Has("mamba_d_ssm") ? "mamba_d_ssm says" : "mamba_expand x hidden_size, or 1024 without mamba_d_ssm, says";
+        var mamba = BambaFamily.ReadMamba2(config, inner, because);
+        var scales = config.Numbers("ssm_multipliers", 5);
+        bool gatedNorm = config.Flag("mamba_rms_norm", false);
+        return mamba with
+        {
+            OutputBias = config.Flag("projectors_bias", false), GatedNorm = gatedNorm, NormGroups = gatedNorm ? mamba.Groups : 1,
+            NormBeforeGate = gatedNorm && config.Flag("mamba_norm_before_gate", true),
+            InputScale = config.Double("ssm_in_multiplier", 1), OutputScale = config.Double("ssm_out_multiplier", 1),
+            ProjectionScales = scales is null || scales.All(scale => scale == 1) ? null
+                : new(scales[0], scales[1], scales[2], scales[3], scales[4]),
         };
     }
 
@@ -70,7 +81,7 @@ sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausal
         config["rms_norm_eps"] = design.NormEpsilon;
         WriteAttention(config, attention);
         WriteRotary(config, attention.Rotary);
-        // mamba_d_ssm defines the width, so the factor on the width, an integer, has no effect
+        // mamba_d_ssm defines the inner width, so mamba_expand, which is an integer, has no effect
         BambaFamily.WriteMamba2(config, mamba, mamba.InnerWidth);
         config["mamba_d_ssm"] = mamba.InnerWidth;
         config["mamba_rms_norm"] = mamba.GatedNorm;
@@ -81,8 +92,8 @@ sealed class FalconH1Family() : PretrainedFamily("falcon_h1", "FalconH1ForCausal
         config["attention_out_multiplier"] = attention.OutputScale;
         config["ssm_in_multiplier"] = mamba.InputScale;
         config["ssm_out_multiplier"] = mamba.OutputScale;
-        var parts = mamba.ProjectionScales ?? new(1, 1, 1, 1, 1);
-        config["ssm_multipliers"] = new JsonArray(parts.Gate, parts.Values, parts.B, parts.C, parts.TimeStep);
+        var scales = mamba.ProjectionScales ?? new(1, 1, 1, 1, 1);
+        config["ssm_multipliers"] = new JsonArray(scales.Gate, scales.Values, scales.B, scales.C, scales.TimeStep);
         config["mlp_multipliers"] = new JsonArray(feedForward.GateScale, feedForward.OutputScale);
         config["embedding_multiplier"] = design.EmbeddingScale;
         config["lm_head_multiplier"] = design.LogitScale;

@@ -12,18 +12,9 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
     private protected override HybridDesign Read(PretrainedConfig config)
     {
         int width = config.Int("hidden_size"), depth = config.Depth("num_hidden_layers"), heads = config.Int("num_attention_heads", 32);
-        int experts = config.Int("num_local_experts", 8), shared = config.Int("shared_intermediate_size", 1024);
-        var activation = config.Activation("hidden_act", "silu");
         double epsilon = config.Double("rms_norm_eps", 1e-6);
         bool bias = config.Flag("attention_bias", false);
-        var words = config.Texts(config.Spelling("layer_types", "layers_block_type"));
-        if (words is not null && words.Count != depth)
-            throw config.Refusal("layer_types", $"{words.Count} words", $"{depth}, as num_hidden_layers says");
-        var attends = Enumerable.Range(0, depth)
-            .Select(i => words is not null
-            && (HuggingFaceNames.IsAttention(words[i])
-            ?? throw config.Refusal("layer_types", words[i], "mamba, linear_attention, attention or full_attention")))
-            .ToArray();
+        bool[] attends = AttentionLayers(config, depth);
         var attention = new AttentionSpec
         {
             Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", heads), HeadSize = config.HeadSize(width, heads),
@@ -31,27 +22,45 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
             InputBias = bias, OutputBias = bias,
         };
         // attention-only checkpoints contain state-space sizes that no layer uses
-        var mamba = attends.All(yes => yes) ? null : BambaFamily.ReadMamba2(config, width);
+        var mamba = attends.All(attend => attend) ? null : BambaFamily.ReadMamba2(config, width);
         config.Only("normalization_function", "rmsnorm");
         config.NoWindow();
-        FeedForwardSpec feedForward = experts == 0 ? new SwiGluSpec(shared) { Activation = activation } : new MixtureOfExpertsSpec
+        var feedForward = FeedForward(config);
+        return new HybridDesign
+        {
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false),
+            NormEpsilon = epsilon,
+            EmbeddingScale = config.Double("embedding_multiplier", 1), LogitScale = 1 / config.Double("logits_scaling", 1),
+            Blocks = Blocks(depth, i => new()
+            {
+                Mixer = attends[i] ? attention : mamba, FeedForward = feedForward, NormEpsilon = epsilon,
+                ResidualScale = config.Double("residual_multiplier", 1),
+            }),
+        };
+    }
+
+    // returns for each layer whether it is attention
+    static bool[] AttentionLayers(PretrainedConfig config, int depth)
+    {
+        var words = config.Texts(config.Spelling("layer_types", "layers_block_type"));
+        if (words is null) return new bool[depth];
+        if (words.Count != depth) throw config.Refusal("layer_types", $"{words.Count} words", $"{depth}, as num_hidden_layers says");
+        return [.. words.Select(word => HuggingFaceNames.IsAttention(word)
+            ?? throw config.Refusal("layer_types", word, "mamba, linear_attention, attention or full_attention"))];
+    }
+
+    static FeedForwardSpec FeedForward(PretrainedConfig config)
+    {
+        int experts = config.Int("num_local_experts", 8), shared = config.Int("shared_intermediate_size", 1024);
+        var activation = config.Activation("hidden_act", "silu");
+        if (experts == 0) return new SwiGluSpec(shared) { Activation = activation };
+        return new MixtureOfExpertsSpec
         {
             Experts = experts, ExpertsPerToken = config.Int("num_experts_per_tok", 2), ExpertWidth = config.Int("intermediate_size"),
             SharedExperts = shared > 0 ? 1 : 0, SharedWidth = shared, Activation = activation,
             Score = RouterScore.Softmax, Renormalize = true,        // a softmax over the selected experts only
             Balance = config.Flag("output_router_logits", false) ? ExpertBalance.JointAuxiliaryLoss : ExpertBalance.None,
             BalanceRate = config.Double("router_aux_loss_coef", 0.001),
-        };
-        return new HybridDesign
-        {
-            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false),
-                NormEpsilon = epsilon,
-            EmbeddingScale = config.Double("embedding_multiplier", 1), LogitScale = 1 / config.Double("logits_scaling", 1),
-            Blocks = Blocks(depth, i => new()
-            {
-                Mixer = attends[i] ? attention : mamba, FeedForward = feedForward, NormEpsilon = epsilon,
-                    ResidualScale = config.Double("residual_multiplier", 1),
-            }),
         };
     }
 
@@ -86,7 +95,7 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
         }
         config["position_embedding_type"] = attention?.Rotary is null ? "nope" : "rope";
         WriteRotary(config, attention?.Rotary);
-        // if there is none, sizes that transformers accepts
+        // without a Mamba-2 layer, write sizes that transformers accepts
         BambaFamily.WriteMamba2(config, FirstOrNone<Mamba2Spec>(design) ?? new Mamba2Spec { Heads = 1, HeadSize = design.Width, StateSize = 1 },
             design.Width);
         config["layer_types"] = new JsonArray(

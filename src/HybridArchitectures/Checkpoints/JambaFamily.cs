@@ -11,12 +11,10 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
 {
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        int width = config.Int("hidden_size"), heads = config.Int("num_attention_heads", 32), inner = config.Int("intermediate_size", 14336);
+        int width = config.Int("hidden_size"), heads = config.Int("num_attention_heads", 32);
         int attentionPeriod = config.Int("attn_layer_period", 8), attentionOffset = config.Int("attn_layer_offset", 4);
-        int expertPeriod = config.Int("expert_layer_period", 2), expertOffset = config.Int("expert_layer_offset", 1),
-            experts = config.Int(config.Spelling("num_experts", "num_local_experts"), 16);
+        int expertPeriod = config.Int("expert_layer_period", 2), expertOffset = config.Int("expert_layer_offset", 1);
         double epsilon = config.Double("rms_norm_eps", 1e-6);
-        bool bias = config.Flag("mamba_proj_bias", false);
         CheckOffset(config, "attn", attentionPeriod, attentionOffset);
         CheckOffset(config, "expert", expertPeriod, expertOffset);
         var attention = new AttentionSpec { Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = config.HeadSize(width, heads) };
@@ -24,35 +22,44 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
         // models of the first version without these norms exist, but are not supported
         config.Only("mamba_inner_layernorms", true);
         config.Only("attention_bias", false);
-        var mamba = new Mamba1Spec
-        {
-            InnerWidth = Expanded(config, "mamba_expand", width),
-            StateSize = config.Int("mamba_d_state", 16),
-            ConvolutionWidth = config.Int("mamba_d_conv", 4),
-            TimeStepRank = config.IntOrAuto("mamba_dt_rank", (width + 15) / 16),
-            ConvolutionBias = config.Flag("mamba_conv_bias", true),
-            ProjectionBias = bias,
-            SelectionNorm = SelectionNorm.Weighted,
-            Activation = config.Activation("hidden_act", "silu"),
-        };
-        FeedForwardSpec dense = new SwiGluSpec(inner) { Activation = mamba.Activation };
-        var mixture = experts <= 1 ? dense : new MixtureOfExpertsSpec
-        {
-            Experts = experts, ExpertsPerToken = config.Int("num_experts_per_tok", 2), ExpertWidth = inner, Activation = mamba.Activation,
-                Score = RouterScore.Softmax,
-            Balance = config.Flag("output_router_logits", false) ? ExpertBalance.JointAuxiliaryLoss : ExpertBalance.None,
-            BalanceRate = config.Double("router_aux_loss_coef", 0.001),
-        };
+        var mamba = Mamba(config, width);
+        var dense = new SwiGluSpec(config.Int("intermediate_size", 14336)) { Activation = mamba.Activation };
+        var mixture = Mixture(config, dense);
         return new HybridDesign
         {
             Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false),
-                NormEpsilon = epsilon,
+            NormEpsilon = epsilon,
             Blocks = Blocks(config.Depth("num_hidden_layers"), i => new()
             {
                 Mixer = i % attentionPeriod == attentionOffset ? attention : mamba,
                 FeedForward = i % expertPeriod == expertOffset ? mixture : dense,
                 NormEpsilon = epsilon,
             }),
+        };
+    }
+
+    static Mamba1Spec Mamba(PretrainedConfig config, int width) => new()
+    {
+        InnerWidth = Expanded(config, "mamba_expand", width),
+        StateSize = config.Int("mamba_d_state", 16),
+        ConvolutionWidth = config.Int("mamba_d_conv", 4),
+        TimeStepRank = config.IntOrAuto("mamba_dt_rank", (width + 15) / 16),
+        ConvolutionBias = config.Flag("mamba_conv_bias", true),
+        ProjectionBias = config.Flag("mamba_proj_bias", false),
+        SelectionNorm = SelectionNorm.Weighted,
+        Activation = config.Activation("hidden_act", "silu"),
+    };
+
+    // one expert is a dense feed-forward
+    static FeedForwardSpec Mixture(PretrainedConfig config, SwiGluSpec dense)
+    {
+        int experts = config.Int(config.Spelling("num_experts", "num_local_experts"), 16);
+        return experts <= 1 ? dense : new MixtureOfExpertsSpec
+        {
+            Experts = experts, ExpertsPerToken = config.Int("num_experts_per_tok", 2), ExpertWidth = dense.Width, Activation = dense.Activation,
+            Score = RouterScore.Softmax,
+            Balance = config.Flag("output_router_logits", false) ? ExpertBalance.JointAuxiliaryLoss : ExpertBalance.None,
+            BalanceRate = config.Double("router_aux_loss_coef", 0.001),
         };
     }
 

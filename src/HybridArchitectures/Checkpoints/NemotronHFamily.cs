@@ -11,8 +11,7 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
 {
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        int width = config.Int("hidden_size"), heads = config.Int("num_attention_heads", 32),
-            groups = config.Int(config.Spelling("mamba_n_groups", "n_groups"), 8);
+        int width = config.Int("hidden_size"), heads = config.Int("num_attention_heads", 32);
         double epsilon = config.Double("layer_norm_epsilon", config.Double("rms_norm_eps", 1e-5));
         bool bias = config.Flag("mlp_bias", false), attentionBias = config.Flag("attention_bias", false) && !config.FollowsTransformers;
         var activation = config.Activation("mlp_hidden_act", "relu2");
@@ -25,7 +24,28 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
         config.AgreeAbout("norm_eps", epsilon, "layer_norm_epsilon says");
         config.AgreeAbout("rms_norm_eps", epsilon, "layer_norm_epsilon says");
         config.NoWindow();
-        var mamba = new Mamba2Spec
+        var mamba = Mamba(config);
+        BlockSpec Layer(string word) => word switch
+        {
+            "mamba" or "linear_attention" => new() { Mixer = mamba },
+            "attention" or "full_attention" => new() { Mixer = attention },
+            "mlp" => new() { FeedForward = new MlpSpec(config.Int("intermediate_size", 21504)) { Activation = activation, Bias = bias } },
+            "moe" => new() { FeedForward = Experts(config, activation, bias) },
+            _ => throw config.Refusal(
+                "layers_block_type", word, "mamba, attention, mlp, moe, or the newer words linear_attention and full_attention"),
+        };
+        return new HybridDesign
+        {
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width,
+            Blocks = [.. Layers(config).Select(word => Layer(word) with { NormEpsilon = epsilon })],
+            TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
+        };
+    }
+
+    static Mamba2Spec Mamba(PretrainedConfig config)
+    {
+        int groups = config.Int(config.Spelling("mamba_n_groups", "n_groups"), 8);
+        return new()
         {
             Heads = config.Int("mamba_num_heads", 128),
             HeadSize = config.Int("mamba_head_dim", 64),
@@ -39,22 +59,6 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
             ChunkSize = Chunk(config, config.Spelling("mamba_chunk_size", "chunk_size"), 128),
             TimeStepLimit = config.TimeStepLimit(
                 config.Spelling("mamba_dt_limit", "time_step_limit"), config.Spelling("mamba_dt_min", "time_step_min")),
-        };
-        BlockSpec Of(string word) => word switch
-        {
-            "mamba" or "linear_attention" => new() { Mixer = mamba, NormEpsilon = epsilon },
-            "attention" or "full_attention" => new() { Mixer = attention, NormEpsilon = epsilon },
-            "mlp" => new() { FeedForward = new MlpSpec(config.Int("intermediate_size", 21504)) { Activation = activation, Bias = bias },
-            NormEpsilon = epsilon },
-            "moe" => new() { FeedForward = Experts(config, activation, bias), NormEpsilon = epsilon },
-            _ => throw config.Refusal(
-                "layers_block_type", word, "mamba, attention, mlp, moe, or the newer words linear_attention and full_attention"),
-        };
-        var words = Layers(config);
-        return new HybridDesign
-        {
-            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, Blocks = [.. words.Select(Of)],
-            TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
         };
     }
 
@@ -87,8 +91,7 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
     // attention has no positions; the number of shared experts has no effect, because their width is given; multi-token prediction is not used
     private protected override IReadOnlyCollection<string> Unused =>
     [
-        .. PretrainedConfig.RotaryKeys, "expand", "mamba_expand", "mamba_proj_bias", "time_step_rank", "intermediate_size",
-        "num_query_groups",
+        .. PretrainedConfig.RotaryKeys, "expand", "mamba_expand", "mamba_proj_bias", "time_step_rank", "intermediate_size", "num_query_groups",
         "hidden_act", "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size", "n_shared_experts", "moe_shared_expert_intermediate_size",
         "moe_latent_size", "moe_shared_expert_overlap", "n_group", "topk_group", "norm_topk_prob", "routed_scaling_factor", "num_local_experts",
         "num_nextn_predict_layers", "mtp_layers_block_type", "mtp_hybrid_override_pattern",
@@ -115,38 +118,13 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
 
     private protected override void Write(HybridDesign design, JsonObject config)
     {
-        if (FirstOrNone<Mamba2Spec>(design) is { } mamba)
-        {
-            config["mamba_num_heads"] = mamba.Heads;
-            config["mamba_head_dim"] = mamba.HeadSize;
-            config["ssm_state_size"] = mamba.StateSize;
-            config["n_groups"] = mamba.Groups;
-            config["conv_kernel"] = mamba.ConvolutionWidth;
-            config["use_conv_bias"] = mamba.ConvolutionBias;
-            config["use_bias"] = mamba.ProjectionBias;
-            config["chunk_size"] = mamba.ChunkSize;
-            config["expand"] = Math.Max(1, mamba.InnerWidth / design.Width);
-            config["mamba_hidden_act"] = HuggingFaceNames.FromActivation(mamba.Activation);
-            WriteBothLimits(config, mamba.TimeStepLimit);
-        }
+        if (FirstOrNone<Mamba2Spec>(design) is { } mamba) WriteMamba(config, mamba, design.Width);
         if (FirstOrNone<AttentionSpec>(design) is { } attention) WriteAttention(config, attention);
         var (mlp, experts) = (FirstFeedForward<MlpSpec>(design), FirstFeedForward<MixtureOfExpertsSpec>(design));
         if (mlp is not null) config["intermediate_size"] = mlp.Width;
         config["mlp_hidden_act"] = HuggingFaceNames.FromActivation(mlp?.Activation ?? experts?.Activation ?? Activation.ReluSquared);
         config["mlp_bias"] = mlp?.Bias ?? experts?.DenseBias ?? false;
-        if (experts is not null)
-        {
-            config["n_routed_experts"] = experts.Experts;
-            config["num_experts_per_tok"] = experts.ExpertsPerToken;
-            config["moe_intermediate_size"] = experts.ExpertWidth;
-            config["n_shared_experts"] = experts.SharedExperts;
-            config["moe_shared_expert_intermediate_size"] = experts.SharedWidth;
-            config["moe_latent_size"] = experts.LatentWidth == 0 ? null : experts.LatentWidth;
-            config["n_group"] = experts.RoutingGroups;
-            config["topk_group"] = experts.GroupsPerToken;
-            config["norm_topk_prob"] = experts.Renormalize;
-            config["routed_scaling_factor"] = experts.Scale;
-        }
+        if (experts is not null) WriteExperts(config, experts);
         if (design.TiedHead) throw Unfit("a tied head", "a separate head, because transformers does not tie heads here");
         config["layer_norm_epsilon"] = design.NormEpsilon;
         config["num_hidden_layers"] = design.Depth;
@@ -158,6 +136,35 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
             { Mixer: null, FeedForward: MixtureOfExpertsSpec } => 'E',
             _ => throw Unfit($"a block {block.Symbol}", "blocks that are only a mixer or only an ungated feed-forward"),
         }));
+    }
+
+    static void WriteMamba(JsonObject config, Mamba2Spec mamba, int width)
+    {
+        config["mamba_num_heads"] = mamba.Heads;
+        config["mamba_head_dim"] = mamba.HeadSize;
+        config["ssm_state_size"] = mamba.StateSize;
+        config["n_groups"] = mamba.Groups;
+        config["conv_kernel"] = mamba.ConvolutionWidth;
+        config["use_conv_bias"] = mamba.ConvolutionBias;
+        config["use_bias"] = mamba.ProjectionBias;
+        config["chunk_size"] = mamba.ChunkSize;
+        config["expand"] = Math.Max(1, mamba.InnerWidth / width);
+        config["mamba_hidden_act"] = HuggingFaceNames.FromActivation(mamba.Activation);
+        WriteBothLimits(config, mamba.TimeStepLimit);
+    }
+
+    static void WriteExperts(JsonObject config, MixtureOfExpertsSpec experts)
+    {
+        config["n_routed_experts"] = experts.Experts;
+        config["num_experts_per_tok"] = experts.ExpertsPerToken;
+        config["moe_intermediate_size"] = experts.ExpertWidth;
+        config["n_shared_experts"] = experts.SharedExperts;
+        config["moe_shared_expert_intermediate_size"] = experts.SharedWidth;
+        config["moe_latent_size"] = experts.LatentWidth == 0 ? null : experts.LatentWidth;
+        config["n_group"] = experts.RoutingGroups;
+        config["topk_group"] = experts.GroupsPerToken;
+        config["norm_topk_prob"] = experts.Renormalize;
+        config["routed_scaling_factor"] = experts.Scale;
     }
 
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)

@@ -17,45 +17,23 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
 
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        int width = config.Int("hidden_size"), groups = config.Int("mamba_ngroups", 1), mambaHeads = config.Int("n_mamba_heads", 8),
-            heads = config.Int("num_attention_heads", 32);
+        int width = config.Int("hidden_size");
         double epsilon = config.Double("rms_norm_eps", 1e-5);
-        bool bias = config.Flag("add_bias_linear", false), rotary = config.Flag("use_mem_rope", false);
         config.Only("gated_linear_unit", true);
         config.NoWindow();
-        var mamba = new Mamba2Spec
-        {
-            Heads = mambaHeads,
-            HeadSize = MambaHeadSize(config, width, mambaHeads),
-            StateSize = config.Int("mamba_d_state", 64),
-            Groups = groups,
-            NormGroups = groups,
-            GatedNormEpsilon = GatedNormEpsilon,
-            ConvolutionWidth = config.Int("mamba_d_conv", 4),
-            ProjectionBias = bias,
-            ChunkSize = Chunk(config, "chunk_size", 256),
-            TimeStepLimit = config.TimeStepLimit("time_step_limit", "time_step_min"),
-        };
-        var hybrid = Hybrid(config);
-        int uses = hybrid.Count(isHybrid => isHybrid), headSize = HeadSize(config, width, heads);
+        var mamba = Mamba(config, width);
+        bool[] hybrid = Hybrid(config);
+        int uses = hybrid.Count(isHybrid => isHybrid);
         // transformers ties shared weights if it ties the head; otherwise, every use has separate weights
         bool tied = config.Flag("tie_word_embeddings", true);
         int transformers = tied ? Math.Min(config.Int("num_mem_blocks", 1), uses) : uses;
         if (uses > 0 && transformers < 1) throw config.Refusal("num_mem_blocks", transformers, "at least 1");
-        var transformer = new SharedTransformerSpec
-        {
-            Attention = new()
-            {
-                Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", heads), HeadSize = headSize, Scale = Math.Sqrt(2.0 / headSize),
-                Rotary = rotary ? Rotary(config, headSize) : null,
-            },
-            FeedForward = new(config.Int("intermediate_size", checked(4 * width))) { Activation = config.Activation("hidden_act", "gelu"),
-            Bias = bias },
-            NormEpsilon = epsilon,
-        };
+        var transformer = Transformer(config, width) with { NormEpsilon = epsilon };
         int rank = config.Int("adapter_rank", 128), use = 0;
-        var adapted = new SharedTransformerUse { AttentionAdapterRank = config.Flag("use_shared_attention_adapter", false) ? rank : 0,
-            FeedForwardAdapterRank = rank };
+        var adapted = new SharedTransformerUse
+        {
+            AttentionAdapterRank = config.Flag("use_shared_attention_adapter", false) ? rank : 0, FeedForwardAdapterRank = rank,
+        };
         return new HybridDesign
         {
             Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = tied, NormEpsilon = epsilon,
@@ -64,6 +42,41 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
             {
                 Mixer = mamba, Shared = hybrid[i] ? adapted with { Transformer = use++ % transformers } : null, NormEpsilon = epsilon,
             }),
+        };
+    }
+
+    static Mamba2Spec Mamba(PretrainedConfig config, int width)
+    {
+        int groups = config.Int("mamba_ngroups", 1), heads = config.Int("n_mamba_heads", 8);
+        return new()
+        {
+            Heads = heads,
+            HeadSize = MambaHeadSize(config, width, heads),
+            StateSize = config.Int("mamba_d_state", 64),
+            Groups = groups,
+            NormGroups = groups,
+            GatedNormEpsilon = GatedNormEpsilon,
+            ConvolutionWidth = config.Int("mamba_d_conv", 4),
+            ProjectionBias = config.Flag("add_bias_linear", false),
+            ChunkSize = Chunk(config, "chunk_size", 256),
+            TimeStepLimit = config.TimeStepLimit("time_step_limit", "time_step_min"),
+        };
+    }
+
+    static SharedTransformerSpec Transformer(PretrainedConfig config, int width)
+    {
+        int heads = config.Int("num_attention_heads", 32), headSize = HeadSize(config, width, heads);
+        return new()
+        {
+            Attention = new()
+            {
+                Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", heads), HeadSize = headSize, Scale = Math.Sqrt(2.0 / headSize),
+                Rotary = config.Flag("use_mem_rope", false) ? Rotary(config, headSize) : null,
+            },
+            FeedForward = new(config.Int("intermediate_size", checked(4 * width)))
+            {
+                Activation = config.Activation("hidden_act", "gelu"), Bias = config.Flag("add_bias_linear", false),
+            },
         };
     }
 
@@ -125,9 +138,8 @@ sealed class Zamba2Family() : PretrainedFamily("zamba2", "Zamba2ForCausalLM", sk
     private protected override IReadOnlyCollection<string> Unused =>
     [
         .. PretrainedConfig.RotaryKeys, "use_shared_mlp_adapter", "use_conv_bias", "use_shared_block_lora", "num_mem_blocks", "use_long_context",
-        "kv_channels",
-        "num_query_groups", "ffn_hidden_size", "activation_func", "bias_dropout_fusion", "bias_gelu_fusion", "state_size", "conv_dimension",
-        "mamba_dt_rank", "mamba_proj_bias", "lora_rank", "use_low_rank_mamba_proj", "vocab_divisible_by",
+        "kv_channels", "num_query_groups", "ffn_hidden_size", "activation_func", "bias_dropout_fusion", "bias_gelu_fusion", "state_size",
+        "conv_dimension", "mamba_dt_rank", "mamba_proj_bias", "lora_rank", "use_low_rank_mamba_proj", "vocab_divisible_by",
     ];
 
     private protected override void Write(HybridDesign design, JsonObject config)

@@ -10,23 +10,19 @@ namespace HybridArchitectures.Models;
 static class CheckpointedBlock
 {
     /// <summary>
-    /// A callback for measurements. It is called in the backward pass, on the thread of that pass, after a block of a forward pass of this thread has
-    /// been computed again.
+    /// Computes a block. <paramref name="recomputed"/>, if any, is called in the backward pass after the block has been computed again.
     /// </summary>
-    [ThreadStatic] internal static Action? Recomputed;
-
-    public static Tensor Forward(Block block, Tensor x, SequenceContext context)
+    public static Tensor Forward(Block block, Tensor x, SequenceContext context, Action? recomputed)
     {
         if (block.Mixer is null && block.FeedForward is null) return x;
         var layout = context.Layout;
         var embedded = block.ReadsEmbedding ? context.Embedded : null;
         int earlier = context.LossCount;
-        double?[] rates = [];       // of the losses that layers have in common
+        double?[] rates = [];       // of losses that several layers share
         var random = Array.Empty<byte>();
         var dropouts = block.Dropouts.ToArray();
         long[] draws = [];
         var parameters = block.UsedParameters.ToArray();
-        var recomputed = Recomputed;
         var outputs = Autograd.Apply([x, embedded, .. parameters], recorded =>
         {
             if (recorded.NeedsGradient)
@@ -61,7 +57,9 @@ static class CheckpointedBlock
         }
     }
 
-    /// <summary>The block's output and the losses it adds; recorded both times, so that both times the same code runs.</summary>
+    /// <summary>
+    /// Returns the output of the block and the losses that it adds. Both computations record a graph, so that both run the same code.
+    /// </summary>
     static (Tensor[] Results, double?[] BalanceRates) Compute(Block block, Tensor x, SequenceContext context, int earlier)
     {
         using var on = enable_grad();

@@ -58,6 +58,12 @@ public sealed class HybridStack : HybridModule
     /// </remarks>
     public bool ActivationCheckpointing { get; set; }
 
+    /// <summary>
+    /// Gets or sets a callback for measurements of memory. With <see cref="ActivationCheckpointing"/>, it is called in the backward pass after each
+    /// block that was computed again. The default is null.
+    /// </summary>
+    internal Action? BlockRecomputed { get; set; }
+
     /// <summary>Gets or sets what is called around the passes of every block. The default is null.</summary>
     internal BlockHooks? Hooks { get; set; }
 
@@ -142,7 +148,7 @@ public sealed class HybridStack : HybridModule
     }
 
     Tensor ForwardBlock(int index, Tensor x, SequenceContext context) => ActivationCheckpointing && is_grad_enabled()
-        ? CheckpointedBlock.Forward(blocks[index], x, context) : blocks[index].Forward(x, context, context.Cache?.States[index]);
+        ? CheckpointedBlock.Forward(blocks[index], x, context, BlockRecomputed) : blocks[index].Forward(x, context, context.Cache?.States[index]);
 
     /// <summary>Does the work between optimizer steps, such as balancing experts.</summary>
     public void AfterStep()

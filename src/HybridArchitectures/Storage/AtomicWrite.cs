@@ -16,9 +16,6 @@ public static class AtomicWrite
     const int MarkLength = 32;      // the length of a Guid without dashes
     static readonly TimeSpan Abandoned = TimeSpan.FromHours(1), Patience = TimeSpan.FromMinutes(2);
 
-    /// <summary>Test hook: called between the steps of a write, at which a process may die.</summary>
-    internal static Action? Passing;
-
     /// <summary>Replaces one file.</summary>
     /// <param name="path">The file. Its folder must exist.</param>
     /// <param name="write">Writes a new file at the path that it receives.</param>
@@ -34,10 +31,10 @@ public static class AtomicWrite
         try
         {
             write(temporary);
-            Passing?.Invoke();
+            StorageEvents.Log.Step(full, "temporary file written");
             Retry.Briefly(() => System.IO.File.Move(temporary, full, overwrite: true));
             FolderSync.Try(Path.GetDirectoryName(full)!);
-            Passing?.Invoke();
+            StorageEvents.Log.Step(full, "file replaced");
             DeleteAbandonedFiles(Path.GetDirectoryName(full)!, $".{Path.GetFileName(full)}.");
         }
         catch
@@ -93,12 +90,12 @@ public static class AtomicWrite
         try
         {
             Directory.CreateDirectory(fresh);
-            Passing?.Invoke();
+            StorageEvents.Log.Step(full, "temporary folder created");
             write(fresh);
             // flush the contents, including folders, before the name says that the folder is complete
             foreach (string inner in Directory.EnumerateDirectories(fresh, "*", SearchOption.AllDirectories)) FolderSync.Try(inner);
             FolderSync.Try(fresh);
-            Passing?.Invoke();
+            StorageEvents.Log.Step(full, "temporary folder filled");
             using var held = Lock(full);
             Complete(full);
             RequireOnly(files, full, folder);
@@ -126,7 +123,7 @@ public static class AtomicWrite
         try
         {
             if (Directory.Exists(full)) Move(full, old);
-            Passing?.Invoke();
+            StorageEvents.Log.Step(full, "old folder moved away");
             Move(fresh, full);
         }
         catch
@@ -135,7 +132,7 @@ public static class AtomicWrite
             throw;
         }
         FolderSync.Try(Path.GetDirectoryName(full)!);
-        Passing?.Invoke();
+        StorageEvents.Log.Step(full, "folder replaced");
         TryDelete(old);
     }
 

@@ -25,45 +25,13 @@ static unsafe class ParallelRead
     /// <summary>Fills a tensor from the file, starting at an offset in bytes.</summary>
     public static void Fill(SafeFileHandle file, long offset, ScalarType stored, Tensor target, string path)
     {
-        long count = target.NumberOfElements, size = stored == target.dtype ? target.ElementSize : sizeof(ushort);
         bool widen = stored != target.dtype;
-        nint destination = TensorMemory.Pointer(target);
-        long pieces = (count + PieceElements - 1) / PieceElements, next = 0;
-        var turn = new Lock();
-        // pieces are read sequentially, which suits the read-ahead of the system, and converted in parallel
-        void Work(int _)
-        {
-            byte[]? buffer = widen ? ArrayPool<byte>.Shared.Rent((int)Math.Min(PieceElements, count) * sizeof(ushort)) : null;
-            try
-            {
-                while (Take(buffer) is { } piece)
-                    if (buffer is not null)
-                        Widen(MemoryMarshal.Cast<byte, ushort>(buffer.AsSpan(0, piece.Length * sizeof(ushort))),
-                        new Span<float>((float*)destination + piece.First, piece.Length));
-            }
-            finally
-            {
-                if (buffer is not null) ArrayPool<byte>.Shared.Return(buffer);
-            }
-        }
-        (long First, int Length)? Take(byte[]? buffer)
-        {
-            lock (turn)
-            {
-                if (next == pieces) return null;
-                long first = next++ * PieceElements;
-                int length = (int)Math.Min(PieceElements, count - first);
-                var bytes = buffer is null ? new Span<byte>((byte*)destination + first * size, (int)(length * size))
-                    : buffer.AsSpan(0, length * sizeof(ushort));
-                SafetensorsFile.ReadFully(file, bytes, offset + first * size, path);
-                return (first, length);
-            }
-        }
+        var pieces = new Pieces(file, offset, path, target, widen);
         try
         {
-            int workers = widen ? (int)Math.Min(pieces, Math.Min(MaxThreads, Environment.ProcessorCount)) : 1;
-            if (workers == 1) Work(0);
-            else Parallel.For(0, workers, Work);
+            int workers = widen ? (int)Math.Min(pieces.Count, Math.Min(MaxThreads, Environment.ProcessorCount)) : 1;
+            if (workers == 1) pieces.Work();
+            else Parallel.For(0, workers, _ => pieces.Work());
         }
         catch (AggregateException errors) when (errors.InnerExceptions.Count > 0)
         {
@@ -72,7 +40,52 @@ static unsafe class ParallelRead
         MarkChanged(target);
     }
 
-    // what is kept of a tensor goes by its version, which memory written past libtorch does not change
+    /// <summary>
+    /// Divides a tensor into pieces. They are read sequentially, which suits the system's read-ahead, and converted in parallel.
+    /// </summary>
+    sealed class Pieces(SafeFileHandle file, long offset, string path, Tensor target, bool widen)
+    {
+        readonly Lock turn = new();
+        readonly long elements = target.NumberOfElements, size = widen ? sizeof(ushort) : target.ElementSize;
+        readonly nint destination = TensorMemory.Pointer(target);
+        long next;
+
+        public long Count => (elements + PieceElements - 1) / PieceElements;
+
+        /// <summary>Reads pieces until none is left, and converts them if the dtypes differ.</summary>
+        public void Work()
+        {
+            byte[]? buffer = widen ? ArrayPool<byte>.Shared.Rent((int)Math.Min(PieceElements, elements) * sizeof(ushort)) : null;
+            try
+            {
+                while (Read(buffer) is { } piece)
+                    if (buffer is not null)
+                        Widen(MemoryMarshal.Cast<byte, ushort>(buffer.AsSpan(0, piece.Length * sizeof(ushort))),
+                            new Span<float>((float*)destination + piece.First, piece.Length));
+            }
+            finally
+            {
+                if (buffer is not null) ArrayPool<byte>.Shared.Return(buffer);
+            }
+        }
+
+        // reads the next piece into the buffer, or into the tensor if there is none
+        (long First, int Length)? Read(byte[]? buffer)
+        {
+            lock (turn)
+            {
+                if (next == Count) return null;
+                long first = next++ * PieceElements;
+                int length = (int)Math.Min(PieceElements, elements - first);
+                var bytes = buffer is null ? new Span<byte>((byte*)destination + first * size, (int)(length * size))
+                    : buffer.AsSpan(0, length * sizeof(ushort));
+                SafetensorsFile.ReadFully(file, bytes, offset + first * size, path);
+                return (first, length);
+            }
+        }
+    }
+
+    // caches of converted weights depend on a tensor's version, which libtorch does not raise when memory is written without it
     static void MarkChanged(Tensor target)
     {
         using var scope = NewDisposeScope();

@@ -223,7 +223,7 @@ public sealed unsafe class SafetensorsFile : IDisposable
             foreach (var (name, tensor) in items)
             {
                 WriteData(output, tensor, layout[name].Offset);
-                AtomicWrite.Passing?.Invoke();
+                StorageEvents.Log.Step(path, "tensor written");
             }
             RandomAccess.FlushToDisk(output);
         });

@@ -21,36 +21,24 @@ public sealed class SharedFolderTests : IDisposable
             .Depth(1).Ratio(attention: 1, ssm: 0).Build().CreateModel(seed: 1);
         Checkpoint.Save(model, folder["model"]);
         var errors = new ConcurrentQueue<Exception>();
-        int working = 4;
-        void Try(Action act)
+        int working = 4, loads = 0;
+        void Write()
         {
-            try
-            {
-                act();
-            }
-            catch (Exception e)
-            {
-                errors.Enqueue(e);
-            }
-        }
-        var writers = Enumerable.Range(0, working).Select(_ => new Thread(() =>
-        {
-            for (int i = 0; i < saves; i++) Try(() => Checkpoint.Save(model, folder["model"]));
+            for (int i = 0; i < saves; i++) Try(() => Checkpoint.Save(model, folder["model"]), errors);
             Interlocked.Decrement(ref working);
-        }));
-        int loads = 0;
-        var readers = Enumerable.Range(0, 2).Select(_ => new Thread(() =>
+        }
+        void Read()
         {
-            do
-                Try(() =>
-                {
-                    using var loaded = Checkpoint.Load(folder["model"]);
-                    AtomicWrite.RecoverAll(folder.Path);
-                    Interlocked.Increment(ref loads);
-                });
+            do Try(Load, errors);
             while (Volatile.Read(ref working) > 0);
-        }));
-        Thread[] all = [.. writers, .. readers];
+        }
+        void Load()
+        {
+            using var loaded = Checkpoint.Load(folder["model"]);
+            AtomicWrite.RecoverAll(folder.Path);
+            Interlocked.Increment(ref loads);
+        }
+        Thread[] all = [new(Write), new(Write), new(Write), new(Write), new(Read), new(Read)];
         foreach (var thread in all) thread.Start();
         foreach (var thread in all) thread.Join();
         Assert.True(errors.IsEmpty, $"{errors.Count} of {4 * saves} saves and {loads} loads failed, first with {errors.FirstOrDefault()}");
@@ -58,6 +46,18 @@ public sealed class SharedFolderTests : IDisposable
         Assert.Equal(["model"], Directory.GetFileSystemEntries(folder.Path).Select(Path.GetFileName));
         using var last = Checkpoint.Load(folder["model"]);
         Assert.Equal(model.State.Count, last.State.Count);
+    }
+
+    static void Try(Action act, ConcurrentQueue<Exception> errors)
+    {
+        try
+        {
+            act();
+        }
+        catch (Exception error)
+        {
+            errors.Enqueue(error);
+        }
     }
 
     [Fact]

@@ -73,7 +73,7 @@ public partial class ActivationMemoryTests
         }
     }
 
-    /// <summary>What is held in the backward pass when the last block, the first to be so, has been computed again.</summary>
+    /// <summary>Returns the memory that is held in the backward pass when its first block, the last of the model, has been computed again.</summary>
     static long HeldWithCheckpointing(HybridDesign design, int batch, int length)
     {
         using var scope = NewDisposeScope();
@@ -82,20 +82,13 @@ public partial class ActivationMemoryTests
         var ids = zeros([batch, length], ScalarType.Int64);
         using var gradient = ones([batch, length, design.Width]);
         long before = Allocated(), held = 0;
-        CheckpointedBlock.Recomputed = () =>
+        model.Stack.BlockRecomputed = () =>
         {
             if (held == 0) held = Allocated() - before;
         };
-        try
-        {
-            using var hidden = model.Hidden(ids);
-            Autograd.Backward([hidden], [gradient]);
-            return held;
-        }
-        finally
-        {
-            CheckpointedBlock.Recomputed = null;
-        }
+        using var hidden = model.Hidden(ids);
+        Autograd.Backward([hidden], [gradient]);
+        return held;
     }
 
     static long Held(HybridDesign design, int batch, int length, ScalarType type = ScalarType.Float32)

@@ -88,22 +88,15 @@ public class ActivationCheckpointingTests
         using var model = TinyDesigns.Model("inter");
         model.Stack.ActivationCheckpointing = true;
         int again = 0;
-        CheckpointedBlock.Recomputed = () => again++;
-        try
-        {
-            using (no_grad()) model.Loss(Ids(2, 9, 1), Ids(2, 9, 2));
-            var loss = model.Loss(Ids(2, 9, 1), Ids(2, 9, 2)).Total;
-            Assert.Equal(0, again);
-            Autograd.Backward(loss, retainGraph: true);
-            Assert.Equal(model.Design.Depth, again);
-            var once = model.Parameters.ToDictionary(item => item.Name, item => item.Value.grad!.clone());
-            Autograd.Backward(loss);                            // a graph that was kept serves again
-            foreach (var item in model.Parameters) Assert.True((once[item.Name] * 2).equal(item.Value.grad!).all().item<bool>(), item.Name);
-        }
-        finally
-        {
-            CheckpointedBlock.Recomputed = null;
-        }
+        model.Stack.BlockRecomputed = () => again++;
+        using (no_grad()) model.Loss(Ids(2, 9, 1), Ids(2, 9, 2));
+        var loss = model.Loss(Ids(2, 9, 1), Ids(2, 9, 2)).Total;
+        Assert.Equal(0, again);
+        Autograd.Backward(loss, retainGraph: true);
+        Assert.Equal(model.Design.Depth, again);
+        var once = model.Parameters.ToDictionary(item => item.Name, item => item.Value.grad!.clone());
+        Autograd.Backward(loss);                            // the retained graph computes the blocks once more
+        foreach (var item in model.Parameters) Assert.True((once[item.Name] * 2).equal(item.Value.grad!).all().item<bool>(), item.Name);
     }
 
     [Fact]
@@ -127,15 +120,8 @@ public class ActivationCheckpointingTests
         using var scope = NewDisposeScope();
         using var model = TinyDesigns.Model("transformer");
         model.Stack.ActivationCheckpointing = true;
-        CheckpointedBlock.Recomputed = () => throw new InvalidDataException("on purpose");
-        try
-        {
-            var loss = model.Loss(Ids(1, 5, 1), Ids(1, 5, 2)).Total;
-            Assert.Equal("on purpose", Assert.Throws<InvalidDataException>(() => Autograd.Backward(loss)).Message);
-        }
-        finally
-        {
-            CheckpointedBlock.Recomputed = null;
-        }
+        model.Stack.BlockRecomputed = () => throw new InvalidDataException("on purpose");
+        var loss = model.Loss(Ids(1, 5, 1), Ids(1, 5, 2)).Total;
+        Assert.Equal("on purpose", Assert.Throws<InvalidDataException>(() => Autograd.Backward(loss)).Message);
     }
 }

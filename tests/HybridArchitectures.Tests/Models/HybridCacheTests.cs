@@ -161,49 +161,83 @@ public sealed class HybridCacheTests : IDisposable
     {
         using var model = TinyDesigns.Model(name);
         // five prompts of unequal length: 0, 1, 2 begin together; 1 leaves; 3 and 4 join; 0 leaves; they end together
-        long[] lengths = [6, 3, 9, 4, 7];
-        var prompts = Ids(5, 9);
-        var more = Ids(5, 7, seed: 2);
-        Tensor Prompt(int row) => prompts.narrow(0, row, 1).narrow(1, 0, lengths[row]);
-        var alone = Enumerable.Range(0, 5).Select(row => Alone(model, Prompt(row), more.narrow(0, row, 1))).ToArray();
-        var taken = new int[5];
-        var rows = new List<int> { 0, 1, 2 };
-        var cache = model.CreateCache(3);
-        void Step(int count)
+        using var batch = new RunningBatch(model);
+        batch.Step(1);
+        batch.Leave(1);
+        batch.Step(2);
+        batch.Join([3, 4]);
+        Assert.Equal([9L, 12, 4, 7], batch.Lengths);
+        batch.Step(1);
+        batch.Step(1);
+        batch.Leave(0);
+        batch.Step(2);
+        Assert.Equal([5, 1, 7, 4, 4], batch.Taken);
+    }
+
+    /// <summary>Rows of a cache, of which each must get the logits that it gets alone.</summary>
+    sealed class RunningBatch : IDisposable
+    {
+        static readonly long[] PromptLengths = [6, 3, 9, 4, 7];
+
+        readonly HybridLanguageModel model;
+        readonly Tensor prompts = Ids(5, 9), more = Ids(5, 7, seed: 2);
+        readonly Tensor[] alone;
+        readonly List<int> rows = [0, 1, 2];
+        HybridCache cache;
+
+        public RunningBatch(HybridLanguageModel model)
         {
-            var ids = cat([.. rows.Select(row => more.narrow(0, row, 1).narrow(1, taken[row], count))], 0);
+            this.model = model;
+            alone = [.. PromptLengths.Select((length, row) =>
+                Alone(model, prompts.narrow(0, row, 1).narrow(1, 0, length), more.narrow(0, row, 1)))];
+            cache = Prefilled(rows);
+        }
+
+        /// <summary>Gets the number of tokens that each row has read after its prompt.</summary>
+        public int[] Taken { get; } = new int[PromptLengths.Length];
+
+        public IReadOnlyList<long> Lengths => cache.Lengths;
+
+        public void Step(int count)
+        {
+            var ids = cat([.. rows.Select(row => more.narrow(0, row, 1).narrow(1, Taken[row], count))], 0);
             var logits = Read(model, cache, ids);
             for (int i = 0; i < rows.Count; i++)
             {
-                Same(alone[rows[i]].narrow(1, lengths[rows[i]] + taken[rows[i]], count), logits.narrow(0, i, 1),
-                    $"row {rows[i]} after {taken[rows[i]]}");
-                taken[rows[i]] += count;
+                int row = rows[i];
+                Same(alone[row].narrow(1, PromptLengths[row] + Taken[row], count), logits.narrow(0, i, 1), $"row {row} after {Taken[row]}");
+                Taken[row] += count;
             }
         }
-        void Become(HybridCache next)
+
+        public void Leave(int row)
+        {
+            Replace(cache.Drop(rows.IndexOf(row)));
+            rows.Remove(row);
+        }
+
+        public void Join(List<int> joining)
+        {
+            using var other = Prefilled(joining);
+            Replace(cache.Append(other));
+            rows.AddRange(joining);
+        }
+
+        HybridCache Prefilled(List<int> selected)
+        {
+            long[] lengths = [.. selected.Select(row => PromptLengths[row])];
+            var prefilled = model.CreateCache(selected.Count);
+            Read(model, prefilled, prompts.narrow(0, selected[0], selected.Count).narrow(1, 0, lengths.Max()), lengths);
+            return prefilled;
+        }
+
+        void Replace(HybridCache next)
         {
             cache.Dispose();
             cache = next;
         }
-        Read(model, cache, prompts.narrow(0, 0, 3), [6, 3, 9]);
-        Step(1);
-        Become(cache.Drop(1));
-        rows.Remove(1);
-        Step(2);
-        using (var joining = model.CreateCache(2))
-        {
-            Read(model, joining, prompts.narrow(0, 3, 2).narrow(1, 0, 7), [4, 7]);
-            Become(cache.Append(joining));
-        }
-        rows.AddRange([3, 4]);
-        Assert.Equal([9L, 12, 4, 7], cache.Lengths);
-        Step(1);
-        Step(1);
-        Become(cache.Drop(0));
-        rows.Remove(0);
-        Step(2);
-        cache.Dispose();
-        Assert.Equal([5, 1, 7, 4, 4], taken);
+
+        public void Dispose() => cache.Dispose();
     }
 
     [Theory, MemberData(nameof(TinyDesigns.Names), MemberType = typeof(TinyDesigns))]

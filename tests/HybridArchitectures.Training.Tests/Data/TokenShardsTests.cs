@@ -175,47 +175,59 @@ public sealed class TokenShardsTests : IDisposable
         TokenShards.Write(files, folder["out"], tokenizer, Options);
         var path = folder["out/00001-0001.safetensors"];
         var good = File.ReadAllBytes(path);
-        string Refused(Action act)
-        {
-            var message = Assert.Throws<InvalidDataException>(act).Message;
-            Assert.Contains(path, message);
-            return message;
-        }
-        void Open() => TokenShards.Open(folder["out"]).Dispose();
         foreach (int length in new[] { good.Length - 1, 100, 4 })
         {
             File.WriteAllBytes(path, good[..length]);
-            Refused(Open);
-        }
-        // an id beyond the vocabulary is met where it is read
-        long offset;
-        using (var shard = SafetensorsFile.Open(Restored())) offset = shard["tokens"].Offset;
-        var bad = good.ToArray();
-        bad[offset + 20] = bad[offset + 21] = 0xff;
-        File.WriteAllBytes(path, bad);
-        using (var data = TokenShards.Open(folder["out"]))
-            Assert.Contains($"token 10, at offset {offset + 20}, is 65535; expected 0 to 256", Refused(() => data.CopyTo(0, new long[data.Count])));
-        // tokens of a width that the vocabulary does not fit in, or of no known sign
-        using (var scope = NewDisposeScope())
-        {
-            var tensors = new Dictionary<string, Tensor> { ["tokens"] = zeros(5, ScalarType.Int16),
-                ["document_starts"] = zeros(1, ScalarType.Int64) };
-            var notes = new Dictionary<string, string> { ["vocabulary_size"] = "128256", ["tokens_unsigned_16_bit"] = "true", ["documents"] = "1",
-                ["last_of_file"] = "false" };
-            SafetensorsFile.Write(path, tensors, notes);
-            Assert.Contains("for a vocabulary of 128256", Refused(Open));
-            SafetensorsFile.Write(path, tensors,
-                new Dictionary<string, string>(notes) { ["vocabulary_size"] = "257", ["tokens_unsigned_16_bit"] = "false" });
-            Assert.Contains("signed 16-bit", Refused(Open));
+            Refused(path, Open);
         }
         File.Delete(path);
         Assert.Contains(files[1], Assert.Throws<InvalidDataException>(Open).Message);
+    }
 
-        string Restored()
+    [Fact]
+    public void A_token_beyond_the_vocabulary_is_named_with_its_offset_when_it_is_read()
+    {
+        TokenShards.Write(files, folder["out"], tokenizer, Options);
+        var path = folder["out/00001-0001.safetensors"];
+        long offset;
+        using (var shard = SafetensorsFile.Open(path)) offset = shard["tokens"].Offset;
+        var bad = File.ReadAllBytes(path);
+        bad[offset + 20] = bad[offset + 21] = 0xff;
+        File.WriteAllBytes(path, bad);
+        using var data = TokenShards.Open(folder["out"]);
+        string message = Refused(path, () => data.CopyTo(0, new long[data.Count]));
+        Assert.Contains($"token 10, at offset {offset + 20}, is 65535; expected 0 to 256", message);
+    }
+
+    [Fact]
+    public void Tokens_too_narrow_for_the_vocabulary_or_of_unknown_sign_are_refused()
+    {
+        TokenShards.Write(files, folder["out"], tokenizer, Options);
+        var path = folder["out/00001-0001.safetensors"];
+        using var scope = NewDisposeScope();
+        var tensors = new Dictionary<string, Tensor>
         {
-            File.WriteAllBytes(path, good);
-            return path;
-        }
+            ["tokens"] = zeros(5, ScalarType.Int16), ["document_starts"] = zeros(1, ScalarType.Int64),
+        };
+        var notes = new Dictionary<string, string>
+        {
+            ["vocabulary_size"] = "128256", ["tokens_unsigned_16_bit"] = "true", ["documents"] = "1", ["last_of_file"] = "false",
+        };
+        SafetensorsFile.Write(path, tensors, notes);
+        Assert.Contains("for a vocabulary of 128256", Refused(path, Open));
+        (notes["vocabulary_size"], notes["tokens_unsigned_16_bit"]) = ("257", "false");
+        SafetensorsFile.Write(path, tensors, notes);
+        Assert.Contains("signed 16-bit", Refused(path, Open));
+    }
+
+    void Open() => TokenShards.Open(folder["out"]).Dispose();
+
+    // asserts that the message names the file, and returns it
+    static string Refused(string path, Action act)
+    {
+        var message = Assert.Throws<InvalidDataException>(act).Message;
+        Assert.Contains(path, message);
+        return message;
     }
 
     [Fact]

@@ -70,6 +70,15 @@ public sealed class KillTests : IDisposable
         return state.ToJsonString();
     }
 
+    static Task<(List<string> Lines, bool Finished)> RunKilled(string run, int kind, Random random, int points) => kind switch
+    {
+        0 => Run(run, "plain", 0, "began", random.Next(400)),       // at any instant of training
+        1 => Run(run, "slow", 0, "began", random.Next(1500)),       // while saves take long
+        2 => Run(run, "die", 1 + random.Next(points)),              // by itself, at some step of writing and deleting checkpoints
+        3 => Run(run, "plain", 0, "ready", random.Next(800)),       // while it starts
+        _ => Run(run, "plain", 0),                                  // not at all
+    };
+
     [Fact]
     public async Task Runs_killed_at_any_instant_end_bit_equal_and_lose_no_finished_save()
     {
@@ -86,17 +95,8 @@ public sealed class KillTests : IDisposable
             long saved = 0;
             for (bool finished = false; !finished;)
             {
-                // in turn at any instant of training, at one while saves take long, by itself at some step of writing and deleting checkpoints;
-                // sometimes while it starts and when enough have died, to the end
                 int kind = kills >= Wanted ? 4 : kills % 7 == 5 ? 3 : kills % 3;
-                (lines, finished) = await (kind switch
-                {
-                    0 => Run(run, "plain", 0, "began", random.Next(400)),
-                    1 => Run(run, "slow", 0, "began", random.Next(1500)),
-                    2 => Run(run, "die", 1 + random.Next(points)),
-                    3 => Run(run, "plain", 0, "ready", random.Next(800)),
-                    _ => Run(run, "plain", 0),
-                });
+                (lines, finished) = await RunKilled(run, kind, random, points);
                 if (!finished)
                 {
                     kills++;
