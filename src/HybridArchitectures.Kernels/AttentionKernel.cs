@@ -25,4 +25,7 @@ public enum AttentionKernel
     /// This library's CUDA kernel, for bfloat16 on compute capability 9.0. It skips keys that a window or a document boundary excludes.
     /// </summary>
     Cuda = 16,
+
+    /// <summary>Plain operators, part by part. The scores of one part are stored in memory at a time, and computed again for gradients.</summary>
+    Composed = 17,
 }

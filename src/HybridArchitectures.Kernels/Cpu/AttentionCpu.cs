@@ -51,12 +51,12 @@ static class AttentionCpu
                 using var scope = NewDisposeScope();
                 var cover = MaskOf(piece);
                 var result = TorchOperator.CallMany("aten::_scaled_dot_product_flash_attention_for_cpu", "", 2,
-                    Heads(Queries(query, piece)), Heads(Keys(key, piece)), Heads(Keys(value, piece)), 0.0, piece.Causal,
+                    Heads(piece.QueriesOf(query)), Heads(piece.KeysOf(key)), Heads(piece.KeysOf(value)), 0.0, piece.Causal,
                     OperatorArgument.Optional(cover.Hidden), OperatorArgument.Optional((double?)scale));
                 var rows = Heads(result[0]);
                 if (cover.Blind is { } blind) rows = rows.masked_fill(blind.unsqueeze(-1).unsqueeze(-1), Scalars.Zero);
-                Queries(output, piece).copy_(rows);
-                Queries(logSum, piece).copy_(Heads(result[1]));
+                piece.QueriesOf(output).copy_(rows);
+                piece.QueriesOf(logSum).copy_(Heads(result[1]));
             }
             return (output, logSum);
         }
@@ -71,15 +71,15 @@ static class AttentionCpu
             {
                 using var scope = NewDisposeScope();
                 var cover = MaskOf(piece);
-                var rows = Queries(gradient, piece);
+                var rows = piece.QueriesOf(gradient);
                 if (cover.Blind is { } blind) rows = rows.masked_fill(blind.unsqueeze(-1).unsqueeze(-1), Scalars.Zero);
                 var gradients = TorchOperator.CallMany("aten::_scaled_dot_product_flash_attention_for_cpu_backward", "", 3,
-                    Heads(rows), Heads(Queries(query, piece)), Heads(Keys(key, piece)), Heads(Keys(value, piece)), Heads(Queries(output, piece)),
-                    Heads(Queries(logSum, piece)), 0.0, piece.Causal, OperatorArgument.Optional(cover.Hidden),
+                    Heads(rows), Heads(piece.QueriesOf(query)), Heads(piece.KeysOf(key)), Heads(piece.KeysOf(value)), Heads(piece.QueriesOf(output)),
+                    Heads(piece.QueriesOf(logSum)), 0.0, piece.Causal, OperatorArgument.Optional(cover.Hidden),
                     OperatorArgument.Optional((double?)scale));
-                Queries(dQuery, piece).copy_(Heads(gradients[0]));
-                AddKeys(dKey, Heads(gradients[1]), piece);
-                AddKeys(dValue, Heads(gradients[2]), piece);
+                piece.QueriesOf(dQuery).copy_(Heads(gradients[0]));
+                piece.AddToKeys(dKey, Heads(gradients[1]));
+                piece.AddToKeys(dValue, Heads(gradients[2]));
             }
             return [dQuery, CpuRows.As(dKey, key), CpuRows.As(dValue, value)];
         }
@@ -87,49 +87,22 @@ static class AttentionCpu
         // (batch, tokens, heads, ...) to (batch, heads, tokens, ...) and back
         static Tensor Heads(Tensor x) => x.transpose(1, 2);
 
-        static Tensor Rows(Tensor x, AttentionPiece piece) => piece.Row is { } row ? x.narrow(0, row, 1) : x;
-
-        static Tensor Queries(Tensor x, AttentionPiece piece) => Rows(x, piece).narrow(1, piece.Queries.First, piece.Queries.Count);
-
-        static Tensor Keys(Tensor x, AttentionPiece piece)
-        {
-            var rows = Rows(x, piece);
-            var parts = piece.Keys.Select(range => rows.narrow(1, range.First, range.Count)).ToArray();
-            return parts is [var only] ? only : cat(parts, 1);
-        }
-
-        static void AddKeys(Tensor sum, Tensor gradient, AttentionPiece piece)
-        {
-            long first = 0;
-            foreach (var range in piece.Keys)
-            {
-                Rows(sum, piece).narrow(1, range.First, range.Count).add_(gradient.narrow(1, first, range.Count), Scalars.One);
-                first += range.Count;
-            }
-        }
-
         PieceMask MaskOf(AttentionPiece piece)
         {
             if (piece.Causal) return default;
-            if (positions is not null) return Create(piece, Sliced(piece));
+            if (positions is not null) return Create(piece, piece.PositionsOf(positions, shift, CPU));
             // blocks in the middle of a sequence are identical
             long position = shift + piece.Queries.First;
             var main = piece.Keys[^1];
             var shape = (piece.Queries.Count, main.First - position, main.Count, piece.Keys.Count == 2 ? piece.Keys[0].Count : 0);
             bool aloof = main.First >= sinks;
             if (aloof && mask is { } same && shape == maskShape) return same;
-            var made = Create(piece, new(Indices.Range(position, piece.Queries.Count, CPU).unsqueeze(0),
-                cat([.. piece.Keys.Select(Columns)], 0).unsqueeze(0)));
+            var made = Create(piece, piece.PositionsOf(null, shift, CPU));
             if (!aloof) return made;
             made.Hidden!.MoveToOuterDisposeScope();
             (maskShape, mask) = (shape, made);
             return made;
         }
-
-        static Tensor Columns(ColumnRange range) => Indices.Range(range.First, range.Count, CPU);
-
-        AttentionPositions Sliced(AttentionPiece piece) => new(Queries(positions!.Query, piece), Keys(positions.Key, piece),
-            positions.QueryDocuments is { } queries ? Queries(queries, piece) : null, positions.KeyDocuments is { } keys ? Keys(keys, piece) : null);
 
         PieceMask Create(AttentionPiece piece, AttentionPositions places)
         {

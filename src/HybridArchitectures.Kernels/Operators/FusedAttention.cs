@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Composed;
 using HybridArchitectures.Kernels.Cpu;
 using HybridArchitectures.Kernels.Cuda.Attention;
 using HybridArchitectures.Kernels.Reference;
@@ -12,7 +13,9 @@ namespace HybridArchitectures.Kernels.Operators;
 /// </summary>
 /// <remarks>
 /// bfloat16 on compute capability 9.0 uses this library's kernels, for head sizes up to 256 (128 if gradients are recorded) and more than one query.
-/// They skip keys that no query sees. All other calls use libtorch's fused kernels.
+/// They skip keys that no query sees. All other calls use libtorch's fused kernels, or plain operators where those do not support a call. Memory
+/// grows linearly with the number of tokens in every case: what would need a large mask or many scores is computed in pieces, and computed again for
+/// its gradient.
 /// </remarks>
 public static class FusedAttention
 {
@@ -51,11 +54,11 @@ public static class FusedAttention
     /// </param>
     /// <param name="softcap">
     /// The cap c of the scores s, which become c tanh(s / c) (arXiv 2408.00118). The default, null, means no cap. Except on the CUDA kernels of this
-    /// library, all scores are stored in memory.
+    /// library, plain operators compute it.
     /// </param>
     /// <param name="sinkLogits">
     /// An additional score of each head, shape (H), floating point. It takes part in the softmax and has no value (arXiv 2508.10925). The default,
-    /// null, means none. Except on the CUDA kernels of this library, all scores are stored in memory.
+    /// null, means none. Except on the CUDA kernels of this library, plain operators compute it.
     /// </param>
     /// <returns>The output, shape (B, L, H, E), in the dtype of <paramref name="query"/>.</returns>
     /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
@@ -73,13 +76,10 @@ public static class FusedAttention
                 KernelEvents.Log.Chosen(nameof(FusedAttention), KernelBackend.Cuda.ToString, query);
                 return AttentionCuda.Forward(inputs with { Window = window >= keys ? null : window });
         }
-        if (softcap is not null || sinkLogits is not null)
-        {
-            // libtorch's fused kernels support neither
-            KernelEvents.Log.Chosen(nameof(FusedAttention), () => AttentionKernel.Math.ToString(), query);
-            return Unfused(inputs);
-        }
-        return Pieces(inputs) is { } pieces ? InPieces(pieces, inputs) : InOneCall(inputs);
+        // libtorch's fused kernels support neither
+        if (softcap is not null || sinkLogits is not null) return Composed(inputs);
+        if (Pieces(inputs) is { } pieces) return InPieces(pieces, inputs);
+        return HasManyScores(inputs) && PlannedKernel(inputs) == AttentionKernel.Math ? Composed(inputs) : InOneCall(inputs);
     }
 
     static AttentionInputs Checked(Tensor query, Tensor key, Tensor value, double? scale, int? window, int sinks, AttentionPositions? positions,
@@ -97,7 +97,28 @@ public static class FusedAttention
     static Tensor Unfused(AttentionInputs inputs) => AttentionReference.Forward(
         inputs.Query, inputs.Key, inputs.Value, inputs.Scale, inputs.Window, inputs.Sinks, inputs.Positions, inputs.Softcap, inputs.SinkLogits);
 
-    static Tensor InOneCall(AttentionInputs inputs)
+    // plain operators store the scores of one part of the work at a time
+    static Tensor Composed(AttentionInputs inputs)
+    {
+        bool whole = !HasManyScores(inputs);
+        KernelEvents.Log.Chosen(nameof(FusedAttention), (whole ? AttentionKernel.Math : AttentionKernel.Composed).ToString, inputs.Query);
+        if (whole) return Unfused(inputs);
+        long scores = MaxScores(inputs);
+        var pieces = AttentionPlan.ForScores(inputs.Query, inputs.Key, inputs.Window, inputs.Sinks, inputs.Positions, scores);
+        return PiecewiseAttention.Apply(pieces, inputs, scores, Unfused);
+    }
+
+    // a GPU needs more work at a time to be busy
+    static long MaxScores(AttentionInputs inputs) => inputs.Query.device_type == TorchSharp.DeviceType.CPU ? 1 << 22 : 1 << 24;
+
+    static bool HasManyScores(AttentionInputs inputs)
+    {
+        var (query, key) = (inputs.Query, inputs.Key);
+        return (double)query.size(0) * query.size(2) * query.size(1) * key.size(1) > MaxScores(inputs);
+    }
+
+    /// <summary>Computes attention by one call of libtorch's operator, which selects the kernel.</summary>
+    internal static Tensor InOneCall(AttentionInputs inputs)
     {
         using var scope = NewDisposeScope();
         var call = Plan(inputs);
@@ -114,29 +135,38 @@ public static class FusedAttention
     /// Returns the kernel that <see cref="Forward"/> uses for these arguments on their device: this library's, or the one that libtorch selects.
     /// </summary>
     /// <inheritdoc cref="Forward" path="/param"/>
-    /// <returns>The kernel. <see cref="AttentionKernel.Math"/> means that all scores are stored in memory.</returns>
+    /// <returns>The kernel. <see cref="AttentionKernel.Math"/> means that all scores are stored in memory. If the call is divided into pieces, the
+    /// kernel is that of the first piece.</returns>
     /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid for <see cref="Forward"/>.</exception>
     public static AttentionKernel KernelFor(Tensor query, Tensor key, Tensor value, double? scale = null, int? window = null, int sinks = 0,
         AttentionPositions? positions = null, double? softcap = null, Tensor? sinkLogits = null)
     {
         var inputs = Checked(query, key, value, scale, window, sinks, positions, softcap, sinkLogits);
         if (BackendFor(query) == KernelBackend.Cuda && OwnKernelSupports(inputs)) return AttentionKernel.Cuda;
-        if (softcap is not null || sinkLogits is not null) return AttentionKernel.Math;
-        if (Pieces(inputs) is not null) return AttentionKernel.Flash;
+        if (softcap is not null || sinkLogits is not null) return HasManyScores(inputs) ? AttentionKernel.Composed : AttentionKernel.Math;
+        if (Pieces(inputs) is [var piece, ..])
+            return query.device_type == TorchSharp.DeviceType.CPU ? AttentionKernel.Flash : PlannedKernel(PiecewiseAttention.First(piece, inputs));
+        var kernel = PlannedKernel(inputs);
+        return kernel == AttentionKernel.Math && HasManyScores(inputs) ? AttentionKernel.Composed : kernel;
+    }
+
+    static AttentionKernel PlannedKernel(AttentionInputs inputs)
+    {
         using var scope = NewDisposeScope();
         return Choice(Plan(inputs));
     }
 
-    // on the CPU, a mask over all queries and keys may need more memory and time than several calls
+    // a mask over all queries and keys may need more memory and time than several calls
     static IReadOnlyList<AttentionPiece>? Pieces(AttentionInputs inputs)
     {
         var (query, key) = (inputs.Query, inputs.Key);
-        return query.device_type == TorchSharp.DeviceType.CPU && query.NumberOfElements > 0 && key.NumberOfElements > 0
+        return query.NumberOfElements > 0 && key.NumberOfElements > 0
             ? AttentionPlan.Create(query, key, inputs.Window, inputs.Sinks, inputs.Positions) : null;
     }
 
     static Tensor InPieces(IReadOnlyList<AttentionPiece> pieces, AttentionInputs inputs)
     {
+        if (inputs.Query.device_type != TorchSharp.DeviceType.CPU) return PiecewiseAttention.Apply(pieces, inputs, long.MaxValue, InOneCall);
         using var scope = NewDisposeScope();
         KernelEvents.Log.Chosen(nameof(FusedAttention), () => $"{AttentionKernel.Flash} in {pieces.Count} pieces", inputs.Query);
         var (size, valueSize) = (inputs.Query.size(3), inputs.Value.size(3));
@@ -166,7 +196,8 @@ public static class FusedAttention
     {
         var (query, key, value, window, sinks) = (inputs.Query, inputs.Key, inputs.Value, inputs.Window, inputs.Sinks);
         var (queries, keys) = (query.size(1), key.size(1));
-        if (window >= keys) window = null;
+        // explicit positions can have gaps
+        if (window >= keys && inputs.Positions is null) window = null;
         Tensor? mask = null, blind = null;
         bool causal = false;
         if (inputs.Positions is { } positions)

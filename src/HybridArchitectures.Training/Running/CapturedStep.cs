@@ -84,7 +84,8 @@ sealed class CapturedStep : IDisposable
     };
 
     /// <summary>
-    /// Returns whether the rows of a batch have the fixed shape, and nothing else than ids and targets, and whether the model permits a captured step.
+    /// Returns whether the rows of a batch have the fixed shape, and nothing else than ids and targets, and whether the model permits a captured
+    /// step.
     /// </summary>
     public bool Serves(TokenBatch batch) =>
         Failure is null && CaptureConditions.Exception(model) is null && batch.Layout is null && batch.Weights is null && batch.WeightSum > 0

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Composed;
 using HybridArchitectures.Kernels.Cpu;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Reference;
@@ -8,11 +9,22 @@ namespace HybridArchitectures.Kernels.Tests.Cpu;
 
 public class AttentionPiecesTests
 {
-    static void Matches(Tensor[] inputs, int? window = null, int sinks = 0, AttentionPositions? positions = null, long block = 16) =>
-        OperatorCheck.MatchesReference(
-            given => AttentionCpu.Apply(AttentionPlan.Pieces(given[0]!, given[1]!, window, sinks, positions, block),
-                new(given[0]!, given[1]!, given[2]!) { Scale = 0.3, Window = window, Sinks = sinks, Positions = positions }),
-            given => AttentionReference.Forward(given[0]!, given[1]!, given[2]!, 0.3, window, sinks, positions), inputs);
+    static void Matches(Tensor[] inputs, int? window = null, int sinks = 0, AttentionPositions? positions = null, long block = 16)
+    {
+        foreach (bool own in new[] { true, false })
+            OperatorCheck.MatchesReference(
+                given =>
+                {
+                    var pieces = AttentionPlan.Pieces(given[0]!, given[1]!, window, sinks, positions, block);
+                    var all = new AttentionInputs(given[0]!, given[1]!, given[2]!)
+                    {
+                        Scale = 0.3, Window = window, Sinks = sinks, Positions = positions,
+                    };
+                    // what GPUs without a kernel of this library use
+                    return own ? AttentionCpu.Apply(pieces, all) : PiecewiseAttention.Apply(pieces, all, long.MaxValue, FusedAttention.InOneCall);
+                },
+                given => AttentionReference.Forward(given[0]!, given[1]!, given[2]!, 0.3, window, sinks, positions), inputs);
+    }
 
     static Tensor[] Inputs(int batch, int queries, int keys, int heads = 4, int sets = 2, int size = 8) =>
         [OperatorCheck.Normal(batch, queries, heads, size), OperatorCheck.Normal(batch, keys, sets, size),

@@ -44,6 +44,61 @@ public class FusedAttentionDeviceTests
                 i => AttentionReference.Forward(i[0]!, i[1]!, i[2]!, null, window, sinks, positions), inputs);
     }
 
+    // large enough for pieces: 4,200 x 4,200 scores are more than 2^24
+    [Theory]
+    [InlineData(ScalarType.Float32, 64, 48), InlineData(ScalarType.Float16, 64, 48), InlineData(ScalarType.BFloat16, 192, 128)]
+    public void Long_rows_that_libtorch_serves_are_computed_in_pieces(ScalarType type, long size, long valueSize)
+    {
+        Gpu.IsNeeded();
+        foreach (var (window, sinks, packed) in new[] { ((int?)300, 4, false), (null, 0, true), (100, 0, true) })
+        {
+            using var scope = NewDisposeScope();
+            using var random = manual_seed(1);
+            using var layout = packed ? SequenceLayout.Packed([[1000, 1, 2500, 200]], 4200, Gpu.Device) : null;
+            var positions = layout is null ? null : AttentionPositions.FromLayout(layout, Gpu.Device);
+            Tensor?[] inputs = [.. Inputs(1, 4200, 4200, 4, 2, size, valueSize)];
+            var real = positions is null ? null : AttentionReference.Visible(4200, 4200, window, sinks, positions, Gpu.Device).any(-1)
+                .unsqueeze(-1).unsqueeze(-1).logical_not();
+            Tensor Real(Tensor output) => real is null ? output : output.masked_fill(real, 0);
+            OperatorCheck.IsAsGoodAsComposed(type,
+                i => Real(FusedAttention.Forward(i[0]!, i[1]!, i[2]!, window: window, sinks: sinks, positions: positions)),
+                i => Real(Plain(i[0]!, i[1]!, i[2]!, AttentionReference.Visible(4200, 4200, window, sinks, positions, Gpu.Device))),
+                i => Real(AttentionReference.Forward(i[0]!, i[1]!, i[2]!, null, window, sinks, positions)), inputs);
+        }
+    }
+
+    [Fact]
+    public void A_window_over_a_very_long_row_needs_no_mask_over_all_scores()
+    {
+        Gpu.IsNeeded();
+        using var scope = NewDisposeScope();
+        // a mask would take 69 GB
+        const long Length = 1 << 18;
+        Tensor New() => randn([1, Length, 1, 16], ScalarType.Float32, Gpu.Device).requires_grad_();
+        var (query, key, value) = (New(), New(), New());
+        Autograd.Backward(FusedAttention.Forward(query, key, value, window: 512).sum());
+        Assert.True(query.grad!.isfinite().all().item<bool>() && key.grad!.isfinite().all().item<bool>());
+    }
+
+    [Fact]
+    public void Capped_scores_in_float32_and_scores_in_float64_are_computed_part_by_part()
+    {
+        Gpu.IsNeeded();
+        using var scope = NewDisposeScope();
+        const long Length = 1 << 13;
+        foreach (var (type, cap) in new[] { (ScalarType.Float32, (double?)20), (ScalarType.Float64, null) })
+        {
+            Tensor New() => randn([1, Length, 1, 16], type, Gpu.Device).requires_grad_();
+            var (query, key, value) = (New(), New(), New());
+            Assert.Equal(AttentionKernel.Composed, FusedAttention.KernelFor(query, key, value, softcap: cap));
+            var output = FusedAttention.Forward(query, key, value, softcap: cap);
+            OperatorCheck.Close(AttentionReference.Forward(query.detach(), key.detach(), value.detach(), softcap: cap), output.detach(), 1e-5,
+                $"the output in {type}");
+            Autograd.Backward(output.sum());
+            Assert.True(query.grad!.isfinite().all().item<bool>());
+        }
+    }
+
     static void OwnKernelIsNeeded()
     {
         Gpu.IsNeeded();

@@ -1,7 +1,8 @@
+using System.Runtime.CompilerServices;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Kernels.Cpu;
+namespace HybridArchitectures.Kernels;
 
 /// <summary>
 /// Divides attention into pieces whose scores need little memory.
@@ -16,29 +17,48 @@ namespace HybridArchitectures.Kernels.Cpu;
 /// </summary>
 static class AttentionPlan
 {
-    const long MinBlock = 128, MaxBlock = 512, MinCausal = 64;
+    const long MinBlock = 128, MaxBlock = 512, MinCausal = 64, MinStoredBlock = 8;
     const long MaxMask = 1L << 24;              // maximum number of scores of one mask
     const long MaxRuns = 1024;                  // maximum number of key runs in a row; with more, every block gets all keys
-    const long PieceCost = 15_000_000;          // the number of multiply-adds that take as long as the overhead of one piece
+
+    // the number of multiply-adds that take as long as the overhead of one piece: on the CPU, and launches on a GPU
+    const long PieceCost = 15_000_000, PieceCostOnDevice = 1_000_000_000;
+
+    static readonly ConditionalWeakTable<Tensor, HostCopy> HostCopies = [];
 
     /// <summary>Returns the pieces, which together contain every query that sees a key. Returns null if one call is as good.</summary>
     public static IReadOnlyList<AttentionPiece>? Create(Tensor query, Tensor key, int? window, int sinks, AttentionPositions? positions)
     {
         var (batch, queries, keys) = (query.size(0), query.size(1), key.size(1));
-        if (window >= keys) window = null;
+        if (window >= keys && positions is null) window = null;
         if (queries == 1 || (positions is null && window is null && queries == keys)) return null;
         long perScore = query.size(2) * 2 * query.size(3), all = batch * queries * keys;
-        if (all * perScore < PieceCost) return null;
+        long pieceCost = query.device_type == TorchSharp.DeviceType.CPU ? PieceCost : PieceCostOnDevice;
+        if (all * perScore < pieceCost && all <= MaxMask) return null;
         var pieces = Pieces(query, key, window, sinks, positions, BlockSize(window, keys));
         long scores = pieces.Sum(piece => piece.Scores * (piece.Row is null ? batch : 1));
-        bool cheaper = (all - scores) * perScore > pieces.Count * PieceCost;
+        bool cheaper = (all - scores) * perScore > pieces.Count * pieceCost;
         long mask = positions is null ? queries * keys : all;
         return cheaper || mask > MaxMask ? pieces : null;
     }
 
-    /// <summary>Returns the pieces, with blocks of <paramref name="block"/> queries.</summary>
-    public static IReadOnlyList<AttentionPiece> Pieces(Tensor query, Tensor key, int? window, int sinks, AttentionPositions? positions, long block) =>
-        positions is null ? Plain(query.size(1), key.size(1), window, sinks, block) : OfRows(query, key, window, sinks, positions, block);
+    /// <summary>
+    /// Returns the pieces for operators that store the scores of a piece, so that one row and the heads of one key have at most about
+    /// <paramref name="maxScores"/>. No piece is causal.
+    /// </summary>
+    public static IReadOnlyList<AttentionPiece> ForScores(Tensor query, Tensor key, int? window, int sinks, AttentionPositions? positions,
+        long maxScores)
+    {
+        long keys = Math.Min(key.size(1), (window ?? key.size(1)) + MaxBlock), heads = query.size(2) / key.size(2);
+        long block = Math.Clamp(maxScores / Math.Max(1, heads * keys), MinStoredBlock, MaxBlock);
+        return Pieces(query, key, window, sinks, positions, block, causal: false);
+    }
+
+    /// <summary>Returns the pieces, with blocks of <paramref name="block"/> queries, and with or without causal pieces of any length.</summary>
+    public static IReadOnlyList<AttentionPiece> Pieces(Tensor query, Tensor key, int? window, int sinks, AttentionPositions? positions, long block,
+        bool causal = true) =>
+        positions is null ? Plain(query.size(1), key.size(1), window, sinks, block)
+            : OfRows(query, key, window, sinks, positions, (block, causal));
 
     static long BlockSize(int? window, long keys)
     {
@@ -56,7 +76,8 @@ static class AttentionPlan
         return pieces;
     }
 
-    static List<AttentionPiece> OfRows(Tensor queryTensor, Tensor keyTensor, int? window, int sinks, AttentionPositions positions, long size)
+    static List<AttentionPiece> OfRows(Tensor queryTensor, Tensor keyTensor, int? window, int sinks, AttentionPositions positions,
+        (long Size, bool Causal) block)
     {
         var (batch, queries, keys) = (queryTensor.size(0), queryTensor.size(1), keyTensor.size(1));
         using var scope = NewDisposeScope();
@@ -68,12 +89,23 @@ static class AttentionPlan
         {
             var queryRuns = Runs(Row(query, row, queries), Row(queryDocuments, row, queries));
             var keyRuns = Runs(Row(key, row, keys), Row(keyDocuments, row, keys));
-            pieces.AddRange(new RowPlan(row, size, window, sinks, keys).Pieces(queryRuns, keyRuns));
+            pieces.AddRange(new RowPlan(row, block, window, sinks, keys).Pieces(queryRuns, keyRuns));
         }
         return pieces;
     }
 
-    static long[] Host(Tensor numbers) => TensorMemory.ToArray<long>(numbers);
+    // all layers of a model read the same positions, and reading from a GPU waits for it
+    static long[] Host(Tensor numbers)
+    {
+        if (numbers.device_type == TorchSharp.DeviceType.CPU) return TensorMemory.ToArray<long>(numbers);
+        long version = TorchOperator.CallInteger("aten::_version", "", numbers);
+        if (HostCopies.TryGetValue(numbers, out var known) && known.Version == version) return known.Numbers;
+        var copy = new HostCopy(version, TensorMemory.ToArray<long>(numbers.cpu()));
+        HostCopies.AddOrUpdate(numbers, copy);
+        return copy.Numbers;
+    }
+
+    sealed record HostCopy(long Version, long[] Numbers);
 
     static ReadOnlySpan<long> Row(long[]? numbers, long row, long columns) =>
         numbers is null ? [] : numbers.AsSpan((int)(row * columns), (int)columns);
@@ -128,7 +160,7 @@ static class AttentionPlan
     /// <summary>Represents columns whose positions increase by 1 from <paramref name="Position"/>.</summary>
     readonly record struct Run(long First, long Count, long Position);
 
-    sealed class RowPlan(long row, long block, int? window, int sinks, long keys)
+    sealed class RowPlan(long row, (long Size, bool Causal) block, int? window, int sinks, long keys)
     {
         readonly List<AttentionPiece> pieces = [];
 
@@ -138,8 +170,8 @@ static class AttentionPlan
             foreach (var (document, run) in queries)
             {
                 var seen = byDocument?[document].ToArray();
-                var rest = seen is [var only] ? AddCausal(run, only) : run;
-                foreach (var part in Blocks(rest, block))
+                var rest = block.Causal && seen is [var only] ? AddCausal(run, only) : run;
+                foreach (var part in Blocks(rest, block.Size))
                     Add(new(part.First, part.Count), seen is null ? [new(0, keys)]
                         : Merged(seen.SelectMany(other => Seen(part, other, window, sinks))));
             }
@@ -159,7 +191,7 @@ static class AttentionPlan
         {
             if (queries.Count == 0 || ranges.Count == 0) return;
             if (pieces.Count > 0 && pieces[^1] is { Causal: false } last && last.Queries.End == queries.First
-                && last.Queries.Count + queries.Count <= block)
+                && last.Queries.Count + queries.Count <= block.Size)
                 pieces[^1] = last with { Queries = last.Queries with { Count = last.Queries.Count + queries.Count },
                 Keys = Merged(last.Keys.Concat(ranges)) };
             else pieces.Add(new(row, queries, ranges, false));
