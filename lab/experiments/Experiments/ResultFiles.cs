@@ -36,7 +36,8 @@ static class ResultFiles
             string path = Path.GetFullPath(Path.Combine(root, entry.FullName));
             if (!path.StartsWith(root + Path.DirectorySeparatorChar, StringComparison.Ordinal))
                 throw new InvalidDataException($"{archive} contains {entry.FullName}; expected names inside the folder.");
-            if (File.Exists(path)) continue;
+            bool isFolder = entry.Name.Length == 0;
+            if (isFolder || File.Exists(path)) continue;
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);
             entry.ExtractToFile(path);
         }
