@@ -11,7 +11,8 @@ namespace HybridArchitectures.Kernels.Runtime;
 /// 2. The allocator may return whole free segments to the driver when memory is short, and a later launch would touch unmapped memory. In each
 /// segment that captures use, therefore, a small block ("anchor") stays allocated.
 /// 3. Work runs once eagerly on this stream before it is captured. If the allocator asked the driver for memory during this, the anchored segments
-/// were too small: there are more from then on, and the work is to run again before a capture.
+/// were too small: there are more from then on, and the work is to run again before a capture. The driver counts other processes too, so the
+/// segments added are bounded by what was missing.
 /// 4. Graphs of a device share their temporaries, so they never run at the same time as each other or as work on this stream: launches and work
 /// take a lock on the host, and are ordered by libtorch's current stream on the device.
 /// </para>
@@ -59,11 +60,12 @@ sealed class CudaGraphPool
         bool fits = false;
         OnStream(() =>
         {
-            if (anchors.Count == 0) Grow();
+            if (anchors.Count == 0) Grow(0);
             long free = CudaGraphDriver.FreeMemory();
             work();
-            fits = free - CudaGraphDriver.FreeMemory() < Megabyte;
-            if (!fits) Grow();
+            long missing = free - CudaGraphDriver.FreeMemory();
+            fits = missing < Megabyte;
+            if (!fits) Grow(missing);
         });
         return fits;
     }
@@ -144,9 +146,15 @@ sealed class CudaGraphPool
         }
     }
 
+    /// <summary>
+    /// Returns the number of times <see cref="LargeBlock"/> by which the segments grow: twice as much each time, but at most twice what was missing.
+    /// </summary>
+    internal static long NextGrowth(long growth, long missing) => Math.Min(growth, Math.Max(1, 2 * missing / LargeBlock));
+
     // segments with room, in each of which a block stays
-    void Grow()
+    void Grow(long missing)
     {
+        growth = NextGrowth(growth, missing);
         Empty(growth * LargeBlock).Dispose();
         anchors.Add(Empty(AnchorBytes));
         for (int segment = 0; segment < growth * SmallSegments; segment++)
