@@ -18,18 +18,18 @@ struct GatedDeltaArguments
 struct GatedDeltaRows
 {
     public nint Base;
-    public long Row, Token, Head;
+    public long RowStride, TokenStride, HeadStride;
 
     public static GatedDeltaRows From(Tensor? x) => x is null ? default
-        : new() { Base = CudaMemory.Address(x), Row = x.stride(0), Token = x.stride(1), Head = x.stride(2) };
+        : new() { Base = CudaMemory.Address(x), RowStride = x.stride(0), TokenStride = x.stride(1), HeadStride = x.stride(2) };
 }
 
 /// <summary>Describes a float32 or bfloat16 tensor (rows, tokens, heads).</summary>
 struct GatedDeltaNumbers
 {
     public CudaTyped Numbers;
-    public long Row, Token, Head;
+    public long RowStride, TokenStride, HeadStride;
 
     public static GatedDeltaNumbers From(Tensor x) =>
-        new() { Numbers = CudaTyped.From(x), Row = x.stride(0), Token = x.stride(1), Head = x.stride(2) };
+        new() { Numbers = CudaTyped.From(x), RowStride = x.stride(0), TokenStride = x.stride(1), HeadStride = x.stride(2) };
 }

@@ -13,18 +13,18 @@
 constexpr int Groups = KeyTiles, Threads = 128 * Groups;
 
 struct Pairs {
-    const DeltaArguments& a;
+    const DeltaArguments& args;
     u16* tiles;
     Place queries, keys, gradients, errors, values, states, state_gradients;
-    u16 *weighed, *solved;                           // N and M
+    u16 *matrix_n, *matrix_m;                        // N and M
     float *rows, *columns, *dots, *inner;            // 2 x 64; 2 x 4 x 64; 3 x Groups x 64; 12
     ChunkNumbers numbers;
     i64 chunk, group, row, begin, end;
-    int warp, lane, own;                             // warp of four; the group of warps
+    int warp, lane, warp_group;                      // the warp in its group of four; the group
 
     static constexpr int Floats = (2 + 8 + 3 * Groups) * Chunk + 12;
 
-    __device__ __forceinline__ Pairs(const DeltaArguments& arguments, u16* shared) : a(arguments), tiles(first_tile(shared)),
+    __device__ __forceinline__ Pairs(const DeltaArguments& arguments, u16* shared) : args(arguments), tiles(first_tile(shared)),
         numbers(reinterpret_cast<float*>(tiles + (2 * KeyTiles + 3 * ValueTiles + 2 * ValueTiles * KeyTiles + 2) * Tile) + Floats) {
         queries = place_of(tiles);
         keys = queries + KeyTiles * Tile;
@@ -33,9 +33,9 @@ struct Pairs {
         values = errors + ValueTiles * Tile;
         states = values + ValueTiles * Tile;
         state_gradients = states + ValueTiles * KeyTiles * Tile;
-        weighed = tiles + (2 * KeyTiles + 3 * ValueTiles + 2 * ValueTiles * KeyTiles) * Tile;
-        solved = weighed + Tile;
-        rows = reinterpret_cast<float*>(solved + Tile);
+        matrix_n = tiles + (2 * KeyTiles + 3 * ValueTiles + 2 * ValueTiles * KeyTiles) * Tile;
+        matrix_m = matrix_n + Tile;
+        rows = reinterpret_cast<float*>(matrix_m + Tile);
         columns = rows + 2 * Chunk;
         dots = columns + 8 * Chunk;
         inner = dots + 3 * Groups * Chunk;
@@ -43,45 +43,46 @@ struct Pairs {
         group = blockIdx.y;
         row = blockIdx.z;
         begin = chunk * Chunk;
-        end = row_length(a, row);
+        end = row_length(args, row);
         warp = threadIdx.x % 128 / 32;
         lane = threadIdx.x % 32;
-        own = uniform(threadIdx.x / 128);
+        warp_group = uniform(threadIdx.x / 128);
     }
 
-    __device__ __forceinline__ void ask_keys() const {
+    __device__ __forceinline__ void load_keys() const {
         for (int kt = 0; kt < KeyTiles; kt++) {
             const int width = KeySize - 64 * kt < 64 ? KeySize - 64 * kt : 64;
-            load_tile<Threads>(keys + kt * Tile, a.key.at(row, begin, group) + 64 * kt, a.key.token, end - begin, width, threadIdx.x);
-            load_tile<Threads>(queries + kt * Tile, a.query.at(row, begin, group) + 64 * kt, a.query.token, end - begin, width, threadIdx.x);
+            load_tile<Threads>(keys + kt * Tile, args.key.at(row, begin, group) + 64 * kt, args.key.tokenStride, end - begin, width, threadIdx.x);
+            load_tile<Threads>(
+                queries + kt * Tile, args.query.at(row, begin, group) + 64 * kt, args.query.tokenStride, end - begin, width, threadIdx.x);
         }
     }
 
-    __device__ __forceinline__ void ask_value(Place to, const HeadRows& from, i64 head) const {
+    __device__ __forceinline__ void load_columns(Place to, const HeadRows& from, i64 head) const {
         for (int vt = 0; vt < ValueTiles; vt++) {
             const int width = ValueSize - 64 * vt < 64 ? ValueSize - 64 * vt : 64;
-            load_tile<Threads>(to + vt * Tile, from.at(row, begin, head) + 64 * vt, from.token, end - begin, width, threadIdx.x);
+            load_tile<Threads>(to + vt * Tile, from.at(row, begin, head) + 64 * vt, from.tokenStride, end - begin, width, threadIdx.x);
         }
     }
 
-    __device__ __forceinline__ void ask_values(i64 head) const {
-        const i64 place = (row * a.heads + head) * a.chunks + chunk;
+    __device__ __forceinline__ void load_values(i64 head) const {
+        const i64 place = (row * args.heads + head) * args.chunks + chunk;
         if (threadIdx.x < ChunkNumbers::Size / 4)
-            copy_async<16>(numbers.high + 4 * threadIdx.x, a.numbers + place * ChunkNumbers::Size + 4 * threadIdx.x, true);
-        ask_value(gradients, a.gradient, head);
-        ask_value(errors, a.error, head);
-        ask_value(values, a.dValue, head);
+            copy_async<16>(numbers.high + 4 * threadIdx.x, args.numbers + place * ChunkNumbers::Size + 4 * threadIdx.x, true);
+        load_columns(gradients, args.gradient, head);
+        load_columns(errors, args.error, head);
+        load_columns(values, args.dValue, head);
         copy_commit();
     }
 
-    __device__ __forceinline__ void ask_states(i64 head) const {
-        const i64 place = ((row * a.heads + head) * a.chunks + chunk) * KeySize * ValueSize;
+    __device__ __forceinline__ void load_states(i64 head) const {
+        const i64 place = ((row * args.heads + head) * args.chunks + chunk) * KeySize * ValueSize;
         for (int vt = 0; vt < ValueTiles; vt++)
             for (int kt = 0; kt < KeyTiles; kt++) {
                 const int width = KeySize - 64 * kt < 64 ? KeySize - 64 * kt : 64, tile = (vt * KeyTiles + kt) * Tile;
                 const i64 at = place + 64 * vt * KeySize + 64 * kt;
-                load_tile<Threads>(states + tile, a.states + at, KeySize, ValueSize - 64 * vt, width, threadIdx.x);
-                load_tile<Threads>(state_gradients + tile, a.stateGradients + at, KeySize, ValueSize - 64 * vt, width, threadIdx.x);
+                load_tile<Threads>(states + tile, args.states + at, KeySize, ValueSize - 64 * vt, width, threadIdx.x);
+                load_tile<Threads>(state_gradients + tile, args.stateGradients + at, KeySize, ValueSize - 64 * vt, width, threadIdx.x);
             }
         copy_commit();
     }
@@ -122,176 +123,180 @@ __device__ __forceinline__ void product_rowwise(float (&sums)[32], Place left, P
     settled(sums);
 }
 
-// N (which 0) or M (1) of a head into shared memory, with the sums over its rows and columns that decays and strengths need
-__device__ __forceinline__ void weigh_pairs(const Pairs& p, int which) {
-    float alike[32], slopes[32];
-    clear(alike);
-    clear(slopes);
-    product<KeyTiles>(alike, which ? p.keys : p.queries, p.keys, p.warp);
-    product<ValueTiles>(slopes, which ? p.values : p.gradients, p.errors, p.warp);
-    const int r = p.lane / 4, q = p.lane % 4;
+// computes N (which 0) or M (1) of a head into shared memory, with the sums over its rows and columns that decays and strengths need
+__device__ __forceinline__ void weigh_pairs(const Pairs& block, int which) {
+    float similarities[32], pair_gradients[32];
+    clear(similarities);
+    clear(pair_gradients);
+    product<KeyTiles>(similarities, which ? block.keys : block.queries, block.keys, block.warp);
+    product<ValueTiles>(pair_gradients, which ? block.values : block.gradients, block.errors, block.warp);
+    const int quad = block.lane / 4, quad_lane = block.lane % 4;
     const float sign = which ? -1.f : 1.f;
     float rows[2] = {}, columns[16] = {};
-    u16* tile = which ? p.solved : p.weighed;
+    u16* tile = which ? block.matrix_m : block.matrix_n;
 #pragma unroll
     for (int n = 0; n < 8; n++)
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            const int i = 16 * p.warp + r + 8 * half;
+            const int i = 16 * block.warp + quad + 8 * half;
             float pair[2];
 #pragma unroll
             for (int e = 0; e < 2; e++) {
-                const int j = 8 * n + 2 * q + e, at = 4 * n + 2 * half + e;
-                const float slope = j + which <= i ? sign * slopes[at] * p.numbers.between(i, j) : 0.f, share = slope * alike[at];
-                pair[e] = slope * p.numbers.beta[j];
-                rows[half] += share * p.numbers.beta[j];
-                columns[2 * n + e] += share;
+                const int j = 8 * n + 2 * quad_lane + e, at = 4 * n + 2 * half + e;
+                const float pair_gradient = j + which <= i ? sign * pair_gradients[at] * block.numbers.between(i, j) : 0.f;
+                const float weighted = pair_gradient * similarities[at];
+                pair[e] = pair_gradient * block.numbers.beta[j];
+                rows[half] += weighted * block.numbers.beta[j];
+                columns[2 * n + e] += weighted;
             }
-            *reinterpret_cast<unsigned*>(tile + swizzled(i, 8 * n) + 2 * q) = round_to_bfloat16_pair(pair[0], pair[1]);
+            *reinterpret_cast<unsigned*>(tile + swizzled(i, 8 * n) + 2 * quad_lane) = round_to_bfloat16_pair(pair[0], pair[1]);
         }
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         const float sum = lane_sum(rows[half], 4);
-        if (q == 0) p.rows[which * Chunk + 16 * p.warp + r + 8 * half] = sum;
+        if (quad_lane == 0) block.rows[which * Chunk + 16 * block.warp + quad + 8 * half] = sum;
     }
-    reduce_scatter<16, 16, 4>(columns, p.lane);
-    const int n = (p.lane & 16 ? 4 : 0) + (p.lane & 8 ? 2 : 0) + (p.lane & 4 ? 1 : 0);
-    for (int e = 0; e < 2; e++) p.columns[(4 * which + p.warp) * Chunk + 8 * n + 2 * q + e] = columns[e];
+    reduce_scatter<16, 16, 4>(columns, block.lane);
+    const int n = (block.lane & 16 ? 4 : 0) + (block.lane & 8 ? 2 : 0) + (block.lane & 4 ? 1 : 0);
+    for (int e = 0; e < 2; e++) block.columns[(4 * which + block.warp) * Chunk + 8 * n + 2 * quad_lane + e] = columns[e];
 }
 
-// Adds `sums`, each row times a number of it, to the gradient; and writes the inner products of their rows with those of a tile.
-__device__ __forceinline__ void add_rows(float (&gradient)[32], const float (&sums)[32], const float* by, float sign, const u16* tile, float* dots,
-    const Pairs& p) {
-    const int r = p.lane / 4, q = p.lane % 4;
+// Adds `sums`, each row times its scale, to the gradient. Writes the inner products of their rows with those of a tile to `dots`.
+__device__ __forceinline__ void add_rows(
+    float (&gradient)[32], const float (&sums)[32], const float* scales, float sign, const u16* tile, float* dots, const Pairs& block) {
+    const int quad = block.lane / 4, quad_lane = block.lane % 4;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        const int i = 16 * p.warp + r + 8 * half;
-        const float scale = sign * by[i];
+        const int i = 16 * block.warp + quad + 8 * half;
+        const float scale = sign * scales[i];
         float dot = 0;
 #pragma unroll
         for (int n = 0; n < 8; n++) {
-            const unsigned word = *reinterpret_cast<const unsigned*>(tile + swizzled(i, 8 * n) + 2 * q);
+            const unsigned word = *reinterpret_cast<const unsigned*>(tile + swizzled(i, 8 * n) + 2 * quad_lane);
             const int at = 4 * n + 2 * half;
             dot += sums[at] * first_of(word) + sums[at + 1] * second_of(word);
             gradient[at] += scale * sums[at];
             gradient[at + 1] += scale * sums[at + 1];
         }
         dot = lane_sum(dot, 4);
-        if (q == 0) dots[i] = dot;
+        if (quad_lane == 0) dots[i] = dot;
     }
 }
 
-// Adds left times a transposed state, each row times a number of it, to the gradient of queries (which 0) or keys (1, 2).
-__device__ __forceinline__ void add_through(const Pairs& p, float (&gradient)[32], Place left, Place state, const float* by, float sign, int which) {
+// Adds left times a transposed state, each row times its scale, to the gradient of queries (which 0) or keys (1, 2).
+__device__ __forceinline__ void add_through(
+    const Pairs& block, float (&gradient)[32], Place left, Place state, const float* scales, float sign, int which) {
     float sums[32];
     clear(sums);
-    product_rowwise<false, ValueTiles>(sums, left, state + p.own * Tile, KeyTiles * Tile, p.warp);
-    const u16* tile = p.tiles + (which ? KeyTiles + p.own : p.own) * Tile;
-    add_rows(gradient, sums, by, sign, tile, p.dots + (which * Groups + p.own) * Chunk, p);
+    product_rowwise<false, ValueTiles>(sums, left, state + block.warp_group * Tile, KeyTiles * Tile, block.warp);
+    const u16* tile = block.tiles + (which ? KeyTiles + block.warp_group : block.warp_group) * Tile;
+    add_rows(gradient, sums, scales, sign, tile, block.dots + (which * Groups + block.warp_group) * Chunk, block);
 }
 
-// this group's 64 columns of dQ and dK
-__device__ __forceinline__ void add_head(const Pairs& p, float (&dquery)[32], float (&dkey)[32]) {
-    const Place weighed = place_of(p.weighed), solved = place_of(p.solved), key = p.keys + p.own * Tile, query = p.queries + p.own * Tile;
-    product_rowwise<false, 1>(dquery, weighed, key, 0, p.warp);
-    product_rowwise<true, 1>(dkey, weighed, query, 0, p.warp);
-    product_rowwise<false, 1>(dkey, solved, key, 0, p.warp);
-    product_rowwise<true, 1>(dkey, solved, key, 0, p.warp);
-    add_through(p, dquery, p.gradients, p.states, p.numbers.gamma, 1, 0);
-    add_through(p, dkey, p.values, p.states, p.numbers.gamma, -1, 1);
-    add_through(p, dkey, p.errors, p.state_gradients, p.numbers.r, 1, 2);
-    // what the state before the chunk and the gradient of the state after it have in common
-    const u16 *states = p.tiles + (2 * KeyTiles + 3 * ValueTiles) * Tile, *slopes = states + ValueTiles * KeyTiles * Tile;
+// adds a head to this group's 64 columns of dQ and dK
+__device__ __forceinline__ void add_head(const Pairs& block, float (&query_gradient)[32], float (&key_gradient)[32]) {
+    const Place n_place = place_of(block.matrix_n), m_place = place_of(block.matrix_m);
+    const Place key = block.keys + block.warp_group * Tile, query = block.queries + block.warp_group * Tile;
+    product_rowwise<false, 1>(query_gradient, n_place, key, 0, block.warp);
+    product_rowwise<true, 1>(key_gradient, n_place, query, 0, block.warp);
+    product_rowwise<false, 1>(key_gradient, m_place, key, 0, block.warp);
+    product_rowwise<true, 1>(key_gradient, m_place, key, 0, block.warp);
+    add_through(block, query_gradient, block.gradients, block.states, block.numbers.gamma, 1, 0);
+    add_through(block, key_gradient, block.values, block.states, block.numbers.gamma, -1, 1);
+    add_through(block, key_gradient, block.errors, block.state_gradients, block.numbers.r, 1, 2);
+    // the inner product of the state before the chunk and the gradient of the state after it
+    const u16 *states = block.tiles + (2 * KeyTiles + 3 * ValueTiles) * Tile, *state_gradients = states + ValueTiles * KeyTiles * Tile;
     float inner = 0;
     for (int vt = 0; vt < ValueTiles; vt++)
         for (int i = 8 * (threadIdx.x % 128); i < Tile; i += 8 * 128) {
-            const int at = (vt * KeyTiles + p.own) * Tile + i;
-            const Raw<bfloat16, 8> x = load_raw<bfloat16, 8>(states, at), y = load_raw<bfloat16, 8>(slopes, at);
+            const int element = (vt * KeyTiles + block.warp_group) * Tile + i;
+            const Raw<bfloat16, 8> state = load_raw<bfloat16, 8>(states, element), gradient = load_raw<bfloat16, 8>(state_gradients, element);
 #pragma unroll
-            for (int e = 0; e < 8; e++) inner += x[e] * y[e];
+            for (int e = 0; e < 8; e++) inner += state[e] * gradient[e];
         }
     inner = lane_sum(inner, 32);
-    if (p.lane == 0) p.inner[threadIdx.x / 32] = inner;
+    if (block.lane == 0) block.inner[threadIdx.x / 32] = inner;
 }
 
-// the gradients of decays and strengths of a head, from the sums that its pairs and states have left; two warps do the work
-__device__ __forceinline__ void finish_head(const Pairs& p, i64 head) {
-    const int t = threadIdx.x;
-    const ChunkNumbers& n = p.numbers;
+// computes the gradients of decays and strengths of a head from the sums over its pairs and states; two warps do the work
+__device__ __forceinline__ void finish_head(const Pairs& block, i64 head) {
+    const int thread = threadIdx.x;
+    const ChunkNumbers& numbers = block.numbers;
     float strength = 0, decay = 0, later, written = 0, all;
     __syncthreads();
-    if (t < Chunk) {
+    if (thread < Chunk) {
         float columns = 0, dots[3] = {};
 #pragma unroll
-        for (int w = 0; w < 8; w++) columns += p.columns[w * Chunk + t];
+        for (int w = 0; w < 8; w++) columns += block.columns[w * Chunk + thread];
 #pragma unroll
         for (int i = 0; i < 3; i++)
 #pragma unroll
-            for (int g = 0; g < Groups; g++) dots[i] += p.dots[(i * Groups + g) * Chunk + t];
-        strength = columns + n.between(Chunk - 1, t) * dots[2];
-        written = n.r[t] * dots[2];
-        decay = p.rows[t] + p.rows[Chunk + t] - n.beta[t] * columns + n.gamma[t] * (dots[0] - dots[1]) - written;
+            for (int g = 0; g < Groups; g++) dots[i] += block.dots[(i * Groups + g) * Chunk + thread];
+        strength = columns + numbers.between(Chunk - 1, thread) * dots[2];
+        written = numbers.r[thread] * dots[2];
+        decay = block.rows[thread] + block.rows[Chunk + thread] - numbers.beta[thread] * columns + numbers.gamma[thread] * (dots[0] - dots[1])
+            - written;
         decay = scan<true>(decay, later);
         scan<true>(written, all);
-        // what tokens of the second half, and what is written by both, add to the first
-        if (t % 32 == 0) {
-            n.totals[t / 32] = later;
-            p.inner[8 + t / 32] = all;
+        // the first half adds the sum of the second half, and both add what was written
+        if (thread % 32 == 0) {
+            numbers.totals[thread / 32] = later;
+            block.inner[8 + thread / 32] = all;
         }
     }
     __syncthreads();
-    if (t < Chunk && p.begin + t < p.a.length) {
+    if (thread < Chunk && block.begin + thread < block.args.length) {
         float inner = 0;
 #pragma unroll
-        for (int w = 0; w < 4 * Groups; w++) inner += p.inner[w];
-        if (t < Chunk / 2) decay += static_cast<float>(n.totals[1]);
-        decay += p.inner[8] + p.inner[9] + n.gamma[Chunk - 1] * inner;
-        const i64 at = (p.row * p.a.length + p.begin + t) * p.a.heads + head;
-        const bool token = p.begin + t < p.end;
-        p.a.dDecay[at] = token ? decay : 0.f;
-        p.a.dStrength[at] = token ? strength : 0.f;
+        for (int w = 0; w < 4 * Groups; w++) inner += block.inner[w];
+        if (thread < Chunk / 2) decay += static_cast<float>(numbers.totals[1]);
+        decay += block.inner[8] + block.inner[9] + numbers.gamma[Chunk - 1] * inner;
+        const i64 at = (block.row * block.args.length + block.begin + thread) * block.args.heads + head;
+        const bool token = block.begin + thread < block.end;
+        block.args.dDecay[at] = token ? decay : 0.f;
+        block.args.dStrength[at] = token ? strength : 0.f;
     }
 }
 
-__device__ __forceinline__ void store_gradient(const HeadRows& to, const float (&sums)[32], const Pairs& p) {
-    const int r = p.lane / 4, q = p.lane % 4;
+__device__ __forceinline__ void store_gradient(const HeadRows& to, const float (&sums)[32], const Pairs& block) {
+    const int quad = block.lane / 4, quad_lane = block.lane % 4;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        const int i = 16 * p.warp + r + 8 * half;
-        const bool there = p.begin + i < p.a.length;
-        u16* at = to.at(p.row, there ? p.begin + i : 0, p.group) + 64 * p.own;
+        const int i = 16 * block.warp + quad + 8 * half;
+        const bool exists = block.begin + i < block.args.length;
+        u16* at = to.at(block.row, exists ? block.begin + i : 0, block.group) + 64 * block.warp_group;
 #pragma unroll
         for (int n = 0; n < 8; n += 2)
             store_row(at + 8 * n, round_to_bfloat16_pair(sums[4 * n + 2 * half], sums[4 * n + 2 * half + 1]),
                 round_to_bfloat16_pair(sums[4 * n + 4 + 2 * half], sums[4 * n + 5 + 2 * half]),
-                there && 64 * p.own + 8 * n + (q & 1 ? 8 : 0) < KeySize);
+                exists && 64 * block.warp_group + 8 * n + (quad_lane & 1 ? 8 : 0) < KeySize);
     }
 }
 
-__device__ __forceinline__ void pairs(const DeltaArguments& a) {
+__device__ __forceinline__ void pairs(const DeltaArguments& args) {
     DYNAMIC_SHARED(u16, shared);
-    const Pairs p(a, shared);
-    float dquery[32], dkey[32];
-    clear(dquery);
-    clear(dkey);
-    p.ask_keys();
-    const i64 share = a.heads / a.groups;
-    for (i64 head = p.group * share; head < (p.group + 1) * share; head++) {
-        p.ask_values(head);
-        p.ask_states(head);
+    const Pairs block(args, shared);
+    float query_gradient[32], key_gradient[32];
+    clear(query_gradient);
+    clear(key_gradient);
+    block.load_keys();
+    const i64 heads_per_group = args.heads / args.groups;
+    for (i64 head = block.group * heads_per_group; head < (block.group + 1) * heads_per_group; head++) {
+        block.load_values(head);
+        block.load_states(head);
         copy_wait<1>();
         publish();
         __syncthreads();
-        for (int which = p.own; which < 2; which += Groups) weigh_pairs(p, which);
+        for (int which = block.warp_group; which < 2; which += Groups) weigh_pairs(block, which);
         copy_wait<0>();
         publish();
         __syncthreads();
-        add_head(p, dquery, dkey);
-        finish_head(p, head);
+        add_head(block, query_gradient, key_gradient);
+        finish_head(block, head);
         __syncthreads();
     }
-    store_gradient(a.dQuery, dquery, p);
-    store_gradient(a.dKey, dkey, p);
+    store_gradient(args.dQuery, query_gradient, block);
+    store_gradient(args.dKey, key_gradient, block);
 }
 
 KERNEL_OF(delta_pairs, 128 * ((DELTA_K + 63) / 64), 1, DeltaArguments, pairs)

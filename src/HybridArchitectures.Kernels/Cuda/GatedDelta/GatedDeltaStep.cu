@@ -1,7 +1,7 @@
 // One token of the gated delta rule: S = exp(decay) S + strength k (v - k^T exp(decay) S), y = S^T q.
 //
-// A block takes 32 columns of V of one head, a lane each; its 8 warps share the K rows of the state, which stay in registers (DELTA_ROWS a thread),
-// so that the state is read and written once. It must move 8 K V bytes a head.
+// A block computes 32 columns of V of one head, one per lane. Its 8 warps share the K rows of the state, which stay in registers (DELTA_ROWS per
+// thread), so that the state is read and written once. It must move 8 K V bytes per head.
 #include "common.cuh"
 
 #ifndef DELTA_ROWS
@@ -10,9 +10,9 @@
 
 struct Sequences {
     Typed numbers;
-    i64 row, head;
+    i64 rowStride, headStride;
 
-    __device__ __forceinline__ float at(i64 r, i64 h, i64 element) const { return numbers[r * row + h * head + element]; }
+    __device__ __forceinline__ float at(i64 row, i64 head, i64 element) const { return numbers[row * rowStride + head * headStride + element]; }
 };
 
 struct StepArguments {
@@ -32,39 +32,39 @@ __device__ __forceinline__ float sum_of_warps(float* scratch, float value) {
     return sum;
 }
 
-__device__ __forceinline__ void step(const StepArguments& a) {
+__device__ __forceinline__ void step(const StepArguments& args) {
     DYNAMIC_SHARED(float, shared);
-    float *query = shared, *key = query + 8 * DELTA_ROWS, *first = key + 8 * DELTA_ROWS, *second = first + 256;
+    float *query = shared, *key = query + 8 * DELTA_ROWS, *key_sums = key + 8 * DELTA_ROWS, *query_sums = key_sums + 256;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const i64 row = blockIdx.z, head = blockIdx.y, group = head / (a.heads / a.groups), column = blockIdx.x * 32 + lane;
-    const bool there = column < a.values;
-    float* state = a.state + (row * a.heads + head) * a.keys * a.values + column;
-    float rows[DELTA_ROWS];
+    const i64 row = blockIdx.z, head = blockIdx.y, group = head / (args.heads / args.groups), column = blockIdx.x * 32 + lane;
+    const bool inside = column < args.values;
+    float* state = args.state + (row * args.heads + head) * args.keys * args.values + column;
+    float state_rows[DELTA_ROWS];
 #pragma unroll
-    for (int i = 0; i < DELTA_ROWS; i++) rows[i] = there && 8 * i + warp < a.keys ? state[(8 * i + warp) * a.values] : 0.f;
+    for (int i = 0; i < DELTA_ROWS; i++) state_rows[i] = inside && 8 * i + warp < args.keys ? state[(8 * i + warp) * args.values] : 0.f;
     for (int k = threadIdx.x; k < 8 * DELTA_ROWS; k += 256) {
-        query[k] = k < a.keys ? a.query.at(row, group, k) : 0.f;
-        key[k] = k < a.keys ? a.key.at(row, group, k) : 0.f;
+        query[k] = k < args.keys ? args.query.at(row, group, k) : 0.f;
+        key[k] = k < args.keys ? args.key.at(row, group, k) : 0.f;
     }
     __syncthreads();
-    const float kept = exponential<float>(a.decay.at(row, head, 0)), strength = a.strength.at(row, head, 0);
-    float known = 0;
+    const float decay = exponential<float>(args.decay.at(row, head, 0)), strength = args.strength.at(row, head, 0);
+    float recalled = 0;
 #pragma unroll
     for (int i = 0; i < DELTA_ROWS; i++) {
-        rows[i] *= kept;
-        known += key[8 * i + warp] * rows[i];
+        state_rows[i] *= decay;
+        recalled += key[8 * i + warp] * state_rows[i];
     }
-    known = sum_of_warps(first, known);
-    const float missing = strength * ((there ? a.value.at(row, head, column) : 0.f) - known);
+    recalled = sum_of_warps(key_sums, recalled);
+    const float error = strength * ((inside ? args.value.at(row, head, column) : 0.f) - recalled);
     float output = 0;
 #pragma unroll
     for (int i = 0; i < DELTA_ROWS; i++) {
-        rows[i] += key[8 * i + warp] * missing;
-        output += query[8 * i + warp] * rows[i];
-        if (there && 8 * i + warp < a.keys) state[(8 * i + warp) * a.values] = rows[i];
+        state_rows[i] += key[8 * i + warp] * error;
+        output += query[8 * i + warp] * state_rows[i];
+        if (inside && 8 * i + warp < args.keys) state[(8 * i + warp) * args.values] = state_rows[i];
     }
-    output = sum_of_warps(second, output);
-    if (there && warp == 0) a.output.set((row * a.heads + head) * a.values + column, output);
+    output = sum_of_warps(query_sums, output);
+    if (inside && warp == 0) args.output.set((row * args.heads + head) * args.values + column, output);
 }
 
 KERNEL_OF(delta_step, 256, 2, StepArguments, step)

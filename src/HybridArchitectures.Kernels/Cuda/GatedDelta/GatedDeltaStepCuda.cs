@@ -16,9 +16,9 @@ static class GatedDeltaStepCuda
     internal struct TokenRows
     {
         public CudaTyped Numbers;
-        public long Row, Head;
+        public long RowStride, HeadStride;
 
-        public static TokenRows From(Tensor x) => new() { Numbers = CudaTyped.From(x), Row = x.stride(0), Head = x.stride(1) };
+        public static TokenRows From(Tensor x) => new() { Numbers = CudaTyped.From(x), RowStride = x.stride(0), HeadStride = x.stride(1) };
     }
 
     internal struct Arguments

@@ -10,12 +10,12 @@
 #include "gated_delta.cuh"
 
 // With products of four warps, four more warps copy to and from shared memory.
-constexpr bool Helped = DELTA_GROUPED;
-constexpr int SharedTiles = 2 * KeyTiles + 2, StageSize = (SharedTiles + Slices) * Tile, LeavingTiles = KeyTiles + 1;
-constexpr int Workers = 128 * Slices, Threads = Workers + (Helped ? 128 : 0), Loaders = Helped ? 128 : Threads;
+constexpr bool HasCopyWarps = DELTA_GROUPED;
+constexpr int SharedTiles = 2 * KeyTiles + 2, StageSize = (SharedTiles + Slices) * Tile, OutputTiles = KeyTiles + 1;
+constexpr int Workers = 128 * Slices, Threads = Workers + (HasCopyWarps ? 128 : 0), Loaders = HasCopyWarps ? 128 : Threads;
 
 struct Stage {
-    Place keys, queries, solved, scores, own;
+    Place keys, queries, solved, scores, slice_tile;
     const float *gamma, *r;
 
     __device__ __forceinline__ Stage(u16* tiles, int number, int slice) {
@@ -24,25 +24,25 @@ struct Stage {
         queries = keys + KeyTiles * Tile;
         solved = queries + KeyTiles * Tile;
         scores = solved + Tile;
-        own = scores + Tile + slice * Tile;
-        gamma = reinterpret_cast<const float*>(tiles + 2 * StageSize + (Helped ? 2 * Slices * LeavingTiles * Tile : 0)) + number * 2 * Chunk;
+        slice_tile = scores + Tile + slice * Tile;
+        gamma = reinterpret_cast<const float*>(tiles + 2 * StageSize + (HasCopyWarps ? 2 * Slices * OutputTiles * Tile : 0)) + number * 2 * Chunk;
         r = gamma + Chunk;
     }
 };
 
 struct Walk {
-    const DeltaArguments& a;
+    const DeltaArguments& args;
     u16* tiles;
     i64 row, head, group, end;
     int thread, warp, slice, first, columns;         // of this group: first column of V, how many there are from it on
 
-    __device__ __forceinline__ explicit Walk(const DeltaArguments& arguments) : a(arguments) {
+    __device__ __forceinline__ explicit Walk(const DeltaArguments& arguments) : args(arguments) {
         DYNAMIC_SHARED(u16, shared);
         tiles = first_tile(shared);
         row = blockIdx.z;
         head = blockIdx.y;
-        group = head / (a.heads / a.groups);
-        end = row_length(a, row);
+        group = head / (args.heads / args.groups);
+        end = row_length(args, row);
         thread = threadIdx.x % 128;
         warp = thread / 32;
         slice = uniform(threadIdx.x / 128);
@@ -50,44 +50,48 @@ struct Walk {
         columns = ValueSize - first < 64 ? ValueSize - first : 64;
     }
 
-    __device__ __forceinline__ bool helps() const { return Helped && slice == Slices; }
+    __device__ __forceinline__ bool copies() const { return HasCopyWarps && slice == Slices; }
 
-    __device__ __forceinline__ int first_column(int of) const { return (blockIdx.x * Slices + of) * 64; }
+    __device__ __forceinline__ int first_column(int slice_number) const { return (blockIdx.x * Slices + slice_number) * 64; }
 
-    // what a slice writes for a chunk: the transposed state, K / 64 tiles, then 64 tokens of its columns
-    __device__ __forceinline__ u16* leaving(int number, int of) const { return tiles + 2 * StageSize + (number * Slices + of) * LeavingTiles * Tile; }
+    // the results of a slice for a chunk: the transposed state, K / 64 tiles, then 64 tokens of its columns
+    __device__ __forceinline__ u16* output_tile(int number, int slice_number) const {
+        return tiles + 2 * StageSize + (number * Slices + slice_number) * OutputTiles * Tile;
+    }
 
-    __device__ __forceinline__ i64 place(i64 chunk) const { return (row * a.heads + head) * a.chunks + chunk; }
+    __device__ __forceinline__ i64 place(i64 chunk) const { return (row * args.heads + head) * args.chunks + chunk; }
 
-    // the columns that exist of the warp's 16
+    // the number of the warp's 16 columns that exist, or less than 0
     __device__ __forceinline__ int warp_columns() const { return columns - 16 * warp; }
 
-    // all that a chunk needs; `own` has values or gradients of the output
-    template <bool Queries> __device__ __forceinline__ void ask(i64 chunk, int number, const HeadRows& own) const {
-        const int loader = Helped ? thread : threadIdx.x;
+    // loads everything that a chunk needs; `slice_rows` are values or gradients of the output
+    template <bool Queries> __device__ __forceinline__ void load_chunk(i64 chunk, int number, const HeadRows& slice_rows) const {
+        const int loader = HasCopyWarps ? thread : threadIdx.x;
         const Stage stage(tiles, number, 0);
         const i64 begin = chunk * Chunk, valid = end - begin;
         for (int kt = 0; kt < KeyTiles; kt++) {
             const int width = KeySize - 64 * kt < 64 ? KeySize - 64 * kt : 64;
-            load_tile<Loaders>(stage.keys + kt * Tile, a.key.at(row, begin, group) + 64 * kt, a.key.token, valid, width, loader);
+            load_tile<Loaders>(stage.keys + kt * Tile, args.key.at(row, begin, group) + 64 * kt, args.key.tokenStride, valid, width, loader);
             if constexpr (Queries)
-                load_tile<Loaders>(stage.queries + kt * Tile, a.query.at(row, begin, group) + 64 * kt, a.query.token, valid, width, loader);
+                load_tile<Loaders>(
+                    stage.queries + kt * Tile, args.query.at(row, begin, group) + 64 * kt, args.query.tokenStride, valid, width, loader);
         }
-        load_tile<Loaders>(stage.solved, a.solved + place(chunk) * Chunk * Chunk, Chunk, Chunk, Chunk, loader);
-        if constexpr (Queries) load_tile<Loaders>(stage.scores, a.scores + place(chunk) * Chunk * Chunk, Chunk, Chunk, Chunk, loader);
-        for (int of = 0; of < Slices; of++) {
-            const int start = first_column(of), width = ValueSize - start;
-            load_tile<Loaders>(stage.own + of * Tile, own.at(row, begin, head) + (width > 0 ? start : 0), own.token, valid, width, loader);
+        load_tile<Loaders>(stage.solved, args.solved + place(chunk) * Chunk * Chunk, Chunk, Chunk, Chunk, loader);
+        if constexpr (Queries) load_tile<Loaders>(stage.scores, args.scores + place(chunk) * Chunk * Chunk, Chunk, Chunk, Chunk, loader);
+        for (int slice_number = 0; slice_number < Slices; slice_number++) {
+            const int start = first_column(slice_number), width = ValueSize - start;
+            load_tile<Loaders>(stage.slice_tile + slice_number * Tile, slice_rows.at(row, begin, head) + (width > 0 ? start : 0),
+                slice_rows.tokenStride, valid, width, loader);
         }
         if (loader < 2 * Chunk / 4)
-            copy_async<16>(const_cast<float*>(stage.gamma) + 4 * loader, a.numbers + place(chunk) * ChunkNumbers::Size + 2 * Chunk + 4 * loader,
+            copy_async<16>(const_cast<float*>(stage.gamma) + 4 * loader, args.numbers + place(chunk) * ChunkNumbers::Size + 2 * Chunk + 4 * loader,
                 true);
         copy_commit();
     }
 
-    // the chunk asked for has come, and all have left the other stage
-    __device__ __forceinline__ void arrived() const {
-        if constexpr (Helped) meet(1, Threads);
+    // waits until the chunk has been loaded and all threads have left the other stage
+    __device__ __forceinline__ void wait_for_chunk() const {
+        if constexpr (HasCopyWarps) meet(1, Threads);
         else {
             copy_wait<0>();
             publish();
@@ -95,22 +99,22 @@ struct Walk {
         }
     }
 
-    // what the slices have written for a chunk goes to global memory
-    template <bool States> __device__ __forceinline__ void copy_leaving(i64 chunk, int number, const HeadRows& out, u16* states) const {
-        const i64 begin = chunk * Chunk, tokens = a.length - begin;
+    // copies the results of the slices for a chunk to global memory
+    template <bool States> __device__ __forceinline__ void copy_output(i64 chunk, int number, const HeadRows& out, u16* states) const {
+        const i64 begin = chunk * Chunk, tokens = args.length - begin;
         const int piece = 8 * (thread % 8);
-        for (int of = 0; of < Slices; of++) {
-            const int start = first_column(of);
-            const u16* from = leaving(number, of);
-            for (int line = thread / 8; line < Chunk; line += 16) {
+        for (int slice_number = 0; slice_number < Slices; slice_number++) {
+            const int start = first_column(slice_number);
+            const u16* from = output_tile(number, slice_number);
+            for (int token = thread / 8; token < Chunk; token += 16) {
                 if constexpr (States)
 #pragma unroll
                     for (int kt = 0; kt < KeyTiles; kt++)
-                        if (start + line < ValueSize && 64 * kt + piece < KeySize)
-                            copy_piece(states + (place(chunk) * ValueSize + start + line) * KeySize + 64 * kt + piece,
-                                from + kt * Tile + swizzled(line, piece));
-                if (line < tokens && start + piece < ValueSize)
-                    copy_piece(out.at(row, begin + line, head) + start + piece, from + KeyTiles * Tile + swizzled(line, piece));
+                        if (start + token < ValueSize && 64 * kt + piece < KeySize)
+                            copy_piece(states + (place(chunk) * ValueSize + start + token) * KeySize + 64 * kt + piece,
+                                from + kt * Tile + swizzled(token, piece));
+                if (token < tokens && start + piece < ValueSize)
+                    copy_piece(out.at(row, begin + token, head) + start + piece, from + KeyTiles * Tile + swizzled(token, piece));
             }
         }
     }
@@ -119,76 +123,77 @@ struct Walk {
         *reinterpret_cast<Raw<bfloat16, 8>*>(to) = *reinterpret_cast<const Raw<bfloat16, 8>*>(from);
     }
 
-    // The four warps that copy: the next chunk in, the last one out, while the others work. Chunks from the last to the first with Back.
-    template <bool Queries, bool States, bool Back>
-    __device__ __forceinline__ void help(const HeadRows& own, const HeadRows& out, u16* states) const {
-        for (i64 step = 0; step <= a.chunks; step++) {
-            if (step < a.chunks) ask<Queries>(Back ? a.chunks - 1 - step : step, step % 2, own);
-            if (step > 1) copy_leaving<States>(Back ? a.chunks + 1 - step : step - 2, step % 2, out, states);
+    // The work of the four warps that copy: the next chunk in and the last one out, while the others compute. With FromEnd, chunks go from the last
+    // to the first.
+    template <bool Queries, bool States, bool FromEnd>
+    __device__ __forceinline__ void copy_chunks(const HeadRows& slice_rows, const HeadRows& out, u16* states) const {
+        for (i64 step = 0; step <= args.chunks; step++) {
+            if (step < args.chunks) load_chunk<Queries>(FromEnd ? args.chunks - 1 - step : step, step % 2, slice_rows);
+            if (step > 1) copy_output<States>(FromEnd ? args.chunks + 1 - step : step - 2, step % 2, out, states);
             copy_wait<0>();
             publish();
             sync_warp();
             meet(1, Threads);
         }
-        copy_leaving<States>(Back ? 0 : a.chunks - 1, (a.chunks - 1) % 2, out, states);
+        copy_output<States>(FromEnd ? 0 : args.chunks - 1, (args.chunks - 1) % 2, out, states);
     }
 
-    // what the thread holds of a K x V state, transposed, or zeros
+    // reads this thread's part of a K x V state, transposed; zeros without a state
     __device__ __forceinline__ void read_state(float (&state)[KeyTiles][32], const float* from) const {
-        const int r = thread % 32 / 4, q = thread % 4;
-        const float* head_state = from + (row * a.heads + head) * KeySize * ValueSize;
+        const int quad = thread % 32 / 4, quad_lane = thread % 4;
+        const float* head_state = from + (row * args.heads + head) * KeySize * ValueSize;
 #pragma unroll
         for (int kt = 0; kt < KeyTiles; kt++)
 #pragma unroll
             for (int i = 0; i < 32; i++) {
-                const int k = 64 * kt + i / 4 * 8 + 2 * q + i % 2, v = first + 16 * warp + r + i % 4 / 2 * 8;
+                const int k = 64 * kt + i / 4 * 8 + 2 * quad_lane + i % 2, v = first + 16 * warp + quad + i % 4 / 2 * 8;
                 state[kt][i] = from && k < KeySize && v < ValueSize ? head_state[k * ValueSize + v] : 0.f;
             }
     }
 
     __device__ __forceinline__ void write_state(float* to, const float (&state)[KeyTiles][32]) const {
         if (!to) return;
-        const int r = thread % 32 / 4, q = thread % 4;
-        float* head_state = to + (row * a.heads + head) * KeySize * ValueSize;
+        const int quad = thread % 32 / 4, quad_lane = thread % 4;
+        float* head_state = to + (row * args.heads + head) * KeySize * ValueSize;
 #pragma unroll
         for (int kt = 0; kt < KeyTiles; kt++)
 #pragma unroll
             for (int i = 0; i < 32; i++) {
-                const int k = 64 * kt + i / 4 * 8 + 2 * q + i % 2, v = first + 16 * warp + r + i % 4 / 2 * 8;
+                const int k = 64 * kt + i / 4 * 8 + 2 * quad_lane + i % 2, v = first + 16 * warp + quad + i % 4 / 2 * 8;
                 if (k < KeySize && v < ValueSize) head_state[k * ValueSize + v] = state[kt][i];
             }
     }
 
     // writes 64 tokens of the warp's columns, which left operands hold transposed, up to the length of the tensor
-    __device__ __forceinline__ void store_own(const HeadRows& to, i64 begin, int number, const unsigned (&operands)[4][4]) const {
-        if constexpr (Helped) {
+    __device__ __forceinline__ void store_rows(const HeadRows& to, i64 begin, int number, const unsigned (&operands)[4][4]) const {
+        if constexpr (HasCopyWarps) {
             const int lane = thread % 32;
-            const Place tile = place_of(leaving(number, slice) + KeyTiles * Tile);
+            const Place tile = place_of(output_tile(number, slice) + KeyTiles * Tile);
 #pragma unroll
             for (int k = 0; k < 4; k++)
                 store_blocks<true>(tile + swizzled(16 * k + lane % 8 + lane / 16 * 8, 16 * warp + lane / 8 % 2 * 8), operands[k]);
         } else {
-            const int there = warp_columns();
-            store_transposed(to.at(row, begin, head) + (there > 0 ? first + 16 * warp : 0), to.token, a.length - begin, there, operands);
+            const int valid = warp_columns();
+            store_transposed(to.at(row, begin, head) + (valid > 0 ? first + 16 * warp : 0), to.tokenStride, args.length - begin, valid, operands);
         }
     }
 
-    // the transposed state in bfloat16, for the pairs
-    __device__ __forceinline__ void keep_state(u16* states, i64 chunk, int number, const unsigned (&operands)[4 * KeyTiles][4]) const {
-        if constexpr (Helped) {
+    // stores the transposed state in bfloat16, which the kernel of the pairs reads
+    __device__ __forceinline__ void store_state(u16* states, i64 chunk, int number, const unsigned (&operands)[4 * KeyTiles][4]) const {
+        if constexpr (HasCopyWarps) {
             const int lane = thread % 32;
-            const Place tile = place_of(leaving(number, slice));
+            const Place tile = place_of(output_tile(number, slice));
 #pragma unroll
             for (int k = 0; k < 4 * KeyTiles; k++)
                 store_blocks<false>(tile + k / 4 * Tile + swizzled(16 * warp + lane % 8 + lane / 8 % 2 * 8, k % 4 * 16 + lane / 16 * 8), operands[k]);
         } else {
-            const int r = thread % 32 / 4, q = thread % 4, v = first + 16 * warp + r;
+            const int quad = thread % 32 / 4, quad_lane = thread % 4, v = first + 16 * warp + quad;
             u16* to = states + (place(chunk) * ValueSize + v) * KeySize;
 #pragma unroll
             for (int k = 0; k < 4 * KeyTiles; k++) {
-                const bool there = 16 * k + (q & 1 ? 8 : 0) < KeySize;
-                store_row(to + 16 * k, operands[k][0], operands[k][2], there && v < ValueSize);
-                store_row(to + 8 * KeySize + 16 * k, operands[k][1], operands[k][3], there && v + 8 < ValueSize);
+                const bool exists = 16 * k + (quad_lane & 1 ? 8 : 0) < KeySize;
+                store_row(to + 16 * k, operands[k][0], operands[k][2], exists && v < ValueSize);
+                store_row(to + 8 * KeySize + 16 * k, operands[k][1], operands[k][3], exists && v + 8 < ValueSize);
             }
         }
     }
@@ -201,16 +206,16 @@ __device__ __forceinline__ void state_operands(unsigned (&operands)[4 * KeyTiles
         for (int i = 0; i < 16; i++) operands[4 * kt + i / 4][i % 4] = round_to_bfloat16_pair(state[kt][2 * i], state[kt][2 * i + 1]);
 }
 
-__device__ __forceinline__ void decay_state(float (&state)[KeyTiles][32], float by) {
+__device__ __forceinline__ void decay_state(float (&state)[KeyTiles][32], float decay) {
 #pragma unroll
     for (int kt = 0; kt < KeyTiles; kt++)
 #pragma unroll
-        for (int i = 0; i < 32; i++) state[kt][i] *= by;
+        for (int i = 0; i < 32; i++) state[kt][i] *= decay;
 }
 
 // sums = V^T - gamma sums, V the warp's 16 columns of the tile
 __device__ __forceinline__ void subtract_from_values(float (&sums)[32], Place values, const float* gamma, int warp) {
-    const int lane = threadIdx.x % 32, q = lane % 4;
+    const int lane = threadIdx.x % 32, quad_lane = lane % 4;
 #pragma unroll
     for (int pair = 0; pair < 4; pair++) {
         // blocks: 8 tokens by 8 columns, then columns + 8, tokens + 8, both
@@ -219,24 +224,24 @@ __device__ __forceinline__ void subtract_from_values(float (&sums)[32], Place va
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const int n = 2 * pair + half;
-            const Two two = *reinterpret_cast<const Two*>(gamma + 8 * n + 2 * q);
-            sums[4 * n] = first_of(words[2 * half]) - two.x * sums[4 * n];
-            sums[4 * n + 1] = second_of(words[2 * half]) - two.y * sums[4 * n + 1];
-            sums[4 * n + 2] = first_of(words[2 * half + 1]) - two.x * sums[4 * n + 2];
-            sums[4 * n + 3] = second_of(words[2 * half + 1]) - two.y * sums[4 * n + 3];
+            const Two scale = *reinterpret_cast<const Two*>(gamma + 8 * n + 2 * quad_lane);
+            sums[4 * n] = first_of(words[2 * half]) - scale.x * sums[4 * n];
+            sums[4 * n + 1] = second_of(words[2 * half]) - scale.y * sums[4 * n + 1];
+            sums[4 * n + 2] = first_of(words[2 * half + 1]) - scale.x * sums[4 * n + 2];
+            sums[4 * n + 3] = second_of(words[2 * half + 1]) - scale.y * sums[4 * n + 3];
         }
     }
 }
 
-// With Output, writes the output; otherwise the states before each chunk and the errors, for the gradient. Then the final state, if asked for.
-template <bool Output> __device__ __forceinline__ void walk(const DeltaArguments& a, const Walk& w) {
+// Writes the output (with Output), or the states before each chunk and the errors for the gradient. Then writes the final state, if requested.
+template <bool Output> __device__ __forceinline__ void walk(const DeltaArguments& args, const Walk& group) {
     float state[KeyTiles][32];
-    w.read_state(state, a.initial);
-    if constexpr (!Helped) w.ask<Output>(0, 0, a.value);
-    for (i64 chunk = 0; chunk < a.chunks; chunk++) {
-        const Stage stage(w.tiles, chunk % 2, w.slice);
+    group.read_state(state, args.initial);
+    if constexpr (!HasCopyWarps) group.load_chunk<Output>(0, 0, args.value);
+    for (i64 chunk = 0; chunk < args.chunks; chunk++) {
+        const Stage stage(group.tiles, chunk % 2, group.slice);
         const i64 begin = chunk * Chunk;
-        w.arrived();
+        group.wait_for_chunk();
         unsigned before[4 * KeyTiles][4];
         state_operands(before, state);
         float errors[32], output[32];
@@ -245,11 +250,11 @@ template <bool Output> __device__ __forceinline__ void walk(const DeltaArguments
 #pragma unroll
         for (int k = 0; k < 4 * KeyTiles; k++) accumulate<false>(errors, before[k], stage.keys + k / 4 * Tile, k % 4 * 16);
         close();
-        if (!Helped && chunk + 1 < a.chunks) w.ask<Output>(chunk + 1, (chunk + 1) % 2, a.value);
-        if constexpr (!Output) w.keep_state(a.states, chunk, chunk % 2, before);
+        if (!HasCopyWarps && chunk + 1 < args.chunks) group.load_chunk<Output>(chunk + 1, (chunk + 1) % 2, args.value);
+        if constexpr (!Output) group.store_state(args.states, chunk, chunk % 2, before);
         wait_products<0>();
         settled(errors);
-        subtract_from_values(errors, stage.own, stage.gamma, w.warp);
+        subtract_from_values(errors, stage.slice_tile, stage.gamma, group.warp);
         unsigned left[4][4];
         as_left(left, errors);
         clear(errors);
@@ -292,37 +297,37 @@ template <bool Output> __device__ __forceinline__ void walk(const DeltaArguments
             wait_products<1>();
             settled(output);
             as_left(left, output);
-            w.store_own(a.output, begin, chunk % 2, left);
-        } else w.store_own(a.error, begin, chunk % 2, left);
+            group.store_rows(args.output, begin, chunk % 2, left);
+        } else group.store_rows(args.error, begin, chunk % 2, left);
         wait_products<0>();
 #pragma unroll
         for (int kt = 0; kt < KeyTiles; kt++) settled(state[kt]);
     }
-    if constexpr (Helped) w.arrived();
-    w.write_state(a.finalState, state);
+    if constexpr (HasCopyWarps) group.wait_for_chunk();
+    group.write_state(args.finalState, state);
 }
 
 // scales left operands whose columns are tokens
-__device__ __forceinline__ void scale_left(unsigned (&operands)[4][4], const float* by) {
-    const int q = threadIdx.x % 4;
+__device__ __forceinline__ void scale_left(unsigned (&operands)[4][4], const float* scales) {
+    const int quad_lane = threadIdx.x % 4;
 #pragma unroll
     for (int i = 0; i < 16; i++) {
-        const Two two = *reinterpret_cast<const Two*>(by + i / 4 * 16 + i % 4 / 2 * 8 + 2 * q);
+        const Two scale = *reinterpret_cast<const Two*>(scales + i / 4 * 16 + i % 4 / 2 * 8 + 2 * quad_lane);
         unsigned& word = operands[i / 4][i % 4];
-        word = round_to_bfloat16_pair(first_of(word) * two.x, second_of(word) * two.y);
+        word = round_to_bfloat16_pair(first_of(word) * scale.x, second_of(word) * scale.y);
     }
 }
 
-// From the last chunk to the first: the gradients of the state after each chunk, and those of the values. Then that of the initial state, if asked
-// for.
-__device__ __forceinline__ void walk_back(const DeltaArguments& a, const Walk& w) {
+// From the last chunk to the first: the gradients of the state after each chunk, and those of the values. Then that of the initial state, if
+// requested.
+__device__ __forceinline__ void walk_back(const DeltaArguments& args, const Walk& group) {
     float state[KeyTiles][32];
-    w.read_state(state, a.finalGradient);
-    if constexpr (!Helped) w.ask<true>(a.chunks - 1, 0, a.gradient);
-    for (i64 step = 0; step < a.chunks; step++) {
-        const i64 chunk = a.chunks - 1 - step, begin = chunk * Chunk;
-        const Stage stage(w.tiles, step % 2, w.slice);
-        w.arrived();
+    group.read_state(state, args.finalGradient);
+    if constexpr (!HasCopyWarps) group.load_chunk<true>(args.chunks - 1, 0, args.gradient);
+    for (i64 step = 0; step < args.chunks; step++) {
+        const i64 chunk = args.chunks - 1 - step, begin = chunk * Chunk;
+        const Stage stage(group.tiles, step % 2, group.slice);
+        group.wait_for_chunk();
         unsigned after[4 * KeyTiles][4];
         state_operands(after, state);
         float errors[32], values[32];
@@ -331,11 +336,11 @@ __device__ __forceinline__ void walk_back(const DeltaArguments& a, const Walk& w
 #pragma unroll
         for (int k = 0; k < 4 * KeyTiles; k++) accumulate<false>(errors, after[k], stage.keys + k / 4 * Tile, k % 4 * 16);
         close();
-        if (!Helped && chunk > 0) w.ask<true>(chunk - 1, (step + 1) % 2, a.gradient);
-        w.keep_state(a.stateGradients, chunk, step % 2, after);
+        if (!HasCopyWarps && chunk > 0) group.load_chunk<true>(chunk - 1, (step + 1) % 2, args.gradient);
+        group.store_state(args.stateGradients, chunk, step % 2, after);
         unsigned gradient[4][4];
 #pragma unroll
-        for (int k = 0; k < 4; k++) load_left_transposed(gradient[k], stage.own, 16 * w.warp, 16 * k);
+        for (int k = 0; k < 4; k++) load_left_transposed(gradient[k], stage.slice_tile, 16 * group.warp, 16 * k);
         wait_products<0>();
         settled(errors);
         scale_columns(errors, stage.r);
@@ -356,8 +361,8 @@ __device__ __forceinline__ void walk_back(const DeltaArguments& a, const Walk& w
         decay_state(state, stage.gamma[Chunk - 1]);
         wait_products<0>();
         settled(values);
-        unsigned found[4][4];
-        as_left(found, values);
+        unsigned value_gradients[4][4];
+        as_left(value_gradients, values);
 #pragma unroll
         for (int i = 0; i < 32; i++) values[i] = -values[i];
         scale_columns(values, stage.gamma);
@@ -371,30 +376,30 @@ __device__ __forceinline__ void walk_back(const DeltaArguments& a, const Walk& w
             for (int k = 0; k < 4; k++) accumulate<true>(state[kt], left[k], stage.keys + kt * Tile, 16 * k);
         }
         close();
-        w.store_own(a.dValue, begin, step % 2, found);
+        group.store_rows(args.dValue, begin, step % 2, value_gradients);
         wait_products<0>();
 #pragma unroll
         for (int kt = 0; kt < KeyTiles; kt++) settled(state[kt]);
     }
-    if constexpr (Helped) w.arrived();
-    w.write_state(a.initialGradient, state);
+    if constexpr (HasCopyWarps) group.wait_for_chunk();
+    group.write_state(args.initialGradient, state);
 }
 
 #define WALK_ROLES(helping, working) \
-    const Walk w(a); \
-    if (w.helps()) helping; \
+    const Walk group(args); \
+    if (group.copies()) helping; \
     else working;
 
-__device__ __forceinline__ void walk_forward(const DeltaArguments& a) {
-    WALK_ROLES((w.help<true, false, false>(a.value, a.output, nullptr)), (walk<true>(a, w)))
+__device__ __forceinline__ void walk_forward(const DeltaArguments& args) {
+    WALK_ROLES((group.copy_chunks<true, false, false>(args.value, args.output, nullptr)), (walk<true>(args, group)))
 }
 
-__device__ __forceinline__ void walk_states(const DeltaArguments& a) {
-    WALK_ROLES((w.help<false, true, false>(a.value, a.error, a.states)), (walk<false>(a, w)))
+__device__ __forceinline__ void walk_states(const DeltaArguments& args) {
+    WALK_ROLES((group.copy_chunks<false, true, false>(args.value, args.error, args.states)), (walk<false>(args, group)))
 }
 
-__device__ __forceinline__ void walk_gradients(const DeltaArguments& a) {
-    WALK_ROLES((w.help<true, true, true>(a.gradient, a.dValue, a.stateGradients)), (walk_back(a, w)))
+__device__ __forceinline__ void walk_gradients(const DeltaArguments& args) {
+    WALK_ROLES((group.copy_chunks<true, true, true>(args.gradient, args.dValue, args.stateGradients)), (walk_back(args, group)))
 }
 
 KERNEL_OF(delta_walk, Threads, 1, DeltaArguments, walk_forward)

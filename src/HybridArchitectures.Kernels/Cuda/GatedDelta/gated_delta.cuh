@@ -16,11 +16,13 @@
 //   dQ = N K + gamma dY S^T    dK = N^T Q + (M + M^T) K + r E dS'^T - gamma dV S^T
 //
 // Four kernels: `prepare` computes T and P of all chunks at once, `walk` passes the states from chunk to chunk, `walk_back` their gradients, and
-// `pairs` computes the gradients of queries, keys, decays and strengths of all chunks at once. In the walks each column of V is a recurrence of its
-// own: a group of four warps holds the transposed state of 64 columns in registers, 16 columns a warp, and what one product gives is the left operand
-// of the next without passing through shared memory.
+// `pairs` computes the gradients of queries, keys, decays and strengths of all chunks at once. In the walks each column of V is a
+// separate recurrence: a group of four warps holds the transposed state of 64 columns in registers, 16 columns a warp. The result of one product is
+// the left operand of the next without passing through shared memory.
 //
-// Tiles are 64 x 64 bfloat16 in shared memory, swizzled as products of four warps take them.
+// In the fragments of tensor cores, `quad` is the number of four neighbouring lanes (lane / 4) and `quad_lane` the place in them (lane % 4).
+//
+// Tiles are 64 x 64 bfloat16 in shared memory, swizzled as products of four warps expect them.
 #pragma once
 #include "tensor_cores.cuh"
 
@@ -37,17 +39,21 @@ constexpr int Tile = SwizzledTile, Slices = DELTA_SLICES, Pitch = 68;
 // a tensor (rows, tokens, heads, elements) of bfloat16 whose last dimension is dense and whose pieces of 16 bytes are aligned; strides in elements
 struct HeadRows {
     u16* base;
-    i64 row, token, head;
+    i64 rowStride, tokenStride, headStride;
 
-    __device__ __forceinline__ u16* at(i64 r, i64 t, i64 h) const { return base + r * row + t * token + h * head; }
+    __device__ __forceinline__ u16* at(i64 row, i64 token, i64 head) const {
+        return base + row * rowStride + token * tokenStride + head * headStride;
+    }
 };
 
 // a tensor (rows, tokens, heads) of either type
 struct HeadNumbers {
     Typed numbers;
-    i64 row, token, head;
+    i64 rowStride, tokenStride, headStride;
 
-    __device__ __forceinline__ float at(i64 r, i64 t, i64 h) const { return numbers[r * row + t * token + h * head]; }
+    __device__ __forceinline__ float at(i64 row, i64 token, i64 head) const {
+        return numbers[row * rowStride + token * tokenStride + head * headStride];
+    }
 };
 
 struct DeltaArguments {
@@ -68,7 +74,9 @@ static_assert(sizeof(DeltaArguments) == 504, "as GatedDeltaArguments.cs has it")
 __device__ __forceinline__ i64 minimum(i64 x, i64 y) { return x < y ? x : y; }
 
 // the tokens of a row that are not padding
-__device__ __forceinline__ i64 row_length(const DeltaArguments& a, i64 row) { return a.lengths ? minimum(a.lengths[row], a.length) : a.length; }
+__device__ __forceinline__ i64 row_length(const DeltaArguments& args, i64 row) {
+    return args.lengths ? minimum(args.lengths[row], args.length) : args.length;
+}
 
 __device__ __forceinline__ u16* first_tile(u16* shared) {
 #ifdef HYBRID_EMULATION
@@ -94,34 +102,34 @@ template <int Threads> __device__ __forceinline__ void load_tile(Place tile, con
     }
 }
 
-// what the warp's 16 rows from `row` on have in 16 columns, as a left operand
+// loads 16 columns of the warp's 16 rows from `row` on, as a left operand
 __device__ __forceinline__ void load_left(unsigned (&words)[4], Place tile, int row, int column) {
     const int lane = threadIdx.x % 32;
     load_blocks<false>(words, tile + swizzled(row + lane % 16, column + lane / 16 * 8));
 }
 
-// the same of the transposed tile: 16 of its columns from `row` on, 16 of its rows from `column` on
+// does the same with the transposed tile: 16 of its columns from `row` on, 16 of its rows from `column` on
 __device__ __forceinline__ void load_left_transposed(unsigned (&words)[4], Place tile, int row, int column) {
     const int lane = threadIdx.x % 32;
     load_blocks<true>(words, tile + swizzled(column + lane % 8 + lane / 16 * 8, row + lane / 8 % 2 * 8));
 }
 
-// sums += a b^T over 16 columns of the tile b from `at` on; with Rowwise a b over 16 of its rows. `a` is a group's 64 x 16, held in registers. On
-// compute capability 9.0 between `open` and `close`.
-template <bool Rowwise> __device__ __forceinline__ void accumulate(float (&sums)[32], const unsigned (&a)[4], Place tile, int at) {
+// Adds left right^T over 16 columns of the tile `right` from `start` on, or, with Rowwise, left right over 16 of its rows. `left` is the 64 x 16
+// part of four warps, in registers. On compute capability 9.0, call it between `open` and `close`.
+template <bool Rowwise> __device__ __forceinline__ void accumulate(float (&sums)[32], const unsigned (&left)[4], Place tile, int start) {
 #if DELTA_GROUPED
-    start_product<Rowwise>(sums, a, operand(tile, Rowwise ? at : 0, Rowwise ? 0 : at), true);
+    start_product<Rowwise>(sums, left, operand(tile, Rowwise ? start : 0, Rowwise ? 0 : start), true);
 #else
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int n = 0; n < 4; n++) {
-        unsigned b[4];
-        if constexpr (Rowwise) load_blocks<true>(b, tile + swizzled(at + lane % 16, 16 * n + lane / 16 * 8));
-        else load_blocks<false>(b, tile + swizzled(16 * n + lane % 8 + lane / 16 * 8, at + lane / 8 % 2 * 8));
+        unsigned right[4];
+        if constexpr (Rowwise) load_blocks<true>(right, tile + swizzled(start + lane % 16, 16 * n + lane / 16 * 8));
+        else load_blocks<false>(right, tile + swizzled(16 * n + lane % 8 + lane / 16 * 8, start + lane / 8 % 2 * 8));
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            float (&d)[4] = reinterpret_cast<float (&)[4]>(sums[8 * n + 4 * half]);
-            multiply_add(d, a, b[2 * half], b[2 * half + 1]);
+            float (&sums_of_8)[4] = reinterpret_cast<float (&)[4]>(sums[8 * n + 4 * half]);
+            multiply_add(sums_of_8, left, right[2 * half], right[2 * half + 1]);
         }
     }
 #endif
@@ -162,51 +170,51 @@ __device__ __forceinline__ void as_left(unsigned (&operands)[4][4], const float 
     for (int i = 0; i < 16; i++) operands[i / 4][i % 4] = round_to_bfloat16_pair(sums[2 * i], sums[2 * i + 1]);
 }
 
-// multiplies each column of the sums by a number of it
-__device__ __forceinline__ void scale_columns(float (&sums)[32], const float* by) {
-    const int q = threadIdx.x % 4;
+// multiplies each column of the sums by its scale
+__device__ __forceinline__ void scale_columns(float (&sums)[32], const float* scales) {
+    const int quad_lane = threadIdx.x % 4;
 #pragma unroll
     for (int n = 0; n < 8; n++) {
-        const Two two = *reinterpret_cast<const Two*>(by + 8 * n + 2 * q);
-        sums[4 * n] *= two.x;
-        sums[4 * n + 1] *= two.y;
-        sums[4 * n + 2] *= two.x;
-        sums[4 * n + 3] *= two.y;
+        const Two scale = *reinterpret_cast<const Two*>(scales + 8 * n + 2 * quad_lane);
+        sums[4 * n] *= scale.x;
+        sums[4 * n + 1] *= scale.y;
+        sums[4 * n + 2] *= scale.x;
+        sums[4 * n + 3] *= scale.y;
     }
 }
 
 // Stores what a quad of lanes holds of one row: words of 8 columns from `to` on and of the 8 columns after them, each lane 8 bytes.
-__device__ __forceinline__ void store_row(u16* to, unsigned first, unsigned second, bool there) {
-    const int q = threadIdx.x % 4;
-    const bool odd = q & 1;
+__device__ __forceinline__ void store_row(u16* to, unsigned first, unsigned second, bool exists) {
+    const int quad_lane = threadIdx.x % 4;
+    const bool odd = quad_lane & 1;
     const unsigned other = as_bits(from_lane_xor(as_float(odd ? first : second), 1));
     Word<8> both;
     both.words[0] = odd ? other : first;
     both.words[1] = odd ? second : other;
-    if (there) *reinterpret_cast<Word<8>*>(to + (odd ? 8 + 2 * (q - 1) : 2 * q)) = both;
+    if (exists) *reinterpret_cast<Word<8>*>(to + (odd ? 8 + 2 * (quad_lane - 1) : 2 * quad_lane)) = both;
 }
 
 // Writes the 64 tokens of a warp's 16 columns, which left operands hold transposed: rows of `to` are tokens, `columns` those that exist of the 16.
 __device__ __forceinline__ void store_transposed(u16* to, i64 stride, i64 tokens, int columns, const unsigned (&operands)[4][4]) {
-    const int r = threadIdx.x % 32 / 4;
+    const int quad = threadIdx.x % 32 / 4;
     // even lanes store of the first 8 columns, odd ones of the second
     const int end = (threadIdx.x & 1 ? 8 : 0) < columns ? static_cast<int>(minimum(tokens, Chunk)) : 0;
-    u16* at = to + r * stride;
+    u16* at = to + quad * stride;
 #pragma unroll
     for (int n = 0; n < 8; n++) {
-        store_row(at, transpose_block(operands[n / 2][n % 2 * 2]), transpose_block(operands[n / 2][n % 2 * 2 + 1]), 8 * n + r < end);
+        store_row(at, transpose_block(operands[n / 2][n % 2 * 2]), transpose_block(operands[n / 2][n % 2 * 2 + 1]), 8 * n + quad < end);
         at += 8 * stride;
     }
 }
 
-// sums over the lanes up to this one, or from this one on; `total` over all
-template <bool Back, class T> __device__ __forceinline__ T scan(T value, T& total) {
+// returns the sum over the lanes up to this one, or from this one on; `total` is the sum over all
+template <bool FromEnd, class T> __device__ __forceinline__ T scan(T value, T& total) {
     const int lane = threadIdx.x % 32;
     total = value;
 #pragma unroll
-    for (int d = 1; d < 32; d *= 2) {
-        const T other = from_lane_xor(total, d);
-        if ((lane & d) == (Back ? 0 : d)) value += other;
+    for (int distance = 1; distance < 32; distance *= 2) {
+        const T other = from_lane_xor(total, distance);
+        if ((lane & distance) == (FromEnd ? 0 : distance)) value += other;
         total += other;
     }
     return value;
@@ -232,42 +240,42 @@ struct ChunkNumbers {
     }
 };
 
-// by all threads of a block, two warps of which do the work
-__device__ __forceinline__ void chunk_numbers(const ChunkNumbers& n, const DeltaArguments& a, i64 row, i64 head, i64 begin, i64 end) {
-    const int t = threadIdx.x;
-    const i64 token = begin + t;
+// computes the numbers of a chunk; called by all threads of a block, of which two warps do the work
+__device__ __forceinline__ void chunk_numbers(const ChunkNumbers& numbers, const DeltaArguments& args, i64 row, i64 head, i64 begin, i64 end) {
+    const int thread = threadIdx.x;
+    const i64 token = begin + thread;
     double sum = 0, total;
     float documents = 0, started, strength = 0;
-    if (t < Chunk) {
+    if (thread < Chunk) {
         float decay = 0;
         if (token < end) {
-            decay = a.decay.at(row, token, head);
-            strength = a.strength.at(row, token, head);
-            if (a.starts) documents = a.starts[row * a.length + token];
+            decay = args.decay.at(row, token, head);
+            strength = args.strength.at(row, token, head);
+            if (args.starts) documents = args.starts[row * args.length + token];
         }
-        // beyond that nothing is left, and infinity less infinity is no number
+        // a smaller decay leaves nothing either, and the difference of two infinities is no number
         sum = scan<false, double>(decay < -1e5f ? -1e5f : decay, total);
         documents = scan<false>(documents, started);
     }
     __syncthreads();
-    if (t == 0) {
-        n.totals[0] = total;
-        n.totals[1] = started;
+    if (thread == 0) {
+        numbers.totals[0] = total;
+        numbers.totals[1] = started;
     }
     __syncthreads();
-    if (t < Chunk) {
-        if (t >= Chunk / 2) {
-            sum += n.totals[0];
-            documents += static_cast<float>(n.totals[1]);
+    if (thread < Chunk) {
+        if (thread >= Chunk / 2) {
+            sum += numbers.totals[0];
+            documents += static_cast<float>(numbers.totals[1]);
         }
         sum *= 1.4426950408889634;
         const float high = static_cast<float>(sum);
-        n.high[t] = high;
-        n.low[t] = static_cast<float>(sum - high);
-        n.document[t] = documents;
-        n.beta[t] = strength;
-        n.gamma[t] = documents > 0 ? 0.f : exp2_approximate(high);
+        numbers.high[thread] = high;
+        numbers.low[thread] = static_cast<float>(sum - high);
+        numbers.document[thread] = documents;
+        numbers.beta[thread] = strength;
+        numbers.gamma[thread] = documents > 0 ? 0.f : exp2_approximate(high);
     }
     __syncthreads();
-    if (t < Chunk) n.r[t] = n.between(Chunk - 1, t) * strength;
+    if (thread < Chunk) numbers.r[thread] = numbers.between(Chunk - 1, thread) * strength;
 }
