@@ -116,20 +116,24 @@ static class Program
         var filter = new Option<string?>("--filter") { Description = "Part of a design's name: only these." };
         var parts = new Option<string>("--parts")
         {
-            Description = "What to measure, separated by commas: kernels, steps, launches, decode, eager, prefill, load.", DefaultValueFactory = _ =>
+            Description = "What to measure, separated by commas: kernels, steps, launches, decode, long, eager, prefill, lengths, "
+                + "load.", DefaultValueFactory = _ =>
                 "decode,eager,prefill,load",
         };
         var batches = new Option<string>("--batches") { Description = "Numbers of rows.", DefaultValueFactory = _ => "1,4,64" };
         var tiny = new Option<bool>("--tiny") { Description = "Small models, to see that everything runs." };
         var anchors = new Option<bool>("--anchors") { Description = "Measure Hugging Face transformers too." };
-        var device = DeviceOption();
+        var (device, json) = (DeviceOption(), FiguresOption());
         var command = new Command("gpu-decode",
             "Decoding and prefill of the 1B recipes on a GPU: tokens per second, times of first calls, memory of loading.")
-            { filter, parts, batches, tiny, anchors, device };
-        command.SetAction(arguments =>
-            Guarded(() => new GpuDecode(arguments.GetValue(filter), arguments.GetValue(parts)!.Split(','),
-            [.. arguments.GetValue(batches)!.Split(',').Select(int.Parse)], arguments.GetValue(tiny),
-            arguments.GetValue(anchors), GpuOps.Named(arguments.GetValue(device)!)).Run()));
+            { filter, parts, batches, tiny, anchors, device, json };
+        command.SetAction(arguments => Guarded(() =>
+        {
+            var place = GpuOps.Named(arguments.GetValue(device)!);
+            return new GpuDecode(arguments.GetValue(filter), arguments.GetValue(parts)!.Split(','),
+                [.. arguments.GetValue(batches)!.Split(',').Select(int.Parse)], arguments.GetValue(tiny), arguments.GetValue(anchors), place,
+                new FigureFile(arguments.GetValue(json), place)).Run();
+        }));
         return command;
     }
 
@@ -159,12 +163,16 @@ static class Program
         var tiny = new Option<bool>("--tiny") { Description = "Small models, to see that everything runs." };
         var anchors = new Option<bool>("--anchors") { Description = "Measure PyTorch too." };
         var folder = new Option<string?>("--kernels") { Description = "The folder for the kernels of a step of each case, one file each." };
-        var device = DeviceOption();
+        var (device, json) = (DeviceOption(), FiguresOption());
         var command = new Command("gpu-train",
             "Training steps: tokens per second, model FLOP utilisation, memory, and the time of each group of kernels.")
-            { filter, tiny, anchors, folder, device };
-        command.SetAction(arguments => Guarded(() => new GpuTrain(arguments.GetValue(filter), arguments.GetValue(tiny),
-            arguments.GetValue(anchors), arguments.GetValue(folder), GpuOps.Named(arguments.GetValue(device)!)).Run()));
+            { filter, tiny, anchors, folder, device, json };
+        command.SetAction(arguments => Guarded(() =>
+        {
+            var place = GpuOps.Named(arguments.GetValue(device)!);
+            return new GpuTrain(arguments.GetValue(filter), arguments.GetValue(tiny), arguments.GetValue(anchors), arguments.GetValue(folder), place,
+                new FigureFile(arguments.GetValue(json), place)).Run();
+        }));
         return command;
     }
 
@@ -190,6 +198,9 @@ static class Program
             Guarded(() => LoadBenchmark.Run(arguments.GetValue(gigabytes), arguments.GetValue(folder), arguments.GetValue(repeats))));
         return command;
     }
+
+    static Option<string?> FiguresOption() =>
+        new("--json") { Description = "The file to which the figures are added. Kinds that are measured again are replaced." };
 
     static Option<string> DeviceOption()
     {

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
+using HybridArchitectures.Evaluation.Inference;
 using HybridArchitectures.Generation;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
@@ -19,13 +20,15 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 /// <param name="Filter">Part of a design's name; null for all.</param>
 /// <param name="Parts">
 /// What is measured: any of "kernels", "steps" (with the kernels of a step), "launches" (one by one), "decode", "long" (from 512 to 2,048 tokens),
-/// "eager", "prefill", "load".
+/// "eager", "prefill", "lengths" (first and second calls), "load".
 /// </param>
 /// <param name="Batches">The numbers of rows of "steps", "launches" and "decode".</param>
 /// <param name="Tiny">Whether small models are measured, to see that everything runs.</param>
 /// <param name="Anchors">Whether transformers is measured too.</param>
 /// <param name="Device">Where.</param>
-sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyList<int> Batches, bool Tiny, bool Anchors, Device Device)
+/// <param name="Figures">Where the figures are added.</param>
+sealed record GpuDecode(
+    string? Filter, IReadOnlyList<string> Parts, IReadOnlyList<int> Batches, bool Tiny, bool Anchors, Device Device, FigureFile Figures)
 {
     const int PromptLength = 512, Short = 128, Long = 384;
 
@@ -38,8 +41,8 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
     {
         CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
         if (Parts.Contains("decode"))
-            Console.WriteLine("| design | batch | tokens/s | ms a step | eager tokens/s | first token ms | transformers tokens/s |");
-        var rivals = Anchors ? ReadRivals() : [];
+            Console.WriteLine("| design | batch | tokens/s | ms a step | eager tokens/s | first token ms |");
+        if (Parts.Contains("lengths")) new GpuLengths(Device, Tiny, Figures).Operators();
         if (Parts.Contains("kernels") && Device.type == DeviceType.CUDA) Products();
         foreach (string name in (string[])["1B-llama", "1B-inter-1:5", "1B-mamba", "1B-intra-1:5", "1B-inter-1:5-moe"])
         {
@@ -53,13 +56,25 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
                     new GpuSteps(name, model, batch, PromptLength).Print(Parts.Contains("launches"));
             }
             if (Parts.Contains("decode"))
-                foreach (int batch in Batches) Decode(name, model, batch, rivals);
+                foreach (int batch in Batches) Decode(name, model, batch);
+            if (Parts.Contains("lengths")) new GpuLengths(Device, Tiny, Figures).Prompts(name, model);
             if (Parts.Contains("long")) Continue(name, model, 4, Tiny ? 64 : 2048);
             if (Parts.Contains("eager")) Eager(name, model);
             if (Parts.Contains("prefill"))
                 foreach (int length in Tiny ? (int[])[512] : [8192, 32_768]) Prefill(name, model, length);
         }
+        if (Anchors) PrintRivals();
         return 0;
+    }
+
+    void PrintRivals()
+    {
+        foreach (var rival in ReadRivals())
+        {
+            Print($"transformers, {rival.design}, batch {rival.batch}: {rival.tokens_per_second:f0} tokens/s, {rival.step_ms:f3} ms a step, first "
+                + $"token {rival.first_ms:f1} ms");
+            Figures.Add("transformers", rival);
+        }
     }
 
     static IReadOnlyList<Rival> ReadRivals()
@@ -120,7 +135,7 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
         if (Device.type == DeviceType.CUDA) cuda.synchronize();
     }
 
-    void Decode(string name, HybridLanguageModel model, int batch, IReadOnlyList<Rival> rivals)
+    void Decode(string name, HybridLanguageModel model, int batch)
     {
         using var generator = new TextGenerator(model);
         var prompts = Prompts(model, batch, Tiny ? 16 : PromptLength);
@@ -129,9 +144,14 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
         Generate(4);
         double first = Generate(1), few = Generate(Short), many = Generate(Long), step = (many - few) / (Long - Short);
         double eager = (Generate(40, graphs: false) - Generate(8, graphs: false)) / 32;
-        var rival = rivals.FirstOrDefault(line => line.design == name && line.batch == batch);
-        Print($"| {name} | {batch} | {batch / step:f0} ({batch * (Short - 1) / (few - first):f0} over the first {Short}) | {1e3 * step:f3} | "
-            + $"{batch / eager:f0} | {1e3 * first:f1} | {rival?.tokens_per_second:f0} |");
+        double begin = batch * (Short - 1) / (few - first);
+        Figures.Add("decode", new
+        {
+            design = name, batch, tokens_per_second = batch / step, tokens_per_second_begin = begin, tokens_per_second_direct = batch / eager,
+            first_token_ms = 1e3 * first,
+        });
+        Print($"| {name} | {batch} | {batch / step:f0} ({begin:f0} over the first {Short}) | {1e3 * step:f3} | "
+            + $"{batch / eager:f0} | {1e3 * first:f1} |");
     }
 
     // the whole call, with the prompt; the second call uses the captured step of the first
@@ -209,6 +229,11 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
                 }));
             }
         }
+        Figures.Add("next_logits", new
+        {
+            design = name, first_median_ms = 1e3 * Median(times[0].Skip(2)), first_longest_ms = 1e3 * times[0].Skip(2).Max(),
+            second_median_ms = 1e3 * Median(times[1].Skip(2)), second_longest_ms = 1e3 * times[1].Skip(2).Max(),
+        });
         Print($"{name}, eager steps one by one at lengths never seen before: median {1e3 * Median(times[0].Skip(2)):f2} ms, longest "
             + $"{1e3 * times[0].Skip(2).Max():f2}; "
             + $"the second time: median {1e3 * Median(times[1].Skip(2)):f2} ms, longest {1e3 * times[1].Skip(2).Max():f2}");
@@ -224,6 +249,11 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
         var few = Prompts(model, 1, 32);
         Seconds(() => generator.Generate(few, options));
         double shortTime = Enumerable.Range(0, 5).Select(_ => Seconds(() => generator.Generate(few, options))).Min();
+        Figures.Add("prompts", new
+        {
+            design = name, length, tokens_per_second = length / second, first_ms = 1e3 * first, second_ms = 1e3 * second,
+            first_token_of_32_ms = 1e3 * shortTime,
+        });
         Print($"{name}, a prompt of {length}: {length / second:f0} tokens/s ({1e3 * second:f1} ms; the first time {1e3 * first:f1} ms); first "
             + $"token after a prompt of 32: {1e3 * shortTime:f1} ms");
     }
@@ -234,12 +264,20 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
         try
         {
             Checkpoint.Save(model, folder, ScalarType.BFloat16);
-            long bytes = model.State.Values.Sum(value => value.NumberOfElements * value.ElementSize), before = Free();
+            long bytes = model.State.Values.Sum(value => value.NumberOfElements * value.ElementSize);
+            long largest = model.State.Values.Max(value => value.NumberOfElements * value.ElementSize);
+            if (Device.type == DeviceType.CUDA) CudaClock.ReleaseFreeBlocks();
+            long before = Free();
             HybridLanguageModel? loaded = null;
+            var host = PeakMemory.Start(CPU);
             double seconds = Seconds(() => loaded = Checkpoint.Load(folder, ScalarType.BFloat16, Device, ScalarType.BFloat16));
+            // the allocator keeps what it has once used, so this is the peak
             long taken = before - Free();
+            long? grown = host.Stop();
             loaded!.Dispose();
-            Print($"loading {bytes / 1e9:f2} GB held in bfloat16: {seconds:f2} s; the driver gave {taken / 1e9:f2} GB of device memory for it");
+            Figures.Add("load", new { model_bytes = bytes, largest_tensor_bytes = largest, device_bytes = taken, host_bytes = grown, seconds });
+            Print($"loading {bytes / 1e9:f2} GB held in bfloat16, with tensors of at most {largest / 1e9:f2} GB: {seconds:f2} s; peak of device "
+                + $"memory {taken / 1e9:f2} GB, of main memory {grown / 1e9:f2} GB");
         }
         finally
         {

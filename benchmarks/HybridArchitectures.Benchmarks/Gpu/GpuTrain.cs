@@ -18,7 +18,8 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 /// <param name="Anchors">Whether PyTorch is measured too.</param>
 /// <param name="Folder">The folder for the kernels of a step of each case. Null means none.</param>
 /// <param name="Device">The device.</param>
-sealed record GpuTrain(string? Filter, bool Tiny, bool Anchors, string? Folder, Device Device)
+/// <param name="Figures">Where the figures are added.</param>
+sealed record GpuTrain(string? Filter, bool Tiny, bool Anchors, string? Folder, Device Device, FigureFile Figures)
 {
     // dense bfloat16 products of the data sheet of the H100 and H200
     const double PeakFlops = 989.4e12;
@@ -56,7 +57,14 @@ sealed record GpuTrain(string? Filter, bool Tiny, bool Anchors, string? Folder, 
         {
             var result = Measure(one);
             results.Add(result);
-            Console.WriteLine(Line(result, rates.GetValueOrDefault(one.Name, "-")));
+            string rival = rates.GetValueOrDefault(one.Name, "-");
+            Console.WriteLine(Line(result, rival));
+            Figures.Add("training", new
+            {
+                design = one.Name, rows = one.Rows, length = one.Length, tokens_per_second = result.TokensPerSecond, mfu = result.Utilisation,
+                peak_bytes = result.Bytes, step_ms = result.Meter.Milliseconds, host_ms = result.Meter.HostMilliseconds, kernels_ms = result.Groups,
+                pytorch = rival,
+            });
             Save(result);
         }
         PrintGroups(results);

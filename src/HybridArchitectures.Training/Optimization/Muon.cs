@@ -86,7 +86,7 @@ public sealed class Muon : Optimizer
             updates.AddRange(Matrices(parameter.Value, Direction(gradient, momentum, update, isFailed), layout, decays));
         }
         foreach (var shape in updates.GroupBy(item => (item.Direction.size(1), item.Direction.size(2))))
-            foreach (var batch in Batches(shape)) Apply(batch, update.Rate, isFailed);
+            foreach (var batch in Batches(shape)) Apply(batch, update, isFailed);
     }
 
     /// <summary>Updates the running mean, and returns the update before it is made orthogonal.</summary>
@@ -136,14 +136,15 @@ public sealed class Muon : Optimizer
         if (batch.Count > 0) yield return batch;
     }
 
-    void Apply(List<MatrixUpdate> batch, double rate, Tensor isFailed)
+    void Apply(List<MatrixUpdate> batch, OptimizerStep update, Tensor isFailed)
     {
         using var scope = NewDisposeScope();
         var (type, device) = (batch[0].Value.dtype, batch[0].Value.device);
         var stacked = cat(batch.ConvertAll(item => item.Direction), 0);
         if (device.type == DeviceType.CUDA && type == ScalarType.Float32) stacked = stacked.to(ScalarType.BFloat16);
         double scale = options.UpdateScale * Math.Sqrt(Math.Max(stacked.size(1), stacked.size(2)));
-        var rates = tensor(rate, type, device);
+        // a copy from the host would wait for the device, and cannot be captured
+        var rates = type == ScalarType.Float32 && update.RateOnDevice is { } onDevice ? onDevice : tensor(update.Rate, type, device);
         var change = PolarFactor.Compute(stacked, options.Orthogonalization, options.Iterations).to(type).mul(rates.mul(Scalars.From(scale)));
         var decay = rates.mul(Scalars.From(options.WeightDecay));
         long first = 0;

@@ -64,7 +64,6 @@ sealed class CapturedStep : IDisposable
     {
         if (!options.CudaGraphs) return $"{nameof(TrainingOptions.CudaGraphs)} is false";
         if (model.Device.type != DeviceType.CUDA) return $"the model is on {model.Device}";
-        if (options.Optimizer is not AdamWOptions) return $"the optimizer is {options.Optimizer.GetType().Name}";
         if (objective is not null) return "the run has an objective";
         if (options.SpikeGuard is not null) return "a spike guard reads every loss";
         if (options.RowsPerPass != options.BatchSize) return "a step has several passes";

@@ -1,5 +1,6 @@
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Optimization;
 using HybridArchitectures.Training.Running;
 using static TorchSharp.torch;
 
@@ -26,12 +27,13 @@ public sealed class CapturedStepTests : IDisposable
 
     [Theory]
     [Trait("device", "cuda")]
-    [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16)]
-    public void Captured_steps_equal_direct_ones_to_the_bit(ScalarType type)
+    [InlineData(ScalarType.Float32, false), InlineData(ScalarType.BFloat16, false), InlineData(ScalarType.BFloat16, true)]
+    public void Captured_steps_equal_direct_ones_to_the_bit(ScalarType type, bool muon)
     {
         Assert.SkipUnless(cuda.is_available(), "no CUDA device: steps were not captured");
         using var scope = NewDisposeScope();
         var options = Small.Options with { Duration = Duration.Steps(20), ContextLength = 64 };
+        if (muon) options = options with { Optimizer = new MuonOptions() };
         using var direct = Small.Model(compute: type, device: CUDA);
         TrainingResult expected;
         using (var trainer = new Trainer(direct, data, options with { CudaGraphs = false }))
