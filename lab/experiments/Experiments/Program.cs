@@ -14,7 +14,10 @@ static class Program
 
     static int Main(string[] arguments)
     {
-        var root = new RootCommand("The experiments of lab/experiments.") { Tokens(), List(), Run(arguments), Merge(), Collect(), Report() };
+        var root = new RootCommand("The experiments of lab/experiments.") 
+        {
+            Tokens(), List(), Run(arguments), Optimizers(), Merge(), Collect(), Report(),
+        };
         try
         {
             return root.Parse(arguments).Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
@@ -105,6 +108,40 @@ static class Program
             if (archive is not null) ResultFiles.Pack(runs, archive);
             Console.WriteLine(isComplete ? "complete" : "not complete; the same command continues");
             return stop.Token.IsCancellationRequested ? stop.ExitCode : helpers.Select(helper => helper.ExitCode).FirstOrDefault(code => code != 0);
+        });
+        return command;
+    }
+
+    static Command Optimizers()
+    {
+        var data = new Option<string?>("--data") { Description = "The folder that tokens wrote. With --tiny, it may be omitted." };
+        var tokenizer = new Option<string>("--tokenizer") { Description = "With --tiny and without --data: the folder of the tokenizer.",
+            DefaultValueFactory = _ => "lab/experiments/tokenizer" };
+        var folder = new Option<string>("--out") { Description = "The folder of the runs.", DefaultValueFactory = _ => "runs/optimizers" };
+        var device = new Option<string>("--device") { Description = "cpu or cuda.", DefaultValueFactory = _ => "cpu" };
+        var minutes = new Option<double?>("--minutes") { Description = "Stops after this time. The same command continues." };
+        var steps = new Option<int>("--steps") { Description = "The steps of AdamW.", DefaultValueFactory = _ => 600 };
+        var share = new Option<double>("--share") { Description = "The share of the steps that Muon makes.", DefaultValueFactory = _ => 0.75 };
+        var results = new Option<string?>("--results") { Description = "A zip file: its runs are added first, and all runs are written to it last." };
+        var command = new Command("optimizers", "Compares Muon with AdamW on a small hybrid, both over the same rates and seeds.")
+        {
+            data, tokenizer, folder, device, minutes, steps, share, results, Tiny,
+        };
+        command.SetAction(arguments =>
+        {
+            var (runs, archive) = (arguments.GetValue(folder)!, arguments.GetValue(results));
+            if (archive is not null && File.Exists(archive)) ResultFiles.Unpack(archive, runs);
+            using var ends = new CancellationTokenSource();
+            if (arguments.GetValue(minutes) is { } limit) ends.CancelAfter(TimeSpan.FromMinutes(limit));
+            using var loaded = arguments.GetValue(data) is { } path ? StudyData.Open(path) : StudyData.OpenTiny(arguments.GetValue(tokenizer)!);
+            var comparison = new OptimizerComparison(loaded, runs, new Device(arguments.GetValue(device)!), arguments.GetValue(Tiny))
+            {
+                Steps = arguments.GetValue(steps), Share = arguments.GetValue(share),
+            };
+            bool isComplete = comparison.Run(ends.Token);
+            if (archive is not null) ResultFiles.Pack(runs, archive);
+            Console.WriteLine(comparison.Table());
+            Console.WriteLine(isComplete ? "complete" : "not complete; the same command continues");
         });
         return command;
     }
