@@ -93,8 +93,7 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
     [Fact]
     public async Task A_program_that_starts_with_TorchSharp_and_the_examples_of_the_READMEs_run_on_the_installed_packages()
     {
-        var cache = (await Dotnet.Run(packages.Scratch, "nuget", "locals", "global-packages", "--list")).Split(':', 2)[1].Trim();
-        Write("nuget.config", Configuration(packages.Feed, cache, "../installed"));
+        Write("nuget.config", Configuration(packages.Feed, packages.Cache, "../installed"));
         Write("Scratch.csproj", """
             <Project Sdk="Microsoft.NET.Sdk">
               <PropertyGroup>
@@ -104,6 +103,7 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
                 <ImplicitUsings>enable</ImplicitUsings>
                 <CreateHardLinksForCopyLocalIfPossible>true</CreateHardLinksForCopyLocalIfPossible>
               </PropertyGroup>
+              <ItemGroup><PackageReference Include="TorchSharp-cpu" Version="0.107.0" /></ItemGroup>
             </Project>
             """);
         var root = PackedPackages.Repository();
@@ -121,7 +121,6 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
         foreach (var (name, text) in ScratchProgram.Files(pages, examples, documentation.SelectMany(package => package.Namespaces)))
             Write(name, text);
         await Dotnet.Run(packages.Scratch, "add", "package", "HybridArchitectures.Reports", "--version", packages.Version);
-        await Dotnet.Run(packages.Scratch, "add", "package", "TorchSharp-cpu", "--version", "0.107.0");
         var said = await Dotnet.Run(packages.Scratch, "run", "-c", "Release");
         Assert.EndsWith(ScratchProgram.LastWords, said.TrimEnd());
         Assert.True(File.Exists(Path.Combine(packages.Scratch, "report", "index.html")), said);
@@ -134,8 +133,7 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
     {
         var folder = Path.Combine(packages.Scratch, "../study");
         Directory.CreateDirectory(folder);
-        var cache = (await Dotnet.Run(packages.Scratch, "nuget", "locals", "global-packages", "--list")).Split(':', 2)[1].Trim();
-        File.WriteAllText(Path.Combine(folder, "nuget.config"), Configuration(packages.Feed, cache, "../installed-study"));
+        File.WriteAllText(Path.Combine(folder, "nuget.config"), Configuration(packages.Feed, packages.Cache, "../installed"));
         var readme = File.ReadAllText(Path.Combine(PackedPackages.Repository(), "README.md"));
         var program = ScratchProgram.FileBased(readme);
         Assert.Contains("#:package HybridArchitectures.Reports@*-*", program);

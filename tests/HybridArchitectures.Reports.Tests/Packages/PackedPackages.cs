@@ -30,9 +30,22 @@ public sealed class PackedPackages : IAsyncLifetime
         Directory.CreateDirectory(Feed);
         Directory.CreateDirectory(Scratch);
         var configuration = typeof(PackedPackages).Assembly.GetCustomAttribute<AssemblyConfigurationAttribute>()!.Configuration;
-        await Dotnet.Run(Repository(), "pack", "HybridArchitectures.sln", "--no-build", "-c", configuration, "-o", Feed,
-            $"-p:MinVerVersionOverride={Version}", $"-p:RepositoryUrl={RepositoryUrl}", "-nodeReuse:false");
+        // one process for all, which does not read the other projects of the solution
+        string projects = string.Join(';', Names.Select(name => Path.Combine(Repository(), "src", name, $"{name}.csproj")));
+        string settings = $"NoBuild=true;Configuration={configuration};PackageOutputPath={Feed};MinVerVersionOverride={Version};"
+            + $"RepositoryUrl={RepositoryUrl}";
+        var all = Path.Combine(folder.Path, "all.proj");
+        System.IO.File.WriteAllText(all, $"""
+            <Project>
+              <Target Name="Pack"><MSBuild Projects="{projects}" Targets="Pack" Properties="{settings}" /></Target>
+            </Project>
+            """);
+        await Dotnet.Run(Repository(), "msbuild", all, "-t:Pack", "-nodeReuse:false");
+        Cache = (await Dotnet.Run(Scratch, "nuget", "locals", "global-packages", "--list")).Split(':', 2)[1].Trim();
     }
+
+    /// <summary>The package folder of this machine.</summary>
+    public string Cache { get; private set; } = "";
 
     public ValueTask DisposeAsync()
     {
