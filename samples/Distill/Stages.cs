@@ -13,7 +13,7 @@ sealed class Stages(string folder, TokenDataset training, CancellationToken canc
 {
     public const int ContextLength = 256, Rows = 4;
 
-    /// <summary>The number of tokens of a training step.</summary>
+    /// <summary>Specifies the number of tokens of a training step.</summary>
     public const long TokensPerStep = ContextLength * Rows;
 
     /// <summary>Returns the options of a stage.</summary>

@@ -61,7 +61,7 @@ static class RecipeRun
         return data;
     }
 
-    /// <summary>The files of the user, or the class library's documentation as a file of JSON lines.</summary>
+    /// <summary>Returns the files of the user, or the documentation of the class library as a file of JSON lines.</summary>
     static string[] Files(Settings settings)
     {
         if (settings.Data is { } path)

@@ -11,7 +11,7 @@ sealed record Settings
     public string? Data { get; init; }
     public string? Tokenizer { get; init; }
 
-    /// <summary>Null: the recipe's own.</summary>
+    /// <summary>Gets the width. Null means that of the recipe.</summary>
     public int? Width { get; init; }
     public required int ContextLength { get; init; }
     public required int Rows { get; init; }
@@ -22,8 +22,8 @@ sealed record Settings
     public required long Seed { get; init; }
 
     /// <summary>
-    /// The paper's schedule and optimizer. Of its rates the one of this size, for a narrower model in inverse proportion to the width, as far as the
-    /// highest it uses.
+    /// Gets the schedule and optimizer of the paper. The learning rate is that of this size. For a narrower model, it grows in inverse proportion to
+    /// the width, up to the maximum of the paper.
     /// </summary>
     public TrainingOptions Training => new()
     {

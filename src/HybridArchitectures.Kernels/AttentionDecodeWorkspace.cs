@@ -9,7 +9,7 @@ namespace HybridArchitectures.Kernels;
 /// <remarks>Calls that share a workspace must follow each other on one stream. Keep it until they have ended.</remarks>
 public sealed class AttentionDecodeWorkspace : IDisposable
 {
-    /// <summary>The maximum number of queries of a row.</summary>
+    /// <summary>Specifies the maximum number of queries of a row.</summary>
     internal const int MaxQueries = 8;
 
     readonly Tensor counters;

@@ -6,10 +6,10 @@ namespace HybridArchitectures.Kernels;
 /// </summary>
 public enum FusionKind
 {
-    /// <summary>The first branch plus the second.</summary>
+    /// <summary>Adds the second branch to the first.</summary>
     Add,
 
-    /// <summary>The first branch minus the second.</summary>
+    /// <summary>Subtracts the second branch from the first.</summary>
     Difference,
 
     /// <summary>
@@ -17,6 +17,6 @@ public enum FusionKind
     /// </summary>
     Gate,
 
-    /// <summary>The channels of the first branch, followed by those of the second.</summary>
+    /// <summary>Concatenates the channels of the first branch and those of the second.</summary>
     Concat,
 }

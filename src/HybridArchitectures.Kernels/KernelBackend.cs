@@ -8,15 +8,17 @@ public enum KernelBackend
     /// <summary>The fastest back end that supports the given tensors. <c>BackendFor</c> of the operator returns it.</summary>
     Auto,
 
-    /// <summary>The short, sequential form over libtorch operators: any device, also float64, slow. The tests compare with it.</summary>
+    /// <summary>
+    /// Uses the short, sequential form over libtorch operators. It supports every device and also float64, and is slow. The tests compare with it.
+    /// </summary>
     Reference,
 
-    /// <summary>Vectorized code on all cores, for float32 and bfloat16 on the CPU.</summary>
+    /// <summary>Uses vectorized code on all cores, for float32 and bfloat16 on the CPU.</summary>
     Cpu,
 
     /// <summary>
-    /// libtorch's operators, fused if possible, with limited memory: any device and floating-point dtype. Attention, linear cross entropy and the
-    /// state-space dual support it.
+    /// Uses libtorch's operators, fused if possible, with limited memory, for any device and floating-point dtype. Attention, linear cross entropy
+    /// and the state-space dual support it.
     /// </summary>
     LibTorch,
 

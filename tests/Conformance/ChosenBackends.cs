@@ -3,7 +3,7 @@ using System.Diagnostics.Tracing;
 
 namespace HybridArchitectures.Conformance;
 
-/// <summary>Which back end served which operator, as the library's event source tells it.</summary>
+/// <summary>Records which back end served which operator, from the event source of the library.</summary>
 sealed class ChosenBackends : EventListener
 {
     readonly ConcurrentDictionary<string, bool> seen = new();

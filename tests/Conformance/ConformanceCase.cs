@@ -45,7 +45,7 @@ sealed class ConformanceCase : IDisposable
             : expected.Contains("hidden.embed") ? $"ids.T{expected["hidden.embed"].Shape[1]}" : longest;
     }
 
-    /// <summary>The folder's name.</summary>
+    /// <summary>Gets the name of the folder.</summary>
     public string Name { get; }
 
     /// <summary>Whether a folder is such a case.</summary>
@@ -97,7 +97,7 @@ sealed class ConformanceCase : IDisposable
     /// <summary>How far off a kind of output may be.</summary>
     public double Tolerance(string key) => tolerance.GetProperty(key).GetDouble();
 
-    /// <summary>The ids of the longest pass.</summary>
+    /// <summary>Returns the ids of the longest pass.</summary>
     public Tensor LongestIds() => Read(longest);
 
     ConformanceResult Result(string kind, string key, double error) => new(Name, kind, error, Tolerance(key));

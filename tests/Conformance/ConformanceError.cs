@@ -14,7 +14,7 @@ static class ConformanceError
         return (expected.cpu().to(ScalarType.Float64) - actual.detach().cpu().to(ScalarType.Float64)).abs().max().item<double>();
     }
 
-    /// <summary>Relative to the larger of 1 and the tensor's largest element.</summary>
+    /// <summary>Returns the maximum error, relative to the larger of 1 and the maximum of the expected tensor.</summary>
     public static double Scaled(Tensor expected, Tensor actual) =>
         Difference(expected, actual) / Math.Max(1, expected.abs().max().to(ScalarType.Float64).item<double>());
 

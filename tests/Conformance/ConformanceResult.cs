@@ -10,7 +10,7 @@ namespace HybridArchitectures.Conformance;
 /// <param name="Message">Why it could not run, if so.</param>
 sealed record ConformanceResult(string Case, string Kind, double MaxError, double Tolerance, string? Message = null)
 {
-    /// <summary>NaN passes nowhere.</summary>
+    /// <summary>Gets whether the error is within the tolerance. NaN never passes.</summary>
     public bool Passes => Message is null && MaxError <= Tolerance;
 
     public override string ToString() =>

@@ -12,7 +12,7 @@ static class ConformanceRunner
         (ConformanceSamplers.Is, ConformanceSamplers.Run), (ConformanceTokenizer.Is, (folder, _) => ConformanceTokenizer.Run(folder)),
     ];
 
-    /// <summary>Every case folder under a folder, itself included: those with notes or with recorded outputs.</summary>
+    /// <summary>Returns all case folders under a folder, including itself: those with notes or with recorded outputs.</summary>
     public static IEnumerable<string> Find(string root) => new[] { "notes.json", "expected.safetensors", "cases.safetensors", "cases.json" }
         .SelectMany(name => Directory.EnumerateFiles(root, name, SearchOption.AllDirectories)).Select(path => Path.GetDirectoryName(path)!)
         .Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal);

@@ -49,7 +49,7 @@ static class ConformanceSamplers
         return [.. TensorMemory.Span<long>(history).ToArray().Chunk((int)history.size(1)).Select(row => row.Select(id => (int)id).ToArray())];
     }
 
-    /// <summary>The maximum difference of scores; infinite if other tokens remain.</summary>
+    /// <summary>Returns the maximum difference of scores, or infinity if other tokens remain.</summary>
     public static double Error(Tensor expected, Tensor actual)
     {
         var (want, have) = (TensorMemory.Span<float>(expected).ToArray(), TensorMemory.Span<float>(actual.cpu().contiguous()).ToArray());
@@ -63,7 +63,7 @@ static class ConformanceSamplers
         }));
     }
 
-    /// <summary>The rules of a label, or of the labels it chains.</summary>
+    /// <summary>Returns the rules of a label, or of the labels that it chains.</summary>
     public static IEnumerable<LogitsProcessor> Processors(JsonElement notes, string label)
     {
         var note = notes.GetProperty(label);

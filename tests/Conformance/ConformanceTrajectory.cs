@@ -12,9 +12,9 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 namespace HybridArchitectures.Conformance;
 
 /// <summary>
-/// Training steps recorded from given weights: for each <c>NAME.safetensors</c> with a <c>NAME/config.json</c>, losses, gradient norms and weights of
-/// AdamW with clipping, a schedule, and decay of some parameters. What the reference's own run in float64 differs by, times six, is allowed; never
-/// less than 2e-5, as in the other cases.
+/// Repeats recorded training steps: for each <c>NAME.safetensors</c> with a <c>NAME/config.json</c>, losses, gradient norms and weights of AdamW with
+/// clipping, a schedule, and decay of some parameters. The tolerance is six times the difference between the runs of the reference in float32 and
+/// float64, and at least 2e-5, as in the other cases.
 /// </summary>
 static class ConformanceTrajectory
 {

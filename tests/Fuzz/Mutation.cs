@@ -15,7 +15,7 @@ static class Mutation
         "\"F32\"", "\"I64\"", "\"F4\"", "\"../x\"", "\"/etc/passwd\"", "\"\\ud800\"", "__metadata__", "data_offsets",
     ];
 
-    /// <summary>One change of a text of about <paramref name="length"/> bytes.</summary>
+    /// <summary>Creates one change of a text of about <paramref name="length"/> bytes.</summary>
     public static Gen<Func<byte[], byte[]>> Create(int length) => Gen.Frequency<Func<byte[], byte[]>>(
         (4, Gen.Select(Gen.Int[0, length - 1], Gen.Byte, (at, value) => Change(bytes => Replace(bytes, at, 1, [value])))),
         (6, Gen.Select(Gen.Int[0, length - 1], Gen.OneOf(marks), (at, value) => Change(bytes => Replace(bytes, at, 1, [value])))),
@@ -26,7 +26,7 @@ static class Mutation
         (8, Gen.Select(Gen.Int[0, length - 1], Gen.OneOf(words), (at, word) => Change(bytes => ReplaceNumber(bytes, at, word)))),
         (1, Gen.Int[0, length - 1].Select(at => Change(bytes => Slice(bytes, 0, at)))));
 
-    /// <summary>One to three changes of <paramref name="original"/>.</summary>
+    /// <summary>Creates one to three changes of <paramref name="original"/>.</summary>
     public static Gen<byte[]> Many(byte[] original) =>
         Create(original.Length).Array[1, 3].Select(changes => changes.Aggregate(original, (bytes, change) => change(bytes)));
 

@@ -39,7 +39,7 @@ static class Bigram
         return table;
     }
 
-    /// <summary>ln p of a token after another, by the definition.</summary>
+    /// <summary>Returns ln p of a token after another one, by the definition.</summary>
     public static double LogProbability(float[,] logits, int after, int token)
     {
         double sum = 0;

@@ -18,7 +18,7 @@ static class OperatorCheck
 
     public static Tensor Normal(params long[] size) => randn(size, ScalarType.Float64);
 
-    /// <summary>The output and the gradient of every given input for one fixed direction, all as float64.</summary>
+    /// <summary>Returns the output and the gradient of every given input for one fixed direction, as float64.</summary>
     public static Tensor[] Run(Operator op, IReadOnlyList<Tensor?> inputs, ScalarType type, ISet<int>? float32 = null)
     {
         using var scope = NewDisposeScope();
@@ -31,7 +31,7 @@ static class OperatorCheck
         return [.. results.Select(result => result.to(ScalarType.Float64).clone().MoveToOuterDisposeScope())];
     }
 
-    /// <summary>Float32 against the float64 reference: what rounding of sums explains, and no more.</summary>
+    /// <summary>Compares float32 with the float64 reference. The tolerance is what rounding of sums explains.</summary>
     public static void MatchesReference(Operator op, Operator reference, IReadOnlyList<Tensor?> inputs, double relative = 2e-5)
     {
         using var scope = NewDisposeScope();
@@ -80,7 +80,7 @@ static class OperatorCheck
             if (i > 0 || expected[0].dim() > 0) ErrsAtMostTwice($"{type}, {Name(i)}", actual[i], plain[i], expected[i]);
     }
 
-    /// <summary>A few units of float32's last place: what another order of the same sums changes.</summary>
+    /// <summary>Specifies a few units of the last place of float32, which another order of the same sums can change.</summary>
     public const double Order = 1e-6;
 
     /// <summary>

@@ -4,7 +4,7 @@ namespace HybridArchitectures.Kernels.Tests;
 
 static partial class PeakMemory
 {
-    /// <summary>By how many bytes this process grew at most while <paramref name="work"/> ran.</summary>
+    /// <summary>Returns the maximum number of bytes by which this process grew while <paramref name="work"/> ran.</summary>
     public static long Growth(Action work)
     {
         if (OperatingSystem.IsLinux()) ReturnFreeMemory(0);

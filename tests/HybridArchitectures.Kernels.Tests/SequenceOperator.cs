@@ -13,11 +13,11 @@ public abstract class SequenceOperator
     // float32 sums over up to 1000 tokens and 256 states: 2^-24 times a few tens; measured at most 6e-6
     public const double Tolerance = 2e-5;
 
-    /// <summary>Other random inputs for each number, on this thread.</summary>
+    /// <summary>Selects the random inputs of this thread. Each number means other inputs.</summary>
     [ThreadStatic]
     public static int Draw;
 
-    /// <summary>The inputs (batch, length, ...).</summary>
+    /// <summary>Gets the names of the inputs with the shape (batch, length, ...).</summary>
     public abstract IReadOnlyList<string> Timed { get; }
 
     /// <summary>Those in the activations' type; all others are float32.</summary>
@@ -30,7 +30,9 @@ public abstract class SequenceOperator
 
     public abstract KernelBackend BackendFor(Tensor x);
 
-    /// <summary>The permitted difference between the float32 states of a whole row and of single steps, for an output like this one.</summary>
+    /// <summary>
+    /// Returns the permitted difference between the float32 states of a whole row and of single steps, for an output like this one.
+    /// </summary>
     public virtual double StateTolerance(Tensor output) => Tolerance;
 
     /// <summary>Random float64 inputs in main memory with every option in use; sizes differ with the variant.</summary>
@@ -38,7 +40,7 @@ public abstract class SequenceOperator
 
     public abstract (Tensor Output, Tensor Final) Forward(Tensors inputs, SequenceLayout? layout = null);
 
-    /// <summary>The same of libtorch's operators in parallel over the length, for any type and device.</summary>
+    /// <summary>Computes the same with libtorch's operators, in parallel over the length, for any type and device.</summary>
     public abstract (Tensor Output, Tensor Final) Composed(Tensors inputs, SequenceLayout? layout = null);
 
     public abstract Tensor Step(Tensor state, Tensors inputs);
@@ -72,7 +74,7 @@ public abstract class SequenceOperator
         return leaves;
     }
 
-    /// <summary>Output, final state and all gradients as float64, of inputs taken to a type (after rounding to another).</summary>
+    /// <summary>Returns output, final state and all gradients as float64, of inputs converted to a type (after rounding to another one).</summary>
     public Tensors Evaluate(Tensors inputs, ScalarType type, SequenceLayout? layout = null, double output = 1, double final = 1, long offset = 0,
         long row = 0, ScalarType? rounding = null, Device? device = null, Func<Tensors, SequenceLayout?, (Tensor, Tensor)>? forward = null)
     {

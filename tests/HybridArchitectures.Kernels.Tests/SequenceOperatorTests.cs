@@ -6,8 +6,8 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 namespace HybridArchitectures.Kernels.Tests;
 
 /// <summary>
-/// What every operator along a sequence promises, checked for each of them. Results and gradients of a weighted sum of output and final state are
-/// compared with the sequential reference in float64; an error is the maximum difference over the maximum expected magnitude of that tensor.
+/// Checks the promises of every operator along a sequence. Results and gradients of a weighted sum of output and final state are compared with the
+/// sequential reference in float64; an error is the maximum difference over the maximum expected magnitude of that tensor.
 /// </summary>
 public abstract class SequenceOperatorTests
 {

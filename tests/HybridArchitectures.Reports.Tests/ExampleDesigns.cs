@@ -13,7 +13,7 @@ static class ExampleDesigns
         StateSpace = new Mamba2Spec { Heads = 18, HeadSize = 128, StateSize = 128, GatedNorm = false },
     };
 
-    /// <summary>13 layers, attention at 5 and 9.</summary>
+    /// <summary>Gets a design of 13 layers with attention at 5 and 9.</summary>
     public static HybridDesign Inter { get; } =
         Of("Inter-layer hybrid 1:5", [.. Enumerable.Range(1, 13).Select(i => i is 5 or 9 ? (MixerSpec)Attention : Mamba2)]);
 

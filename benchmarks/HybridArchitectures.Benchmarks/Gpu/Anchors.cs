@@ -10,7 +10,7 @@ static class Anchors
 {
     static readonly TimeSpan Patience = TimeSpan.FromMinutes(5);
 
-    /// <summary>One rival's times.</summary>
+    /// <summary>Contains the times of one rival.</summary>
     public sealed record Line(string op, string shape, string dtype, string anchor, double? forward_ms, double? total_ms);
 
     /// <summary>
@@ -25,7 +25,7 @@ static class Anchors
         return JsonLines.FromProcess<Line>(start, "anchors", Patience, report);
     }
 
-    /// <summary>The anchors of an earlier run: of its records, or the lines that the script printed.</summary>
+    /// <summary>Returns the anchors of an earlier run, from its records or from the lines that the script printed.</summary>
     public static IReadOnlyList<Line> Read(string path)
     {
         var text = File.ReadAllText(path);
@@ -35,7 +35,7 @@ static class Anchors
             .Select(record => new Line(record.Op, record.Shape, record.Type, record.Anchor ?? "", record.AnchorMs, record.AnchorTotalMs))];
     }
 
-    /// <summary>The record with the fastest rival forwards and the fastest one for both passes.</summary>
+    /// <summary>Returns the record with the fastest rival forwards and the fastest one for both passes.</summary>
     public static GpuRecord Beside(GpuRecord record, IReadOnlyList<Line> lines)
     {
         var alike = record with { Shape = record.Shape.Replace(GpuCases.AllLogits, "") };

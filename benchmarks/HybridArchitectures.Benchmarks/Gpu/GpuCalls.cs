@@ -25,15 +25,15 @@ static class GpuCalls
         [JsonPropertyName("dtype")]
         public required string Type { get; init; }
 
-        /// <summary>Host time of a forward call without gradients, in microseconds.</summary>
+        /// <summary>Gets the host time of a forward call without gradients, in microseconds.</summary>
         [JsonPropertyName("forward_us")]
         public required double ForwardUs { get; init; }
 
-        /// <summary>Host time of forward and backward, in microseconds.</summary>
+        /// <summary>Gets the host time of forward and backward, in microseconds.</summary>
         [JsonPropertyName("total_us")]
         public double? TotalUs { get; init; }
 
-        /// <summary>Managed memory allocated by a forward call.</summary>
+        /// <summary>Gets the managed memory allocated by a forward call.</summary>
         [JsonPropertyName("forward_bytes")]
         public required long ForwardBytes { get; init; }
 

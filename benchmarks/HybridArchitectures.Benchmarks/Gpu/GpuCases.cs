@@ -13,7 +13,7 @@ static class GpuCases
 
     static readonly ScalarType[] Types = [ScalarType.BFloat16, ScalarType.Float32];
 
-    /// <summary>The cases whose operator, shape and type contain a text, or all.</summary>
+    /// <summary>Returns the cases whose operator, shape and type contain a text, or all cases without one.</summary>
     public static GpuCase[] Matching(string? filter, bool tiny) =>
         [.. All(tiny).Where(one => filter is null || $"{one.Op}, {one.Shape}, {one.TypeName}".Contains(filter, StringComparison.OrdinalIgnoreCase))];
 

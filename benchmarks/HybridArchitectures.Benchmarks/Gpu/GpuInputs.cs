@@ -16,10 +16,12 @@ sealed class GpuInputs(Device device, ScalarType type) : IDisposable
 
     public IReadOnlyList<Tensor> Leaves => leaves;
 
-    /// <summary>Normal numbers times <paramref name="scale"/> plus <paramref name="shift"/>, of the case's type, with a gradient.</summary>
+    /// <summary>
+    /// Returns normal random numbers times <paramref name="scale"/> plus <paramref name="shift"/>, of the case's type, with a gradient.
+    /// </summary>
     public Tensor Leaf(long[] size, double scale = 1, double shift = 0) => Add(Normal(size, scale, shift).to(type), true);
 
-    /// <summary>As <see cref="Leaf"/>, float32 in every case.</summary>
+    /// <summary>Works as <see cref="Leaf"/>, but always returns float32.</summary>
     public Tensor Float32(long[] size, double scale = 1, double shift = 0) => Add(Normal(size, scale, shift), true);
 
     /// <summary>Rates of decay: below -0.5.</summary>
@@ -29,7 +31,7 @@ sealed class GpuInputs(Device device, ScalarType type) : IDisposable
         return Add(Normal(size, 1, 0).abs_().neg_().sub_(Scalars.From(0.5)), true).MoveToOuterDisposeScope();
     }
 
-    /// <summary>A tensor without gradient.</summary>
+    /// <summary>Returns a tensor without gradient.</summary>
     public Tensor Fixed(Tensor tensor) => Add(tensor, false);
 
     /// <summary>Has gradients taken of one of the <see cref="Fixed"/> tensors.</summary>

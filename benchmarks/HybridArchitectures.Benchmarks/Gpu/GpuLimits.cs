@@ -43,7 +43,7 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
         return 1e3 * (special - Math.Min(moved, exponentials) / SpecialPerSecond);
     }
 
-    /// <summary>x, steps, b and c in, y out; backwards x, its gradient and the incoming one, and those of the rest. State on chip.</summary>
+    /// <summary>Counts x, steps, b and c in, y out; backwards x, its gradient and the incoming one, and those of the rest. State on chip.</summary>
     public static GpuLimits StateSpaceDual(double b, double l, double h, double p, double g, double n, ScalarType type)
     {
         double tokens = b * l, large = tokens * h * p * Size(type), small = tokens * (h + 2 * g * n) * Size(type);
@@ -54,7 +54,7 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
     }
 
     /// <summary>
-    /// Queries, keys and values in, the output out; backwards these, its gradient, and theirs. Three products with the state forward and six
+    /// Counts queries, keys and values in, the output out; backwards these, its gradient, and theirs. Three products with the state forward and six
     /// backward; within the chunk, half of two products of keys and of two of values forward, and of four each backward.
     /// </summary>
     public static GpuLimits GatedDelta(double b, double l, double g, double h, double d, ScalarType type)
@@ -66,8 +66,8 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
     }
 
     /// <summary>
-    /// Attention over N pairs of a query and a key that it sees, of all rows together: an exponential for each pair and head, two products forward
-    /// and five backward.
+    /// Counts attention over N visible pairs of query and key in all rows: an exponential for each pair and head, two products forward and five
+    /// backward.
     /// </summary>
     public static GpuLimits Attention(double pairs, double tokens, double heads, double keyHeads, double size, double valueSize, ScalarType type)
     {
@@ -79,12 +79,12 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
         return new(forward, forward + backward);
     }
 
-    /// <summary>Decoding: each row's keys and values in once for each key head, queries in and outputs out.</summary>
+    /// <summary>Counts a decoding step: keys and values of each row in, once for each key head, queries in and outputs out.</summary>
     public static GpuLimits Decode(double rows, double keys, double queryHeads, double keyHeads, double size, ScalarType type) =>
         new(Bytes(2 * rows * (keys * keyHeads + queryHeads) * size * Size(type)), null);
 
     /// <summary>
-    /// x, steps and gate in, y out, one exponential per state; softplus and SiLU take two each. Backwards the states' exponentials again.
+    /// Counts x, steps and gate in, y out, one exponential per state; softplus and SiLU take two each. Backwards the states' exponentials again.
     /// </summary>
     public static GpuLimits SelectiveScan(double b, double l, double d, double n, ScalarType type)
     {
@@ -98,10 +98,10 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
     public static GpuLimits Pass(double elements, double forward, double backward, ScalarType type) =>
         new(Bytes(elements * forward * Size(type)), Bytes(elements * (forward + backward) * Size(type)));
 
-    /// <summary>One matrix product forwards, two backwards.</summary>
+    /// <summary>Counts one matrix product forwards and two backwards.</summary>
     public static GpuLimits LinearCrossEntropy(double tokens, double d, double v, ScalarType type) =>
         new(Products(2 * tokens * d * v, type), Products(6 * tokens * d * v, type));
 
-    /// <summary>The float32 state in and out.</summary>
+    /// <summary>Counts the float32 state in and out.</summary>
     public static GpuLimits StateUpdate(double b, double h, double p, double n) => new(Bytes(8 * b * h * p * n), null);
 }

@@ -23,7 +23,7 @@ sealed class GpuMeter(Device device, double seconds) : IDisposable
     readonly Tensor busy = empty([device.type == DeviceType.CUDA ? 512L << 20 : 0], ScalarType.Byte, device),
         work = empty([device.type == DeviceType.CUDA ? 512L << 20 : 0], ScalarType.Byte, device);
 
-    /// <summary>The GPU's name, or cpu.</summary>
+    /// <summary>Gets the name of the GPU, or cpu.</summary>
     public string DeviceName => clock?.DeviceName ?? "cpu";
 
     /// <summary>Bytes a second, read and written, of a copy of a gigabyte on the GPU; null in main memory.</summary>

@@ -79,7 +79,7 @@ static class GpuOps
         return failed;
     }
 
-    /// <summary>The device of that name.</summary>
+    /// <summary>Returns the device with a name.</summary>
     public static Device Named(string name)
     {
         if (name != "cuda") return CPU;

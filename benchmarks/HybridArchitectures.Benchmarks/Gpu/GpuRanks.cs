@@ -42,7 +42,7 @@ static class GpuRanks
         return 0;
     }
 
-    /// <summary>Trains, and prints losses or the speed; 0.</summary>
+    /// <summary>Trains, prints losses or the speed, and returns 0.</summary>
     public static int Train(string? recipe, int rows, int microRows, int steps, DataParallelStrategy strategy, Device device)
     {
         CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;

@@ -14,7 +14,7 @@ sealed record GpuRecord
     [JsonPropertyName("dtype")]
     public required string Type { get; init; }
 
-    /// <summary>Forward, without gradients.</summary>
+    /// <summary>Gets the time of a forward call without gradients, in milliseconds.</summary>
     [JsonPropertyName("forward_ms")]
     public required double ForwardMs { get; init; }
 
@@ -26,7 +26,7 @@ sealed record GpuRecord
     [JsonPropertyName("limit_ms")]
     public required double LimitMs { get; init; }
 
-    /// <summary>The fastest rival in Python, forwards.</summary>
+    /// <summary>Gets the time of the fastest rival in Python, forwards.</summary>
     [JsonPropertyName("anchor_ms")]
     public double? AnchorMs { get; init; }
 
@@ -47,11 +47,11 @@ sealed record GpuRecord
     [JsonPropertyName("anchor")]
     public string? Anchor { get; init; }
 
-    /// <summary>cuda or cpu.</summary>
+    /// <summary>Gets the kind of device: cuda or cpu.</summary>
     [JsonPropertyName("device")]
     public required string Device { get; init; }
 
-    /// <summary>The GPU's name.</summary>
+    /// <summary>Gets the name of the GPU.</summary>
     [JsonPropertyName("card")]
     public string? DeviceName { get; init; }
 

@@ -54,7 +54,9 @@ sealed record GpuSteps(string Name, HybridLanguageModel Model, int Batch, int Le
         return (best, entries is null ? null : Summarise(entries));
     }
 
-    /// <summary>A launch of a step: its time, and the time from the end of the latest one before it to its end, both in microseconds.</summary>
+    /// <summary>
+    /// Describes a launch of a step: its time, and the time from the end of the latest one before it to its end, both in microseconds.
+    /// </summary>
     internal readonly record struct Launch(string Name, double Microseconds, double Added);
 
     static IReadOnlyList<Launch>? Summarise(IReadOnlyList<KernelTrace.Entry> entries)

@@ -20,7 +20,7 @@ sealed class HeldMemory(Device device)
     /// <summary>Whether this process was started so.</summary>
     public static bool CanMeasure => Variables.All(variable => System.Environment.GetEnvironmentVariable(variable.Key) == variable.Value);
 
-    /// <summary>Bytes held now.</summary>
+    /// <summary>Returns the number of bytes held now.</summary>
     public long Now()
     {
         GC.Collect();

@@ -27,7 +27,7 @@ static partial class KernelGroups
         ("fills", ["FillFunctor", "fill"]),
     ];
 
-    /// <summary>The names of all groups in the order of tables.</summary>
+    /// <summary>Gets the names of all groups in the order of tables.</summary>
     public static IReadOnlyList<string> All { get; } = [.. Known.Select(item => item.Group), "other"];
 
     /// <summary>Returns the group of a kernel.</summary>

@@ -15,7 +15,7 @@ static unsafe class KernelTrace
     static nint library;
     static delegate* unmanaged<nint, nuint, nint*, int> next;
 
-    /// <summary>One launch; times in nanoseconds.</summary>
+    /// <summary>Describes a launch. Times are in nanoseconds.</summary>
     internal readonly record struct Entry(string Name, ulong Start, ulong End);
 
     /// <summary>Runs work and returns its kernels, copies and fills in the order of their beginnings; null without CUPTI.</summary>

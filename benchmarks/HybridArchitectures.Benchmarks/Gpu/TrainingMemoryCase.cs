@@ -5,7 +5,7 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 /// <summary>A design whose training memory is measured.</summary>
 sealed record TrainingMemoryCase(string Name, HybridDesign Design, int Length, int Batch)
 {
-    /// <summary>One of each kind of layer, and a hybrid of several.</summary>
+    /// <summary>Returns one case of each kind of layer, and a hybrid of several.</summary>
     public static IEnumerable<TrainingMemoryCase> All(bool tiny)
     {
         int width = tiny ? 256 : 1024, length = tiny ? 512 : 2048, heads = width / 64;

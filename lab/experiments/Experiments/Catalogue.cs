@@ -8,7 +8,7 @@ namespace HybridArchitectures.Experiments;
 /// <param name="vocabularySize">The vocabulary size.</param>
 sealed class Catalogue(StudySize size, int vocabularySize)
 {
-    /// <summary>The experiment that the others depend on.</summary>
+    /// <summary>Specifies the experiment that the others depend on.</summary>
     public const string LearningRatesName = "learning-rates";
 
     readonly Designs designs = new(size, vocabularySize);

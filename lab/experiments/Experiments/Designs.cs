@@ -13,7 +13,7 @@ namespace HybridArchitectures.Experiments;
 /// <param name="vocabularySize">The vocabulary size.</param>
 sealed class Designs(StudySize size, int vocabularySize, int width = 0)
 {
-    /// <summary>The ratios of attention to state-space blocks.</summary>
+    /// <summary>Specifies the ratios of attention to state-space blocks.</summary>
     public static readonly IReadOnlyList<(int Attention, int Ssm)> Ratios = [(1, 1), (1, 3), (1, 5), (1, 12)];
 
     // the families of the scaling fits; every run of these names belongs to them, whichever experiment made it

@@ -9,16 +9,16 @@ namespace HybridArchitectures.Experiments;
 /// </summary>
 sealed class LearningRates(IReadOnlyDictionary<string, double> rates, int baseWidth)
 {
-    /// <summary>The class of stacks of attention, full or with windows.</summary>
+    /// <summary>Specifies the class of stacks of attention, full or with windows.</summary>
     public const string Attention = "attention";
 
-    /// <summary>The class of stacks of Mamba-2.</summary>
+    /// <summary>Specifies the class of stacks of Mamba-2.</summary>
     public const string Mamba = "mamba";
 
-    /// <summary>The class of inter-layer hybrids, whatever their mixers.</summary>
+    /// <summary>Specifies the class of inter-layer hybrids, whatever their mixers.</summary>
     public const string Inter = "inter";
 
-    /// <summary>The class of intra-layer hybrids.</summary>
+    /// <summary>Specifies the class of intra-layer hybrids.</summary>
     public const string Intra = "intra";
 
     /// <summary>Gets the rates by class.</summary>

@@ -4,18 +4,18 @@ namespace HybridArchitectures.Experiments;
 [Flags]
 enum PartTasks
 {
-    /// <summary>None.</summary>
+    /// <summary>Selects no task.</summary>
     None = 0,
 
-    /// <summary>The loss by position up to twice the training length.</summary>
+    /// <summary>Measures the loss by position up to twice the training length.</summary>
     Positions = 1,
 
     /// <summary>Needles up to twice the training length.</summary>
     Needle = 2,
 
-    /// <summary>Throughput and cache of decoding.</summary>
+    /// <summary>Measures throughput and cache of decoding.</summary>
     Cost = 4,
 
-    /// <summary>Recall at 1, 1.5 and 2 times the training length.</summary>
+    /// <summary>Measures recall at 1, 1.5 and 2 times the training length.</summary>
     Recall = 8,
 }

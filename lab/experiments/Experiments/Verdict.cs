@@ -3,7 +3,7 @@ namespace HybridArchitectures.Experiments;
 /// <summary>Specifies what the data here say about a finding.</summary>
 enum Verdict
 {
-    /// <summary>Not measured.</summary>
+    /// <summary>The finding was not measured.</summary>
     Missing,
 
     /// <summary>The difference has the sign of the finding, or equality holds within its margin, with 95 % confidence.</summary>

@@ -6,7 +6,7 @@ using HybridArchitectures.Models;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid bench</c>: measures speed and cache of inference, next to the cost model.</summary>
+/// <summary>Implements <c>hybrid bench</c>, which measures speed and cache of inference, next to the cost model.</summary>
 static class BenchCommand
 {
     public static Command Create()

@@ -7,7 +7,7 @@ using Microsoft.Extensions.AI;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid chat</c>: chats line by line.</summary>
+/// <summary>Implements <c>hybrid chat</c>, which chats line by line.</summary>
 static class ChatCommand
 {
     public static Command Create()

@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid convert</c>: converts between folders of this library and of Hugging Face.</summary>
+/// <summary>Implements <c>hybrid convert</c>, which converts between folders of this library and of Hugging Face.</summary>
 static class ConvertCommand
 {
     static readonly string[] Companions =

@@ -6,7 +6,7 @@ using HybridArchitectures.Cost;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid cost</c>: prints parameters, operations, cache and memory.</summary>
+/// <summary>Implements <c>hybrid cost</c>, which prints parameters, operations, cache and memory.</summary>
 static class CostCommand
 {
     public static Command Create()

@@ -5,7 +5,7 @@ using HybridArchitectures.Cli.Output;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid diff</c>: prints the differences between two designs or checkpoints.</summary>
+/// <summary>Implements <c>hybrid diff</c>, which prints the differences between two designs or checkpoints.</summary>
 static class DiffCommand
 {
     public static Command Create()

@@ -5,7 +5,7 @@ using HybridArchitectures.Evaluation.Tasks;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid eval</c>: measures a checkpoint.</summary>
+/// <summary>Implements <c>hybrid eval</c>, which measures a checkpoint.</summary>
 static class EvalCommand
 {
     public static Command Create()

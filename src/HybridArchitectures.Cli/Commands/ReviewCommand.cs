@@ -8,7 +8,7 @@ using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid review</c>: checks a design by the review rules.</summary>
+/// <summary>Implements <c>hybrid review</c>, which checks a design by the review rules.</summary>
 static class ReviewCommand
 {
     public static Command Create()

@@ -6,7 +6,7 @@ using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid sweep</c>: trains and measures designs with several seeds.</summary>
+/// <summary>Implements <c>hybrid sweep</c>, which trains and measures designs with several seeds.</summary>
 static class SweepCommand
 {
     public static Command Create()

@@ -5,7 +5,7 @@ using HybridArchitectures.Verification;
 
 namespace HybridArchitectures.Cli.Commands;
 
-/// <summary><c>hybrid verify</c>: checks the invariances of the model of a design.</summary>
+/// <summary>Implements <c>hybrid verify</c>, which checks the invariances of the model of a design.</summary>
 static class VerifyCommand
 {
     public static Command Create()

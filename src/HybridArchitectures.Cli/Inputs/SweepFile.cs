@@ -7,7 +7,7 @@ using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Cli.Inputs;
 
-/// <summary>A sweep as a readable file of JSON or YAML. <c>hybrid sweep --schema</c> writes its schema.</summary>
+/// <summary>Describes a sweep in a readable file of JSON or YAML. <c>hybrid sweep --schema</c> writes its schema.</summary>
 sealed class SweepFile
 {
     // settable, not init-only: a generated JSON contract keeps the defaults of settable properties only

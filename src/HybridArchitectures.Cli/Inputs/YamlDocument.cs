@@ -8,8 +8,8 @@ using YamlDotNet.Core.Events;
 namespace HybridArchitectures.Cli.Inputs;
 
 /// <summary>
-/// A file of YAML as JSON, with the line of every key. Plain scalars are null, true, false or numbers as in JSON, and text otherwise; quoted ones are
-/// text. Not supported, and refused: anchors, aliases, tags, keys that are not text, double keys, and several documents.
+/// Reads a file of YAML as JSON, with the line of every key. Plain scalars are null, true, false or numbers as in JSON, and text otherwise; quoted
+/// ones are text. Not supported, and refused: anchors, aliases, tags, keys that are not text, double keys, and several documents.
 /// </summary>
 sealed class YamlDocument
 {

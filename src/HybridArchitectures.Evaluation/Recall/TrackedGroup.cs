@@ -3,10 +3,10 @@ namespace HybridArchitectures.Evaluation.Recall;
 /// <summary>Specifies the group of <see cref="StateTracking"/>.</summary>
 public enum TrackedGroup
 {
-    /// <summary>Addition modulo 2, the parity of the number of ones so far.</summary>
+    /// <summary>Adds modulo 2, which is the parity of the number of ones so far.</summary>
     Parity,
 
-    /// <summary>Addition modulo <see cref="StateTracking.Modulus"/>.</summary>
+    /// <summary>Adds modulo <see cref="StateTracking.Modulus"/>.</summary>
     ModularAddition,
 
     /// <summary>Permutations of 3 points: 6 elements.</summary>

@@ -9,13 +9,13 @@ namespace HybridArchitectures.Evaluation.Sweeps;
 /// <param name="Points">The points. A fit needs at least three different scales.</param>
 public sealed record ScalingCurve(string Name, string Axis, IReadOnlyList<ScalingPoint> Points)
 {
-    /// <summary>The axis of training tokens.</summary>
+    /// <summary>Specifies the axis of training tokens.</summary>
     public const string Tokens = "training tokens";
 
-    /// <summary>The axis of parameters.</summary>
+    /// <summary>Specifies the axis of parameters.</summary>
     public const string Parameters = "parameters";
 
-    /// <summary>The axis of training FLOPs.</summary>
+    /// <summary>Specifies the axis of training FLOPs.</summary>
     public const string Flops = "training FLOPs";
 
     /// <summary>Gets whether there are enough scales for a fit.</summary>

@@ -9,7 +9,7 @@ namespace HybridArchitectures.Evaluation.Sweeps;
 /// <param name="Tasks">The results of the complete tasks.</param>
 public sealed record SweepRun(string Folder, SweepRunSettings Settings, SweepTraining? Training, IReadOnlyList<TaskResult> Tasks)
 {
-    /// <summary>The task name of the metrics of training: <c>held-out loss</c> and <c>tokens per second</c>.</summary>
+    /// <summary>Specifies the task name of the metrics of training: <c>held-out loss</c> and <c>tokens per second</c>.</summary>
     public const string TrainingTask = "training";
 
     /// <summary>Returns the value of a metric, or null if it was not measured.</summary>

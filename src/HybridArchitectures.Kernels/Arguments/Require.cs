@@ -14,7 +14,7 @@ namespace HybridArchitectures.Kernels.Arguments;
 /// </summary>
 static class Require
 {
-    /// <summary>The maximum of widths and counts. It prevents an overflow of parameter counts.</summary>
+    /// <summary>Specifies the maximum of widths and counts. It prevents an overflow of parameter counts.</summary>
     public const int MaxSize = 1 << 20;
 
     /// <summary>Throws an <see cref="ArgumentException"/> unless a condition holds.</summary>

@@ -19,7 +19,7 @@ readonly struct BoundedExponent : IExponent
     public static Vector256<float> Exp2(Vector256<float> step, Vector256<float> rate) => VectorMath.Exp2Product(step, rate);
 }
 
-/// <summary>Any exponents, including NaN.</summary>
+/// <summary>Supports all exponents, including NaN.</summary>
 readonly struct AnyExponent : IExponent
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -14,7 +14,7 @@ unsafe interface IVectorWidth
     static abstract void Store<TElement>(byte* row, long index, long end, Vector256<float> values) where TElement : struct, IElement;
 }
 
-/// <summary>Eight elements at a time.</summary>
+/// <summary>Processes eight elements at a time.</summary>
 readonly unsafe struct WholeVectors : IVectorWidth
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -25,7 +25,7 @@ readonly unsafe struct WholeVectors : IVectorWidth
         TElement.Store(row, index, values);
 }
 
-/// <summary>Fewer than eight elements, up to the row's end.</summary>
+/// <summary>Processes fewer than eight elements, up to the end of the row.</summary>
 readonly unsafe struct PartOfVector : IVectorWidth
 {
     public static Vector256<float> Load<TElement>(byte* row, long index, long end) where TElement : struct, IElement =>

@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>Names how <c>BranchFusion.cu</c> processes rows, as in that file.</summary>
+/// <summary>Specifies how <c>BranchFusion.cu</c> processes rows. The values are those of that file.</summary>
 enum BranchFusionForm
 {
     /// <summary>Parts lie within the lanes of a warp.</summary>
@@ -16,7 +16,7 @@ enum BranchFusionForm
     /// <summary>A block holds a row of any parts.</summary>
     Parts,
 
-    /// <summary>All other shapes.</summary>
+    /// <summary>Processes all other shapes.</summary>
     Rest,
 }
 

@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>The arguments of the kernel in <c>FewRowsLinear.cu</c>, which explains the fields and checks the size.</summary>
+/// <summary>Contains the arguments of the kernel in <c>FewRowsLinear.cu</c>, which explains the fields and checks the size.</summary>
 struct FewRowsArguments
 {
     public nint X;
@@ -20,21 +20,21 @@ struct FewRowsArguments
     public ConvolutionArguments Convolution;
     public float Epsilon;
 
-    /// <summary>An address per weight.</summary>
+    /// <summary>Contains an address per weight.</summary>
     [InlineArray(FewRowsLinearCuda.MaxWeights)]
     public struct Addresses
     {
         nint first;
     }
 
-    /// <summary>A bias per weight.</summary>
+    /// <summary>Contains a bias per weight.</summary>
     [InlineArray(FewRowsLinearCuda.MaxWeights)]
     public struct Biases
     {
         CudaTyped first;
     }
 
-    /// <summary>A number per weight.</summary>
+    /// <summary>Contains a number per weight.</summary>
     [InlineArray(FewRowsLinearCuda.MaxWeights)]
     public struct Numbers
     {

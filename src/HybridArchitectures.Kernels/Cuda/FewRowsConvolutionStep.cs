@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>A step of a causal convolution over some outputs of a product of a few rows; it updates the state.</summary>
+/// <summary>Describes a step of a causal convolution over some outputs of a product of a few rows. The step updates the state.</summary>
 /// <param name="State">(rows, width - 1, channels) bfloat16, newest last.</param>
 /// <param name="Weight">(channels, width) float32.</param>
 /// <param name="Bias">(channels) float32, or null.</param>
@@ -11,7 +11,7 @@ namespace HybridArchitectures.Kernels.Cuda;
 /// <param name="IsSilu">Whether SiLU follows.</param>
 sealed record FewRowsConvolutionStep(Tensor State, Tensor Weight, Tensor? Bias, int First, bool IsSilu)
 {
-    /// <summary>The maximum width of a filter.</summary>
+    /// <summary>Specifies the maximum width of a filter.</summary>
     const int MaxWidth = 8;
 
     /// <summary>Gets whether a product can compute it.</summary>

@@ -7,10 +7,10 @@ namespace HybridArchitectures.Kernels.Cuda;
 /// <summary>Computes products of a few rows of bfloat16 on a GPU with the kernel in <c>FewRowsLinear.cu</c>.</summary>
 static class FewRowsLinearCuda
 {
-    /// <summary>The maximum number of rows of the kernel.</summary>
+    /// <summary>Specifies the maximum number of rows of the kernel.</summary>
     public const int MaxRows = 16;
 
-    /// <summary>The maximum number of weights of one launch.</summary>
+    /// <summary>Specifies the maximum number of weights of one launch.</summary>
     public const int MaxWeights = 3;
 
     /// <summary>
@@ -34,7 +34,7 @@ static class FewRowsLinearCuda
     /// <param name="gated">Whether the two weights are gate and up of silu(gate) * up, which is then the only result.</param>
     /// <param name="index">(rows) int64, the group of each row; null for weights without groups.</param>
     /// <param name="rowsPerInput">The number of results per row of x, as with the experts of one token.</param>
-    /// <param name="fusion">What else is computed.</param>
+    /// <param name="fusion">The operations that are fused with the product.</param>
     /// <returns>(rows, outputs) for each result, in the current dispose scope.</returns>
     public static Tensor[] Forward(Tensor x, ReadOnlySpan<(Tensor Weight, Tensor? Bias)> weights, bool gated = false, Tensor? index = null,
         int rowsPerInput = 1, in FewRowsFusion fusion = default)

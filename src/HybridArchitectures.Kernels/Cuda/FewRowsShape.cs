@@ -5,13 +5,13 @@ namespace HybridArchitectures.Kernels.Cuda;
 /// <summary>Specifies what follows a product of a few rows in the same launch.</summary>
 enum FewRowsAfter
 {
-    /// <summary>Nothing, or the addition of a residual.</summary>
+    /// <summary>Adds a residual, if there is one.</summary>
     Sum,
 
     /// <summary>Queries and keys are rotated, and keys and values are written to the cache.</summary>
     Cache,
 
-    /// <summary>A convolution.</summary>
+    /// <summary>Applies a convolution.</summary>
     Convolution,
 }
 
@@ -27,10 +27,10 @@ enum FewRowsAfter
 readonly record struct FewRowsShape(int Tiles, bool IsGated, bool IsIndexed, FewRowsNorm Norm, FewRowsAfter After, int Taps, int Depth,
     bool IsStored)
 {
-    /// <summary>The name of the kernel.</summary>
+    /// <summary>Specifies the name of the kernel.</summary>
     public const string Kernel = "few_rows";
 
-    /// <summary>The number of threads of a block.</summary>
+    /// <summary>Specifies the number of threads of a block.</summary>
     public const int Threads = 32 * Warps;
 
     /// <summary>The number of outputs that a block computes at a time.</summary>

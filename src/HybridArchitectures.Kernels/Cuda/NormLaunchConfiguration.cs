@@ -3,16 +3,16 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>Names what <c>RmsNorm.cu</c> normalises, as in that file.</summary>
+/// <summary>Specifies what <c>RmsNorm.cu</c> normalizes. The values are those of that file.</summary>
 enum NormMode
 {
-    /// <summary>x.</summary>
+    /// <summary>Normalizes x.</summary>
     Plain,
 
-    /// <summary>x silu(gate).</summary>
+    /// <summary>Normalizes x silu(gate).</summary>
     Gated,
 
-    /// <summary>x, with the result multiplied by silu(gate).</summary>
+    /// <summary>Normalizes x and multiplies the result by silu(gate).</summary>
     Opened,
 
     /// <summary>x + residual, which is also written.</summary>

@@ -19,7 +19,7 @@ public static class AttentionDecode
 {
     static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.AttentionDecodeBackend);
 
-    /// <summary>The maximum number of queries per row. The value is 8.</summary>
+    /// <summary>Specifies the maximum number of queries per row. The value is 8.</summary>
     public const int MaxQueries = AttentionDecodeWorkspace.MaxQueries;
 
     /// <summary>Returns softmax(scale * query key^T) value over the cached keys that each query sees.</summary>

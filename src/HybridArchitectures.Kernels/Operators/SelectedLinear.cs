@@ -14,7 +14,7 @@ public static class SelectedLinear
     static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.SelectedLinearBackend);
 
     /// <summary>
-    /// The maximum number of results for which a mixture of experts prefers this operator to <see cref="GroupedLinear"/>. The value is 128.
+    /// Specifies the maximum number of results for which a mixture of experts prefers this operator to <see cref="GroupedLinear"/>. The value is 128.
     /// </summary>
     public const int MaxSelections = 128;
 

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Runtime;
 
 /// <summary>
-/// Computes the one product of cuBLAS that libtorch does not offer here: bfloat16 factors and a float32 result. It uses the handle and the current
+/// Computes the one product of cuBLAS that libtorch does not offer here: bfloat16 operands and a float32 result. It uses the handle and the current
 /// stream of libtorch.
 /// </summary>
 static unsafe partial class CudaBlas

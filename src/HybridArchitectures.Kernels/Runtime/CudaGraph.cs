@@ -13,7 +13,7 @@ sealed class CudaGraph : SafeHandle
         SetHandle(executable);
     }
 
-    /// <summary>Kernels, copies and fills in it.</summary>
+    /// <summary>Gets the number of kernels, copies and fills in the graph.</summary>
     public long Nodes { get; }
 
     public override bool IsInvalid => handle == 0;

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace HybridArchitectures.Kernels.Runtime;
 
-/// <summary>The part of the CUDA driver's plain C interface that captured graphs need: streams, events, graphs.</summary>
+/// <summary>Calls the functions of the CUDA driver for streams, events and graphs, which captured graphs need.</summary>
 static unsafe class CudaGraphDriver
 {
     const uint NonBlocking = 1, WithoutTiming = 2;
@@ -112,7 +112,7 @@ static unsafe class CudaGraphDriver
 
     public static void Destroy(nint executable) => Driver.Value.ExecDestroy(executable);
 
-    /// <summary>Free memory of the current device in bytes, as the driver counts it.</summary>
+    /// <summary>Returns the free memory of the current device in bytes, as the driver counts it.</summary>
     public static long FreeMemory()
     {
         nuint free, total;
@@ -133,7 +133,7 @@ static unsafe class CudaGraphDriver
         return ((long)free, (long)total);
     }
 
-    /// <summary>The name of a device, such as <c>NVIDIA H200</c>.</summary>
+    /// <summary>Returns the name of a device, such as <c>NVIDIA H200</c>.</summary>
     public static string DeviceName(int device)
     {
         int handle;

@@ -42,7 +42,7 @@ sealed class CudaGraphPool
         (stream, before, after, launched) = (own, first, second, third);
     }
 
-    /// <summary>The pool of a device.</summary>
+    /// <summary>Returns the pool of a device.</summary>
     public static CudaGraphPool For(int device) => Pools.GetOrAdd(device, index => new(() => new CudaGraphPool(index))).Value;
 
     /// <summary>Returns the reason why graphs are not available in this process, or null if they are.</summary>

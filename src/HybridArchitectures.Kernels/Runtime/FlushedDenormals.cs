@@ -10,7 +10,9 @@ namespace HybridArchitectures.Kernels.Runtime;
 /// </summary>
 readonly unsafe ref struct FlushedDenormals
 {
-    /// <summary>Names at::Context::setFlushDenormal, which affects only the calling thread, as each compiler encodes it.</summary>
+    /// <summary>
+    /// Specifies the name of at::Context::setFlushDenormal, as each compiler encodes it. The function affects only the calling thread.
+    /// </summary>
     internal const string Name = "_ZN2at7Context16setFlushDenormalEb", WindowsName = "?setFlushDenormal@Context@at@@SA_N_N@Z";
 
     static float tiny = 1e-30f, tenth = 1e-10f;

@@ -12,13 +12,13 @@ namespace HybridArchitectures.Kernels.Runtime;
 /// </summary>
 static partial class OpenMp
 {
-    /// <summary>The iterations of the waiting loop of GNU OpenMP, about 40 ns each on current processors.</summary>
+    /// <summary>Specifies the iterations of the waiting loop of GNU OpenMP, about 40 ns each on current processors.</summary>
     public const string SpinCount = "1000";
 
-    /// <summary>The waiting time of LLVM and Intel OpenMP, in milliseconds.</summary>
+    /// <summary>Specifies the waiting time of LLVM and Intel OpenMP, in milliseconds.</summary>
     public const string BlockTime = "1";
 
-    /// <summary>The variables with which a user sets the waiting time. If one is set, nothing is changed.</summary>
+    /// <summary>Specifies the variables with which a user sets the waiting time. If one is set, nothing is changed.</summary>
     public static readonly string[] Chosen = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY"];
 
     /// <summary>

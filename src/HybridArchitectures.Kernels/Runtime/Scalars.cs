@@ -15,16 +15,16 @@ public static class Scalars
     /// <summary>The integer 1, which does not change the type of a tensor.</summary>
     public static readonly Scalar One = 1L.ToScalar();
 
-    /// <summary>The integer 0.</summary>
+    /// <summary>Represents the integer 0.</summary>
     public static readonly Scalar Zero = 0L.ToScalar();
 
-    /// <summary>The integer -1.</summary>
+    /// <summary>Represents the integer -1.</summary>
     public static readonly Scalar MinusOne = (-1L).ToScalar();
 
-    /// <summary>The integer 2.</summary>
+    /// <summary>Represents the integer 2.</summary>
     public static readonly Scalar Two = 2L.ToScalar();
 
-    /// <summary>The number minus infinity.</summary>
+    /// <summary>Represents the number minus infinity.</summary>
     public static readonly Scalar MinusInfinity = double.NegativeInfinity.ToScalar();
 
     /// <summary>

@@ -10,7 +10,7 @@ namespace HybridArchitectures.Kernels.Runtime;
 /// </summary>
 static unsafe class TensorStorage
 {
-    /// <summary>The names of the functions for the CPU and for CUDA, as each compiler encodes them.</summary>
+    /// <summary>Specifies the names of the functions for the CPU and for CUDA, as each compiler encodes them.</summary>
     internal const string Cpu = "_ZN2at6native16resize_bytes_cpuEPN3c1011StorageImplEm", WindowsCpu =
         "?resize_bytes_cpu@native@at@@YAXPEAUStorageImpl@c10@@_K@Z";
 

@@ -33,7 +33,7 @@ static class Inks
     public static readonly Ink FeedForward = new("feedforward", "A3AEBD", "6E7B8C");
     public static readonly Ink Experts = new("experts", "7A6FA8", "9A8FCB");
 
-    /// <summary>The colours of letters on dark and on light boxes.</summary>
+    /// <summary>Specifies the colours of letters on dark and on light boxes.</summary>
     public static readonly Ink OnDark = new("ondark", "FFFFFF", "FFFFFF");
     public static readonly Ink OnLight = new("onlight", "1B2430", "1B2430");
 

@@ -5,7 +5,7 @@ namespace HybridArchitectures.Reports.Drawing;
 /// </summary>
 sealed class LossLegend
 {
-    /// <summary>The length of the line before an entry.</summary>
+    /// <summary>Specifies the length of the line before an entry.</summary>
     public const float Sample = 26;
 
     const float Size = 12, Row = 20, Gap = 22, Edge = 16, Between = 8, Padding = 8;

@@ -8,7 +8,7 @@ namespace HybridArchitectures.Reports.Drawing;
 /// </summary>
 sealed class LossPicture
 {
-    /// <summary>The dash pattern of baselines.</summary>
+    /// <summary>Specifies the dash pattern of baselines.</summary>
     public static readonly Dash BaselineDash = new(7, 5);
 
     static readonly Dash HeldOutDash = new(2, 4);

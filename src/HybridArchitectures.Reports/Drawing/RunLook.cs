@@ -8,7 +8,7 @@ sealed record RunLook(Ink Ink, Dash? Dash)
     /// <summary>The number of runs with the same dash pattern.</summary>
     const int RunsPerDash = 7;
 
-    /// <summary>The number of candidates for each generated colour.</summary>
+    /// <summary>Specifies the number of candidates for each generated colour.</summary>
     const int Candidates = 96;
 
     static readonly Dash?[] Dashes = [null, new(10, 4), new(10, 4, 2, 4), new(5, 4), new(16, 4), new(16, 4, 2, 4, 2, 4)];

@@ -18,7 +18,7 @@ abstract record Shape
     /// <summary>Represents consecutive texts of one size with a space of <see cref="Gap"/> between them. They stay apart in any font.</summary>
     public sealed record Sentence(float X, float Y, float Size, IReadOnlyList<Words> Parts) : Shape
     {
-        /// <summary>The space between two parts as a fraction of the size.</summary>
+        /// <summary>Specifies the space between two parts as a fraction of the size.</summary>
         public const float Gap = 0.7f;
 
         /// <summary>Returns the width of the sentence in pixels, in the font of the pictures.</summary>

@@ -7,7 +7,7 @@ namespace HybridArchitectures.Reports.Drawing;
 sealed class SvgWriter
 {
     /// <summary>
-    /// The distance from the middle of letters to the baseline as a fraction of the font size, about half of the height of a capital.
+    /// Specifies the distance from the middle of letters to the baseline as a fraction of the font size, about half of the height of a capital.
     /// </summary>
     const float BaseLine = 0.36f;
 

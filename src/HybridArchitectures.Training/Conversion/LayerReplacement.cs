@@ -6,6 +6,6 @@ public enum LayerReplacement
     /// <summary>A mixer that returns 0, so that the layer consists of its feed-forward.</summary>
     None,
 
-    /// <summary>The same attention over a sliding window.</summary>
+    /// <summary>Keeps the attention and limits it to a sliding window.</summary>
     Window,
 }

@@ -11,17 +11,17 @@ public enum DocumentLayout
     Automatic,
 
     /// <summary>
-    /// UTF-8 text, one document. A text longer than <see cref="DocumentFileOptions.MaxDocumentBytes"/> becomes several documents, cut between
+    /// Reads UTF-8 text as one document. A text longer than <see cref="DocumentFileOptions.MaxDocumentBytes"/> becomes several documents, cut between
     /// paragraphs or lines.
     /// </summary>
     Text,
 
-    /// <summary>One JSON object per line, each a document.</summary>
+    /// <summary>Reads one JSON object per line, each a document.</summary>
     JsonLines,
 
-    /// <summary>JSON objects, each a document: elements of one array, one per line, or one after another over any number of lines.</summary>
+    /// <summary>Reads JSON objects, each a document: elements of one array, one per line, or in sequence over any number of lines.</summary>
     Json,
 
-    /// <summary>Parquet, each row a document.</summary>
+    /// <summary>Reads Parquet, each row a document.</summary>
     Parquet,
 }

@@ -24,7 +24,7 @@ public enum DataParallelStrategy
     FullySharded,
 
     /// <summary>
-    /// As <see cref="FullySharded"/> within every machine. The machines have the same shares, whose gradients are summed over the machines.
+    /// Works as <see cref="FullySharded"/> within every machine. The machines have the same shares, whose gradients are summed over the machines.
     /// </summary>
     Hybrid,
 }

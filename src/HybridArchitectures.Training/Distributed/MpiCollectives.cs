@@ -6,7 +6,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Distributed;
 
-/// <summary>The collectives of MPI for tensors on the CPU. Every operation is started without waiting and then tested until a time limit.</summary>
+/// <summary>
+/// Implements the collectives of MPI for tensors on the CPU. Every operation is started without waiting and then tested until a time limit.
+/// </summary>
 sealed class MpiCollectives : Collectives
 {
     // smaller tensors of a list are copied into one message of at most this size

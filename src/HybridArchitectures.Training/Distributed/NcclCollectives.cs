@@ -8,8 +8,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Training.Distributed;
 
 /// <summary>
-/// The collectives of NCCL for tensors on one GPU per rank, on the current stream of libtorch. Tensors on the CPU go through MPI if the launcher is
-/// one of MPI, otherwise through the GPU.
+/// Implements the collectives of NCCL for tensors on one GPU per rank, on the current stream of libtorch. Tensors on the CPU go through MPI if the
+/// launcher is one of MPI, otherwise through the GPU.
 /// </summary>
 sealed partial class NcclCollectives : Collectives
 {

@@ -8,7 +8,7 @@ namespace HybridArchitectures.Training.Distributed;
 /// <summary>Calls NVIDIA's library for exchange between GPUs.</summary>
 sealed unsafe class NcclLibrary
 {
-    /// <summary>The size in bytes of the id with which ranks find each other.</summary>
+    /// <summary>Specifies the size in bytes of the id with which ranks find each other.</summary>
     public const int IdBytes = 128;
 
     const int InProgress = 7;

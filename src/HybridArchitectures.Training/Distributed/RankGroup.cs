@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Distributed;
 
-/// <summary>Lets the ranks of a run decide together. With one rank, every method does only what it is given.</summary>
+/// <summary>Lets the ranks of a run decide together. With one rank, every method only runs its argument.</summary>
 sealed class RankGroup(DataParallel? parallel) : IDisposable
 {
     const int MaxShown = 200;

@@ -3,12 +3,12 @@ namespace HybridArchitectures.Training.Distributed;
 /// <summary>Selects how the values of several ranks are combined.</summary>
 public enum ReduceOperation
 {
-    /// <summary>The sum.</summary>
+    /// <summary>Computes the sum.</summary>
     Sum,
 
-    /// <summary>The maximum.</summary>
+    /// <summary>Computes the maximum.</summary>
     Max,
 
-    /// <summary>The minimum.</summary>
+    /// <summary>Computes the minimum.</summary>
     Min,
 }

@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Distributed;
 
-/// <summary>The collectives of one process.</summary>
+/// <summary>Implements the collectives of one process.</summary>
 sealed class SingleProcess(Device device) : Collectives(0, 1, 0, device)
 {
     public override string Library => "one process";

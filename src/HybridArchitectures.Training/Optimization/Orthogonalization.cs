@@ -4,13 +4,13 @@ namespace HybridArchitectures.Training.Optimization;
 public enum Orthogonalization
 {
     /// <summary>
-    /// The same quintic in every iteration, with coefficients (3.4445, -4.7750, 2.0315), by Jordan et al. 2024. Singular values end between about 0.7
-    /// and 1.2.
+    /// Uses the same quintic in every iteration, with coefficients (3.4445, -4.7750, 2.0315), by Jordan et al. 2024. Singular values end between
+    /// about 0.7 and 1.2.
     /// </summary>
     NewtonSchulz,
 
     /// <summary>
-    /// A separate quintic for each iteration, optimal for singular values above 1e-3 of the norm (Polar Express, arXiv 2505.16932). After 5
+    /// Uses a separate quintic for each iteration, optimal for singular values above 1e-3 of the norm (Polar Express, arXiv 2505.16932). After 5
     /// iterations, singular values above 1e-2 of the norm are within 0.13 of 1.
     /// </summary>
     PolarExpress,

@@ -7,19 +7,19 @@ namespace HybridArchitectures.Training.Running;
 /// </remarks>
 public abstract class TrainingCallback
 {
-    /// <summary>Called before the first step of a new or resumed run.</summary>
+    /// <summary>Is called before the first step of a new or resumed run.</summary>
     public virtual void OnStart(Trainer trainer) { }
 
-    /// <summary>Called after each step. Reading a loss or norm of <paramref name="step"/> waits for the device.</summary>
+    /// <summary>Is called after each step. Reading a loss or norm of <paramref name="step"/> waits for the device.</summary>
     public virtual void OnStep(TrainingStep step) { }
 
-    /// <summary>Called after each report.</summary>
+    /// <summary>Is called after each report.</summary>
     public virtual void OnProgress(Trainer trainer, TrainingProgress progress) { }
 
     /// <summary>Called when the <see cref="SpikeGuard"/> has found a spike, before the step is skipped or ends the run.</summary>
     public virtual void OnSpike(Trainer trainer, TrainingSpike spike) { }
 
-    /// <summary>Called after each measurement on the held-out data.</summary>
+    /// <summary>Is called after each measurement on the held-out data.</summary>
     public virtual void OnEvaluation(Trainer trainer, EvaluationPoint evaluation) { }
 
     /// <summary>

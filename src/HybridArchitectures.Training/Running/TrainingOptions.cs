@@ -37,7 +37,7 @@ public sealed record TrainingOptions
 
     /// <summary>
     /// Gets or sets whether only the inputs of blocks are saved for backward, and each block is computed again. This saves memory, costs one more
-    /// forward pass, and gives bit-identical results (<see cref="HybridStack.ActivationCheckpointing"/>). The default is false.
+    /// forward pass, and produces bit-identical results (<see cref="HybridStack.ActivationCheckpointing"/>). The default is false.
     /// </summary>
     public bool ActivationCheckpointing { get; init; }
 

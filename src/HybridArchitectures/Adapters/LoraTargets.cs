@@ -7,11 +7,11 @@ public enum LoraTargets
     /// <summary>Selects no projection.</summary>
     None = 0,
 
-    /// <summary>Queries, keys, values and output of attention, including those in intra-layer hybrids and shared transformers.</summary>
+    /// <summary>Adapts queries, keys, values and output of attention, including those in intra-layer hybrids and shared transformers.</summary>
     Attention = 1,
 
     /// <summary>
-    /// Input and output projections of state-space mixers and gated delta nets, including those in intra-layer hybrids. For Mamba-1, also the
+    /// Adapts input and output projections of state-space mixers and gated delta nets, including those in intra-layer hybrids. For Mamba-1, also the
     /// projections of B, C and the time steps.
     /// </summary>
     StateSpace = 2,
@@ -21,19 +21,19 @@ public enum LoraTargets
     /// </summary>
     OtherMixers = 4,
 
-    /// <summary>Feed-forwards, including shared experts, and projections into and out of a latent space.</summary>
+    /// <summary>Adapts feed-forwards, including shared experts, and projections into and out of a latent space.</summary>
     FeedForward = 8,
 
-    /// <summary>All routed experts. Each expert has a separate adapter.</summary>
+    /// <summary>Adapts all routed experts. Each expert has a separate adapter.</summary>
     Experts = 16,
 
     /// <summary>Routers of experts and gates of shared experts.</summary>
     Routers = 32,
 
-    /// <summary>The head. If it is tied to the embedding, the adapter affects only the head.</summary>
+    /// <summary>Adapts the head. If it is tied to the embedding, the adapter affects only the head.</summary>
     Head = 64,
 
-    /// <summary>All projections inside the blocks, except routers.</summary>
+    /// <summary>Adapts all projections inside the blocks, except routers.</summary>
     Blocks = Attention | StateSpace | OtherMixers | FeedForward | Experts,
 
     /// <summary>Selects all projections.</summary>

@@ -18,10 +18,10 @@ namespace HybridArchitectures.Checkpoints;
 /// </example>
 public static class Checkpoint
 {
-    /// <summary>The file name of the design.</summary>
+    /// <summary>Specifies the file name of the design.</summary>
     public const string DesignFile = "design.json";
 
-    /// <summary>The file name of the tensors.</summary>
+    /// <summary>Specifies the file name of the tensors.</summary>
     public const string ModelFile = "model.safetensors";
 
     /// <summary>Saves a model. The folder is created or replaced atomically.</summary>

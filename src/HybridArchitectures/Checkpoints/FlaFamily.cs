@@ -4,8 +4,8 @@ using HybridArchitectures.Design;
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>
-/// The base of the families of flash-linear-attention: a linear mixer in every layer, or softmax attention in the layers that <c>attn</c> lists; a
-/// SwiGLU after each; the same tensor names in all. Derived families map the mixer.
+/// Provides the base of the families of flash-linear-attention. Every layer has a linear mixer, or softmax attention if <c>attn</c> lists the layer,
+/// followed by a SwiGLU. The tensor names are the same in all families. Derived families map the mixer.
 /// </summary>
 abstract class FlaFamily(string modelType, string architecture) : PretrainedFamily(modelType, architecture, skipsPadding: true)
 {

@@ -44,7 +44,7 @@ public abstract class PretrainedFamily
     /// <summary>Returns the family with a name, or null.</summary>
     public static PretrainedFamily? Find(string modelType) => All.FirstOrDefault(family => family.ModelType == modelType);
 
-    /// <summary>The name of the head in every family.</summary>
+    /// <summary>Specifies the name of the head in every family.</summary>
     internal const string Head = "lm_head.weight";
 
     internal static string Names => string.Join(", ", All.Select(family => family.ModelType));
@@ -176,7 +176,7 @@ public abstract class PretrainedFamily
         (design.TiedHead && name == Head) || name.EndsWith(".rotary_emb.inv_freq", StringComparison.Ordinal)
         || NotLoaded.Any(group => name.StartsWith(group.Prefix, StringComparison.Ordinal));
 
-    /// <summary>The heads of multi-token prediction of several families.</summary>
+    /// <summary>Specifies the heads of multi-token prediction of several families.</summary>
     private protected static readonly (string Prefix, string Part) PredictionHeads = ("mtp.", "multi-token prediction");
 
     internal static string Block(int index) => $"stack.blocks.{index}.";

@@ -9,15 +9,15 @@ public enum TensorChange
     /// <summary>The values differ.</summary>
     Values,
 
-    /// <summary>Different dtypes, and possibly different values.</summary>
+    /// <summary>The dtypes differ, and possibly the values.</summary>
     Type,
 
     /// <summary>The shapes differ.</summary>
     Shape,
 
-    /// <summary>Missing on the right.</summary>
+    /// <summary>The tensor is missing on the right.</summary>
     OnlyLeft,
 
-    /// <summary>Missing on the left.</summary>
+    /// <summary>The tensor is missing on the left.</summary>
     OnlyRight,
 }

@@ -9,45 +9,45 @@ enum SlotKind
     /// <summary>Keys of attention, B of a state space.</summary>
     Key,
 
-    /// <summary>Values of attention, x of a state space.</summary>
+    /// <summary>Specifies the values of attention, or x of a state space.</summary>
     Value,
 
-    /// <summary>The gate of the output.</summary>
+    /// <summary>Specifies the gate of the output.</summary>
     Gate,
 
-    /// <summary>The gate of the input of a short convolution.</summary>
+    /// <summary>Specifies the gate of the input of a short convolution.</summary>
     InputGate,
 
-    /// <summary>The output projection, by input channel.</summary>
+    /// <summary>Specifies the output projection, by input channel.</summary>
     Output,
 
-    /// <summary>The bias of the output projection.</summary>
+    /// <summary>Specifies the bias of the output projection.</summary>
     OutputBias,
 
-    /// <summary>The projection to time steps.</summary>
+    /// <summary>Specifies the projection to time steps.</summary>
     Step,
 
-    /// <summary>The bias of time steps before softplus, one per head.</summary>
+    /// <summary>Specifies the bias of time steps before softplus, one per head.</summary>
     StepBias,
 
-    /// <summary>The bias of time steps before softplus, one per key channel.</summary>
+    /// <summary>Specifies the bias of time steps before softplus, one per key channel.</summary>
     ChannelStepBias,
 
-    /// <summary>The logarithm of the decay rate, one per head.</summary>
+    /// <summary>Specifies the logarithm of the decay rate, one per head.</summary>
     Decay,
 
-    /// <summary>The projection to update strengths.</summary>
+    /// <summary>Specifies the projection to update strengths.</summary>
     Strength,
 
     /// <summary>D, the share of x that is added to the output.</summary>
     Skip,
 
-    /// <summary>The weight of the norm of the output.</summary>
+    /// <summary>Specifies the weight of the norm of the output.</summary>
     OutputNorm,
 
-    /// <summary>The weight of the norm of the queries.</summary>
+    /// <summary>Specifies the weight of the norm of the queries.</summary>
     QueryNorm,
 
-    /// <summary>The weight of the norm of the keys.</summary>
+    /// <summary>Specifies the weight of the norm of the keys.</summary>
     KeyNorm,
 }

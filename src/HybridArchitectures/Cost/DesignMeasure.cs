@@ -3,7 +3,7 @@ namespace HybridArchitectures.Cost;
 /// <summary>Specifies the measure in which two designs are made equal.</summary>
 public enum DesignMeasure
 {
-    /// <summary>The number of all parameters.</summary>
+    /// <summary>Counts all parameters.</summary>
     Parameters,
 
     /// <summary>Parameters without embedding and head, as the paper compares.</summary>
@@ -12,6 +12,6 @@ public enum DesignMeasure
     /// <summary>Parameters without embedding and head that one token uses.</summary>
     ActiveParameters,
 
-    /// <summary>Training FLOPs per token according to <see cref="Design.FlopAccounting.Paper"/>.</summary>
+    /// <summary>Counts training FLOPs per token according to <see cref="Design.FlopAccounting.Paper"/>.</summary>
     TrainingFlops,
 }

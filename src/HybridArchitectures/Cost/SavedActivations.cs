@@ -2,7 +2,7 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Cost;
 
-/// <summary>Bytes that blocks keep between their forward and their backward pass.</summary>
+/// <summary>Computes the bytes that blocks save between their forward and their backward pass.</summary>
 sealed class SavedActivations(TrainingStepShape step)
 {
     readonly int elementSize = step.ElementSize;

@@ -15,6 +15,6 @@ public enum Activation
     /// <summary>Computes x multiplied by the normal distribution function of x (arXiv 1606.08415).</summary>
     Gelu,
 
-    /// <summary>The tanh approximation of <see cref="Gelu"/>.</summary>
+    /// <summary>Computes the tanh approximation of <see cref="Gelu"/>.</summary>
     GeluTanh,
 }

@@ -6,9 +6,9 @@ public enum BranchNorm
     /// <summary>Applies no norm.</summary>
     None,
 
-    /// <summary>One RMSNorm with weight over the width of the branch.</summary>
+    /// <summary>Applies one RMSNorm with weight over the width of the branch.</summary>
     Rms,
 
-    /// <summary>One RMSNorm without weight per head of the branch.</summary>
+    /// <summary>Applies one RMSNorm without weight per head of the branch.</summary>
     Group,
 }

@@ -14,7 +14,7 @@ public sealed class EquatableList<T> : IReadOnlyList<T>, IEquatable<EquatableLis
 
     internal EquatableList(T[] items) => this.items = items;
 
-    /// <summary>The empty list.</summary>
+    /// <summary>Gets the empty list.</summary>
     public static EquatableList<T> Empty { get; } = new([]);
 
     /// <summary>Gets the number of elements.</summary>

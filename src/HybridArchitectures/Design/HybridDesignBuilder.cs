@@ -326,7 +326,7 @@ public sealed class HybridDesignBuilder
         return design;
     }
 
-    /// <summary>The design, filled in but not checked.</summary>
+    /// <summary>Returns the design with all sizes filled in, but not checked.</summary>
     internal HybridDesign Draft()
     {
         var pattern = state.Pattern is { } given ? CheckedPattern(given)

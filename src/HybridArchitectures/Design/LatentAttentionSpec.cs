@@ -129,7 +129,7 @@ public sealed record LatentAttentionSpec : MixerSpec
     public override double CountSavedActivations(int width, TrainingStepShape step)
     {
         ArgumentNullException.ThrowIfNull(step);
-        // the compressed vectors before and after their norms, the expanded keys and values, what attention reads and gives, padded to one head
+        // the compressed vectors before and after their norms, the expanded keys and values, the inputs and outputs of attention, padded to one head
         // size, and a float32 sum of exponentials per head
         double size = Math.Max(KeySize, ValueHeadSize);
         double channels = 2.0 * KeyValueRank + SharedKeySize + 2.0 * QueryRank + ExpandedWidth + 4.0 * size * Heads;

@@ -13,6 +13,6 @@ public readonly record struct MixerCache(long KeysAndValues = 0, long Windows = 
         new(left.KeysAndValues + right.KeysAndValues, left.Windows + right.Windows,
         left.Convolutions + right.Convolutions, left.Scans + right.Scans, left.Other + right.Other);
 
-    /// <summary>Bytes of a state value next to activations of a size: float32, or float64 next to float64.</summary>
+    /// <summary>Returns the bytes of a state value for activations of a size. States are float32, or float64 if activations are float64.</summary>
     internal static int ScanElement(int elementSize) => Math.Max(sizeof(float), elementSize);
 }

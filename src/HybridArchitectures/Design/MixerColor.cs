@@ -1,53 +1,53 @@
 namespace HybridArchitectures.Design;
 
-/// <summary>The colour of a mixer in pictures.</summary>
+/// <summary>Specifies the colour of a mixer in pictures.</summary>
 public enum MixerColor
 {
-    /// <summary>Attention over all positions.</summary>
+    /// <summary>Specifies the colour of attention over all positions.</summary>
     Attention,
 
-    /// <summary>Attention over a sliding window.</summary>
+    /// <summary>Specifies the colour of attention over a sliding window.</summary>
     Window,
 
-    /// <summary>The colour of differential attention.</summary>
+    /// <summary>Specifies the colour of differential attention.</summary>
     DifferentialAttention,
 
-    /// <summary>The colour of Mamba-1.</summary>
+    /// <summary>Specifies the colour of Mamba-1.</summary>
     Mamba1,
 
-    /// <summary>The colour of Mamba-2.</summary>
+    /// <summary>Specifies the colour of Mamba-2.</summary>
     Mamba2,
 
-    /// <summary>The colour of Mamba-3.</summary>
+    /// <summary>Specifies the colour of Mamba-3.</summary>
     Mamba3,
 
-    /// <summary>A gated delta net.</summary>
+    /// <summary>Specifies the colour of a gated delta net.</summary>
     GatedDelta,
 
-    /// <summary>Kimi delta attention.</summary>
+    /// <summary>Specifies the colour of Kimi delta attention.</summary>
     KimiDelta,
 
-    /// <summary>Multi-head latent attention.</summary>
+    /// <summary>Specifies the colour of multi-head latent attention.</summary>
     LatentAttention,
 
-    /// <summary>The colour of lightning attention.</summary>
+    /// <summary>Specifies the colour of lightning attention.</summary>
     LightningAttention,
 
-    /// <summary>The colour of a real-gated linear recurrent unit.</summary>
+    /// <summary>Specifies the colour of a real-gated linear recurrent unit.</summary>
     RgLru,
 
-    /// <summary>The colour of gated linear attention.</summary>
+    /// <summary>Specifies the colour of gated linear attention.</summary>
     GatedLinearAttention,
 
-    /// <summary>The colour of convolutions.</summary>
+    /// <summary>Specifies the colour of convolutions.</summary>
     Convolution,
 
-    /// <summary>A custom mixer.</summary>
+    /// <summary>Specifies the colour of a custom mixer.</summary>
     Custom,
 
-    /// <summary>The colour of HGRN2.</summary>
+    /// <summary>Specifies the colour of HGRN2.</summary>
     Hgrn2,
 
-    /// <summary>The colour of RWKV-7.</summary>
+    /// <summary>Specifies the colour of RWKV-7.</summary>
     Rwkv7,
 }

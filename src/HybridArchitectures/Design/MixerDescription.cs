@@ -15,6 +15,6 @@ public sealed record MixerDescription(string Name, string Summary, string Detail
     public MixerColor? SecondColor { get; init => field = Require.Defined(value, nameof(SecondColor)); } =
         Require.Defined(SecondColor, nameof(SecondColor));
 
-    /// <summary>A number of things, such as <c>1 head</c> or <c>1,024 heads</c>.</summary>
+    /// <summary>Returns a number with its noun, such as <c>1 head</c> or <c>1,024 heads</c>.</summary>
     internal static string Counted(int count, string noun) => FormattableString.Invariant($"{count:N0} {noun}{(count == 1 ? "" : "s")}");
 }

@@ -10,13 +10,13 @@ public enum Placement
     /// <summary>The even rule, which leaves equal distances before, between and after the blocks.</summary>
     Middle,
 
-    /// <summary>The same as <see cref="Middle"/>.</summary>
+    /// <summary>Is the same as <see cref="Middle"/>.</summary>
     Even,
 
-    /// <summary>The even rule, with the first one moved to the first block.</summary>
+    /// <summary>Applies the even rule and moves the first one to the first block.</summary>
     Front,
 
-    /// <summary>The even rule, with the last one moved to the last block.</summary>
+    /// <summary>Applies the even rule and moves the last one to the last block.</summary>
     End,
 
     /// <summary>Consecutive blocks in the middle of the stack, half a block later if they cannot be centered.</summary>

@@ -89,7 +89,7 @@ public sealed record GenerationOptions
     /// <summary>
     /// Gets or sets whether decoding steps on a GPU are captured as CUDA graphs, one for each number of rows. The default is true. Tokens are the
     /// same in both cases. Steps are not captured if the model has custom mixers, or if <see cref="Processors"/>, <see cref="RepetitionPenalty"/> or
-    /// <see cref="NoRepeatNgrams"/> need the tokens on the host. An event of the source "HybridArchitectures-Kernels" gives the reason.
+    /// <see cref="NoRepeatNgrams"/> need the tokens on the host. An event of the source "HybridArchitectures-Kernels" contains the reason.
     /// </summary>
     public bool CudaGraphs { get; init; } = true;
 

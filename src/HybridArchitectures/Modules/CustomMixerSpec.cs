@@ -3,9 +3,8 @@ using HybridArchitectures.Design;
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// Base of custom mixers. Derive a sealed record with its letter, its sizes, its counts and the creation of its module, and
-/// <see cref="MixerSpec.Register{T}"/> it once if its designs are to be saved. Every count is abstract: a number that nobody wrote is never taken for
-/// 0.
+/// Provides the base of custom mixers. Derive a sealed record with its letter, its sizes, its counts and the creation of its module, and <see
+/// cref="MixerSpec.Register{T}"/> it once if its designs are to be saved. Every count is abstract: a number that nobody wrote is never taken for 0.
 /// </summary>
 public abstract record CustomMixerSpec : MixerSpec
 {

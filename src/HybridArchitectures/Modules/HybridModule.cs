@@ -6,8 +6,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// The base class of all modules of this library. Parameters and children are registered with explicit names, which are their names in a checkpoint,
-/// and are looked up by name. <c>model.to(device)</c> can therefore not leave a stale field.
+/// Provides the base class of all modules of this library. Parameters and children are registered with explicit names, which are their names in a
+/// checkpoint, and are looked up by name. <c>model.to(device)</c> can therefore not leave a stale field.
 /// </summary>
 public abstract class HybridModule : nn.Module
 {

@@ -8,7 +8,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// Creates the initial values of parameters. They are drawn in float32 on the CPU from one generator, so that a seed gives the same model on every
+/// Creates the initial values of parameters. They are drawn in float32 on the CPU from one generator, so that a seed creates the same model on every
 /// device. Weights of projections are then stored in <see cref="WeightType"/>; all other parameters stay float32.
 /// </summary>
 public sealed class ModuleFactory : IDisposable

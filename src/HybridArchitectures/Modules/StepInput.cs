@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// The input of a mixer or feed-forward in a decoding step on a GPU: the residual stream and the norm over it. Products that can compute the norm
-/// themselves do so; for everything else it is computed once.
+/// Contains the input of a mixer or feed-forward in a decoding step on a GPU: the residual stream and the norm over it. Some products compute the
+/// norm themselves. For everything else it is computed once.
 /// </summary>
 /// <param name="stream">The residual stream, (batch, length, width).</param>
 /// <param name="norm">The norm.</param>

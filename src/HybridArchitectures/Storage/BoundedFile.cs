@@ -3,10 +3,10 @@ namespace HybridArchitectures.Storage;
 /// <summary>Reads whole files up to a maximum size.</summary>
 static class BoundedFile
 {
-    /// <summary>The maximum size of a tokenizer file: 128 MiB. Published files have up to 40 MB.</summary>
+    /// <summary>Specifies the maximum size of a tokenizer file: 128 MiB. Published files have up to 40 MB.</summary>
     public const long MaxTokenizerBytes = 128 << 20;
 
-    /// <summary>The maximum size of a configuration or chat template: 16 MiB.</summary>
+    /// <summary>Specifies the maximum size of a configuration or chat template: 16 MiB.</summary>
     public const long MaxConfigBytes = 16 << 20;
 
     /// <summary>The maximum size of a design, of the state of a run, of a benchmark or of another text that is read as a whole: 256 MiB.</summary>

@@ -5,7 +5,7 @@ namespace HybridArchitectures.Storage;
 /// <summary>Contains the dtypes that both the format and libtorch support.</summary>
 static class SafetensorsTypes
 {
-    /// <summary>The remedy for a quantised checkpoint, as a sentence of messages.</summary>
+    /// <summary>Specifies the remedy for a quantised checkpoint, as a sentence of messages.</summary>
     public const string NoQuantizedWeights = "Quantised weights are not supported: load the original checkpoint, or dequantise this one first.";
 
     static readonly (string Name, ScalarType Type, int Size)[] All =

@@ -8,7 +8,7 @@ namespace HybridArchitectures.Tokenization;
 /// </summary>
 static class ByteAlphabet
 {
-    /// <summary>One more than the code of the last character of the alphabet.</summary>
+    /// <summary>Specifies the code after that of the last character of the alphabet.</summary>
     public const int Size = 0x144;
 
     static readonly char[] CharOfByte = new char[256];

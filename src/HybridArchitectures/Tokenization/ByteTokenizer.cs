@@ -15,13 +15,13 @@ namespace HybridArchitectures.Tokenization;
 /// </example>
 public sealed class ByteTokenizer : Tokenizer
 {
-    /// <summary>The text of the begin-of-text token.</summary>
+    /// <summary>Specifies the text of the begin-of-text token.</summary>
     public const string BeginOfTextText = "<|begin_of_text|>";
 
-    /// <summary>The text of the end-of-text token.</summary>
+    /// <summary>Specifies the text of the end-of-text token.</summary>
     public const string EndOfTextText = "<|end_of_text|>";
 
-    /// <summary>The text of the padding token.</summary>
+    /// <summary>Specifies the text of the padding token.</summary>
     public const string PaddingText = "<|padding|>";
 
     static readonly byte[] AllBytes = [.. Enumerable.Range(0, 256).Select(value => (byte)value)];

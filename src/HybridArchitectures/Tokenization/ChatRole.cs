@@ -3,15 +3,15 @@ namespace HybridArchitectures.Tokenization;
 /// <summary>Specifies the author of a <see cref="ChatMessage"/>.</summary>
 public enum ChatRole
 {
-    /// <summary>The instructions before the conversation.</summary>
+    /// <summary>Specifies the instructions before the conversation.</summary>
     System,
 
-    /// <summary>The user who asks.</summary>
+    /// <summary>Specifies the user, who asks.</summary>
     User,
 
-    /// <summary>The model that answers.</summary>
+    /// <summary>Specifies the model, which answers.</summary>
     Assistant,
 
-    /// <summary>The result of a tool that the model called. Llama 3 calls this role "ipython".</summary>
+    /// <summary>Specifies the result of a tool that the model called. Llama 3 calls this role "ipython".</summary>
     Tool,
 }

@@ -17,7 +17,7 @@ sealed class CodePointSet
 
     public static CodePointSet All { get; } = Range(0, Last);
 
-    /// <summary>The characters that <c>\s</c> matches: the Unicode property White_Space.</summary>
+    /// <summary>Gets the characters that <c>\s</c> matches. They have the Unicode property White_Space.</summary>
     public static CodePointSet WhiteSpace { get; } =
         Normalized(Enumerable.Range(0, 0x10000).Where(code => char.IsWhiteSpace((char)code)).Select(code => (code, code)));
 

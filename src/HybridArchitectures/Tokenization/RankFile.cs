@@ -10,10 +10,10 @@ namespace HybridArchitectures.Tokenization;
 /// <summary>Reads a rank file (<c>tokenizer.model</c>). Each line contains the bytes of a token in base64, a space, and the rank.</summary>
 static class RankFile
 {
-    /// <summary>The maximum number of tokens. A larger id means that the file is damaged.</summary>
+    /// <summary>Specifies the maximum number of tokens. A larger id means that the file is damaged.</summary>
     public const int MaxTokens = 1 << 22;
 
-    /// <summary>The maximum number of bytes of a token.</summary>
+    /// <summary>Specifies the maximum number of bytes of a token.</summary>
     public const int MaxTokenBytes = 4095;
 
     /// <summary>Reads the bytes of all tokens. The index is the rank.</summary>

@@ -17,7 +17,9 @@ namespace HybridArchitectures.Tokenization;
 /// </remarks>
 sealed class SplitPattern : PreTokenizer
 {
-    /// <summary>The pattern of Llama 3: contractions, words with one leading sign, up to three digits, signs, line breaks, spaces.</summary>
+    /// <summary>
+    /// Specifies the pattern of Llama 3, which splits contractions, words with one leading sign, up to three digits, signs, line breaks, spaces.
+    /// </summary>
     public const string Llama3 =
         @"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 

@@ -102,7 +102,7 @@ static class AttentionDecodeChecks
         OperatorCheck.Close(Exact(one, inputs, ScalarType.Float32), Decode(one, inputs, ScalarType.Float32), 3e-6, $"{one}, float32");
     }
 
-    /// <summary>Cases that cover sizes, lengths, windows, rings, caps and logits; lengths stay below a few hundred.</summary>
+    /// <summary>Returns cases that cover sizes, lengths, windows, rings, caps and logits; lengths stay below a few hundred.</summary>
     public static IEnumerable<Case> Small()
     {
         int[] lengths = [1, 300, 64, 65, 0, 129];

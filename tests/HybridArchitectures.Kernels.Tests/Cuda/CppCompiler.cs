@@ -5,16 +5,16 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 /// <summary>The C++ compilers this machine has.</summary>
 static class CppCompiler
 {
-    /// <summary>The folder of the headers and of the emulated driver.</summary>
+    /// <summary>Gets the folder of the headers and of the emulated driver.</summary>
     public static string Headers { get; } = Path.Combine(AppContext.BaseDirectory, "Cuda", "Emulation");
 
-    /// <summary>A compiler for the emulation. g++ comes first: clang takes two to four times as long for the kernels.</summary>
+    /// <summary>Gets a compiler for the emulation. g++ comes first: clang takes two to four times as long for the kernels.</summary>
     public static string? Cpp { get; } = First("g++", "clang++-19", "clang++");
 
     /// <summary>A clang that turns CUDA into PTX; newer ones do as well.</summary>
     public static string? Ptx { get; } = First("clang-19", "clang-20", "clang-21");
 
-    /// <summary>Skips a test for want of a compiler, or fails it where HYBRID_REQUIRE_COMPILER is 1.</summary>
+    /// <summary>Skips a test if there is no compiler, or fails it if HYBRID_REQUIRE_COMPILER is 1.</summary>
     public static void IsNeeded(string? compiler, string otherwise)
     {
         if (compiler is not null) return;

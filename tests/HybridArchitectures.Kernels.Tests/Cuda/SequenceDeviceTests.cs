@@ -14,7 +14,7 @@ public abstract class SequenceDeviceTests
 
     protected abstract SequenceOperator Operator { get; }
 
-    /// <summary>Sizes that leave room for very long rows.</summary>
+    /// <summary>Returns inputs whose other sizes leave room for very long rows.</summary>
     protected abstract Tensors LongInputs(long length);
 
     /// <summary>Sizes at which many blocks are at work at once.</summary>
@@ -183,7 +183,7 @@ public abstract class SequenceDeviceTests
         }
     }
 
-    /// <summary>More than 2^31 elements of activations in several rows, on the GPU.</summary>
+    /// <summary>Returns inputs on the GPU with more than 2^31 elements of activations in several rows.</summary>
     protected abstract Tensors HugeInputs();
 
     protected static Tensor Huge(params long[] size) => randn(size, ScalarType.BFloat16, Gpu.Device);

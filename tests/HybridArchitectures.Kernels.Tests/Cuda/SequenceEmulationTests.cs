@@ -11,7 +11,7 @@ public abstract class SequenceEmulationTests : IDisposable
 
     protected abstract SequenceOperator Operator { get; }
 
-    /// <summary>Which of the operator's sizes to take.</summary>
+    /// <summary>Gets which sizes of the operator are used.</summary>
     protected abstract int Variant { get; }
 
     SequenceProperties Properties => new(Operator);

@@ -38,7 +38,7 @@ public sealed class TorchLibraryTests : IDisposable
         return new Outcome(process.ExitCode, await output, await errors);
     }
 
-    /// <summary>The probe as a program that carries no libtorch.</summary>
+    /// <summary>Returns the probe as a program that does not contain libtorch.</summary>
     string WithoutLibtorch()
     {
         var copy = Directory.CreateDirectory(Path.Combine(folder, "program")).FullName;

@@ -14,13 +14,13 @@ public sealed class PackedPackages : IAsyncLifetime
 
     readonly TemporaryFolder folder = new();
 
-    /// <summary>Not to be met in any cache.</summary>
+    /// <summary>Gets a version that no cache contains.</summary>
     public string Version { get; } = $"0.0.1-test.{DateTime.UtcNow:yyyyMMddHHmmss}.{Random.Shared.Next(1_000_000)}";
 
     /// <summary>Where the .nupkg and .snupkg files are.</summary>
     public string Feed => Path.Combine(folder.Path, "feed");
 
-    /// <summary>A folder for a user's project, outside the repository.</summary>
+    /// <summary>Gets a folder for the project of a user, outside the repository.</summary>
     public string Scratch => Path.Combine(folder.Path, "scratch");
 
     public string File(string name, string kind = "nupkg") => Path.Combine(Feed, $"{name}.{Version}.{kind}");
@@ -53,7 +53,7 @@ public sealed class PackedPackages : IAsyncLifetime
         return ValueTask.CompletedTask;
     }
 
-    /// <summary>The root of this repository.</summary>
+    /// <summary>Returns the root of this repository.</summary>
     public static string Repository()
     {
         for (var at = new DirectoryInfo(AppContext.BaseDirectory); at is not null; at = at.Parent)

@@ -3,7 +3,7 @@ namespace HybridArchitectures.Tests.Architecture;
 /// <summary>The sources that the tests read.</summary>
 static class Repository
 {
-    /// <summary>The folder of the solution.</summary>
+    /// <summary>Gets the folder of the solution.</summary>
     public static string Root { get; } = Find();
 
     static string Find()

@@ -21,7 +21,7 @@ public sealed class HostileFolderTests : IDisposable
 
     public void Dispose() => place.Dispose();
 
-    /// <summary>One case of every family.</summary>
+    /// <summary>Gets one case of every family.</summary>
     public static TheoryData<string> Families => [.. ConformanceRunner.Find(ConformanceTests.Folder).Where(ConformanceCase.Is)
         .GroupBy(path => PretrainedConfig.Read(Path.Combine(path, "config.json")).ModelType).Select(group => Path.GetFileName(group.First()))];
 

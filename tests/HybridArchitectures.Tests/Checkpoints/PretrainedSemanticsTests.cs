@@ -102,7 +102,7 @@ public sealed class PretrainedSemanticsTests : IDisposable
         ["time_step_min"] = 0.001, ["time_step_limit"] = new JsonArray(0.0, "Infinity"),
     };
 
-    // the model that a save of it gives back without any option
+    // the model that is loaded again from a save without options
     void IsKept(HybridLanguageModel model, string family, Tensor expected)
     {
         string target = place[$"{family} written {Guid.NewGuid():n}"];

@@ -1,11 +1,11 @@
 namespace HybridArchitectures.Tests.Checkpoints;
 
-/// <summary>A folder of a test's own, gone with it.</summary>
+/// <summary>Provides a folder for one test, which is deleted at its end.</summary>
 sealed class TemporaryFolder : IDisposable
 {
     public string Path { get; } = Directory.CreateTempSubdirectory("hybrid-test-").FullName;
 
-    /// <summary>A path in the folder, with the separators of the system.</summary>
+    /// <summary>Gets a path in the folder, with the separators of the system.</summary>
     public string this[string name] => System.IO.Path.Combine(Path, name.Replace('/', System.IO.Path.DirectorySeparatorChar));
 
     public void Dispose() => Directory.Delete(Path, recursive: true);

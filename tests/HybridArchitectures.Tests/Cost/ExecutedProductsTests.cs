@@ -130,7 +130,7 @@ public sealed class ExecutedProductsTests(ExecutedProductsTests.Traces traces) :
 
         public ExecutedProducts Get(string name, string pass)
         {
-            Assert.SkipUnless(OperatingSystem.IsLinux(), "the names that C++ gives the functions that trace are those of Linux");
+            Assert.SkipUnless(OperatingSystem.IsLinux(), "the encoded names of the functions that trace are those of Linux");
             Assert.True(failure.Value is null, failure.Value);
             return ExecutedProducts.Read(Path.Combine(folder, $"{name}.{pass}.json"));
         }

@@ -13,7 +13,7 @@ static class Designs
     public static IntraHybridSpec Intra { get; } =
         new() { Attention = Attention with { Heads = 4 }, StateSpace = new Mamba1Spec { InnerWidth = 64, StateSize = 16, TimeStepRank = 4 } };
 
-    /// <summary>A design with every kind of mixer and feed-forward.</summary>
+    /// <summary>Gets a design with every kind of mixer and feed-forward.</summary>
     public static HybridDesign Everything { get; } = new HybridDesign
     {
         Name = "everything",

@@ -91,7 +91,7 @@ public class HybridGenerationTests
         var full = model.Forward(ids, context);
         var next = model.NextLogits(ids, context);
         var expected = stack([full[0, 5], full[1, 2], zeros(37), full[3, 5]]);
-        // the same sums, over other shapes; a row without tokens gives 0
+        // the same sums, over other shapes; a row without tokens has the result 0
         Assert.True((next - expected).abs().max().item<float>() < 1e-5);
         Assert.True((model.NextLogits(ids) - model.Forward(ids)[.., -1]).abs().max().item<float>() < 1e-5);
     }

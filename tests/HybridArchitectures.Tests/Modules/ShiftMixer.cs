@@ -8,8 +8,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Tests.Modules;
 
 /// <summary>
-/// A user's own mixer: the token some positions earlier, times a weight per channel. A causal convolution with one tap does it, state and documents
-/// included.
+/// Implements a custom mixer: the token some positions earlier, times a weight per channel. It uses a causal convolution with one tap, including its
+/// state and documents.
 /// </summary>
 sealed class ShiftMixer : Mixer
 {

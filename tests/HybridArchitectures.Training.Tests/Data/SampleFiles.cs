@@ -17,7 +17,7 @@ static class SampleFiles
             + string.Concat(Enumerable.Range(0, random.Next(1, 60)).Select(_ => "größe 東京 \"x\"\n"[random.Next(13)])))];
     }
 
-    /// <summary>As DCLM has it: the text between other properties.</summary>
+    /// <summary>Writes the layout of DCLM, in which the text is between other properties.</summary>
     public static byte[] JsonLines(IEnumerable<string?> texts) => Encoding.UTF8.GetBytes(string.Concat(texts.Select((text, i) =>
         JsonSerializer.Serialize(new { bff_contained_ngram_count_before_dedupe = i, metadata = new { text = "not this", list = new[] { 1, 2 } }, text,
             url = "https://example.org" }) + (i % 3 == 1 ? "\r\n\n" : "\n"))));
@@ -29,7 +29,7 @@ static class SampleFiles
         return target.ToArray();
     }
 
-    /// <summary>A Zstandard frame of one uncompressed block, which declares a window of any size.</summary>
+    /// <summary>Returns a Zstandard frame of one uncompressed block, which declares a window of any size.</summary>
     public static byte[] ZstdWithWindow(byte[] bytes, int windowLog)
     {
         int block = bytes.Length << 3 | 1;
@@ -38,7 +38,7 @@ static class SampleFiles
 
     public static byte[] Zstd(byte[] bytes) => new ZstdSharp.Compressor().Wrap(bytes).ToArray();
 
-    /// <summary>As FineWeb has it: the text among other columns, in several row groups.</summary>
+    /// <summary>Writes the layout of FineWeb, in which the text is among other columns, in several row groups.</summary>
     public static async Task Parquet(string path, string?[] texts, int rowsAGroup = 40, string column = "text")
     {
         var schema = new ParquetSchema(

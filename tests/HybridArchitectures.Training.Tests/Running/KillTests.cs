@@ -17,7 +17,7 @@ public sealed class KillTests : IDisposable
 
     public void Dispose() => folder.Dispose();
 
-    /// <summary>What a process said, line by line, and whether it came to its end.</summary>
+    /// <summary>Runs a process. Returns the lines that it wrote, and whether it finished.</summary>
     static async Task<(List<string> Lines, bool Finished)> Run(string run, string mode, int number, string? killAfter = null, int milliseconds = 0)
     {
         var start = new ProcessStartInfo(

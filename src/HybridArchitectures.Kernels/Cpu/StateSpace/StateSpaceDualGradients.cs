@@ -30,10 +30,10 @@ sealed unsafe class StateSpaceDualGradients
         Initial = CpuRows.Pointer(parts.InitialState);
     }
 
-    /// <summary>The gradients of x (B, L, H, P), dt (B, L, H) and A (B, H), and of B and C (tasks, B, L, G, N).</summary>
+    /// <summary>Contains the gradients of x (B, L, H, P), dt (B, L, H) and A (B, H), and of B and C (tasks, B, L, G, N).</summary>
     public readonly float* X, Dt, A, B, C;
 
-    /// <summary>The gradients of D and the bias (B, H), and of the initial state (B, H, P, N), or null.</summary>
+    /// <summary>Contains the gradients of D and the bias (B, H), and of the initial state (B, H, P, N), or null.</summary>
     public readonly float* D, DtBias, Initial;
 
     /// <summary>Returns the gradients in the order and the dtypes of the inputs.</summary>

@@ -29,10 +29,10 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
     float* dAfterTurned, dDelta;                                // (P, N), (Q)
     double* dSum;                                               // (Q)
 
-    /// <summary>The b and c (Q, N), x and y (Q, P) of the tile. In the backward pass, Y is the gradient of the output.</summary>
+    /// <summary>Contains b and c (Q, N), x and y (Q, P) of the tile. In the backward pass, Y is the gradient of the output.</summary>
     public float* B, C, X, Y;
 
-    /// <summary>The gradients of x (Q, P), b and c (Q, N).</summary>
+    /// <summary>Contains the gradients of x (Q, P), b and c (Q, N).</summary>
     public float* DX, DB, DC;
 
     public long ForwardFloats => 3L * Q * N + 2L * Q * Q + 3L * Q * P + (long)P * N + 7 * Q;

@@ -3,7 +3,7 @@ using HybridArchitectures.Kernels.Runtime;
 
 namespace HybridArchitectures.Kernels.Cuda.Attention;
 
-/// <summary>The arguments of the decoding kernels; <c>attention_decode.cuh</c> explains the fields and checks the size.</summary>
+/// <summary>Contains the arguments of the decoding kernels. <c>attention_decode.cuh</c> explains the fields and checks the size.</summary>
 [StructLayout(LayoutKind.Sequential)]
 struct AttentionDecodeArguments
 {

@@ -13,10 +13,10 @@ namespace HybridArchitectures.Kernels.Cuda.Attention;
 /// <param name="Unit">The number of keys of the smallest part of a row.</param>
 readonly record struct AttentionDecodeShape(long HeadSize, long ValueSize, int Rows, bool Capped, int WarpKeys, int Stages, int Unit)
 {
-    /// <summary>The maximum head size and value size of the kernels.</summary>
+    /// <summary>Specifies the maximum head size and value size of the kernels.</summary>
     public const long MaxSize = 256;
 
-    /// <summary>The number of threads of a block.</summary>
+    /// <summary>Specifies the number of threads of a block.</summary>
     public const int Threads = 32 * Warps;
 
     /// <summary>

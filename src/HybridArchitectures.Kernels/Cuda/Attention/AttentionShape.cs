@@ -13,13 +13,13 @@ namespace HybridArchitectures.Kernels.Cuda.Attention;
 /// <param name="SharedOutput">Whether output and queries of the forward kernel share a buffer.</param>
 readonly record struct AttentionShape(long HeadSize, long ValueSize, bool Sinks, bool Capped, int Groups, int KeyTile, int Stages, bool SharedOutput)
 {
-    /// <summary>The maximum head size of the forward kernel.</summary>
+    /// <summary>Specifies the maximum head size of the forward kernel.</summary>
     public const long MaxForwardSize = 256;
 
-    /// <summary>The maximum head size of the backward kernel.</summary>
+    /// <summary>Specifies the maximum head size of the backward kernel.</summary>
     public const long MaxBackwardSize = 128;
 
-    /// <summary>The number of keys of a block of the backward kernel.</summary>
+    /// <summary>Specifies the number of keys of a block of the backward kernel.</summary>
     public const int BackwardKeys = 128;
 
     /// <summary>Gets the number of queries of a block of the forward kernel.</summary>

@@ -36,7 +36,7 @@ struct DecodeArguments {
     i64 window, sinks, ring;        // the window is 2^30 where there is none; ring is 0 or 1
     i64 maxParts, parts;            // the largest number of parts of a row; the number that the grid has room for
     i64 rows;                       // of a block that are there: at most Rows
-    float scale, cap;               // what scores are multiplied by before and after the cap, the latter with log2(e)
+    float scale, cap;               // multipliers of scores before and after the cap, the latter including log2(e)
 };
 static_assert(sizeof(DecodeArguments) == (9 + 9 + 12) * 8 + 2 * 4, "as the host has it");
 

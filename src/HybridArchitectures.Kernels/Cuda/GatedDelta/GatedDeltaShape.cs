@@ -9,10 +9,10 @@ namespace HybridArchitectures.Kernels.Cuda.GatedDelta;
 /// <param name="Slices">The number of groups of four warps of a block of a walk, each with 64 elements of the values.</param>
 sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Slices)
 {
-    /// <summary>The number of tokens of a chunk.</summary>
+    /// <summary>Specifies the number of tokens of a chunk.</summary>
     public const int Chunk = 64;
 
-    /// <summary>The maximum size of a head.</summary>
+    /// <summary>Specifies the maximum size of a head.</summary>
     public const long MaxSize = 128;
 
     // as in gated_delta.cuh: bytes of a tile, floats of a row of a matrix that is solved, bytes of the numbers of a chunk, alignment of tiles

@@ -8,7 +8,7 @@ sealed class StateSpaceDualCall
 {
     const double ChunksOfSegmentState = 4;
 
-    /// <summary>The maximum number of rows of a launch.</summary>
+    /// <summary>Specifies the maximum number of rows of a launch.</summary>
     public const long MaxGrid = 65_535;
 
     readonly CudaDevice device;

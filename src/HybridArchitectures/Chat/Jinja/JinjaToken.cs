@@ -3,31 +3,31 @@ namespace HybridArchitectures.Chat.Jinja;
 /// <summary>Specifies the kind of a token of a template.</summary>
 enum JinjaKind
 {
-    /// <summary>Text outside tags.</summary>
+    /// <summary>Specifies text outside tags.</summary>
     Text,
 
-    /// <summary>The beginning of an output, <c>{{</c>.</summary>
+    /// <summary>Specifies the beginning of an output, <c>{{</c>.</summary>
     OutputStart,
 
-    /// <summary>The beginning of a statement, <c>{%</c>.</summary>
+    /// <summary>Specifies the beginning of a statement, <c>{%</c>.</summary>
     StatementStart,
 
-    /// <summary>The end of an output or statement.</summary>
+    /// <summary>Specifies the end of an output or statement.</summary>
     TagEnd,
 
-    /// <summary>A name or keyword.</summary>
+    /// <summary>Specifies a name or keyword.</summary>
     Name,
 
-    /// <summary>A quoted string, without its quotes.</summary>
+    /// <summary>Specifies a quoted string, without its quotes.</summary>
     String,
 
-    /// <summary>A number.</summary>
+    /// <summary>Specifies a number.</summary>
     Number,
 
-    /// <summary>An operator or a bracket.</summary>
+    /// <summary>Specifies an operator or a bracket.</summary>
     Sign,
 
-    /// <summary>The end of the template.</summary>
+    /// <summary>Specifies the end of the template.</summary>
     End,
 }
 
