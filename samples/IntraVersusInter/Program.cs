@@ -43,7 +43,7 @@ foreach (var (design, rate) in new[] { (inter, 3e-3), (intra, 6e-3) })
     using var trainer = new Trainer(model, training, new TrainingOptions
     {
         LearningRate = rate, ContextLength = ContextLength, BatchSize = 4, Duration = Duration.Steps(300),
-            Schedule = new TrapezoidSchedule { WarmUp = 0.05, CoolDown = 0.4 }, Seed = 1, ReportEvery = 10,
+        Schedule = new TrapezoidSchedule { WarmUp = 0.05, CoolDown = 0.4 }, Seed = 1, ReportEvery = 10,
     });
     var result = trainer.Run();
     var measured = Evaluator.Evaluate(model, heldOut, ContextLength, rows: 16, tokens: 65_536);

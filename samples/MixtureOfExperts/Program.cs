@@ -36,7 +36,7 @@ foreach (var design in new[] { experts, dense })
     using var trainer = new Trainer(model, training, new TrainingOptions
     {
         LearningRate = Rate, ContextLength = ContextLength, BatchSize = 4, Duration = Duration.Steps(300),
-            Schedule = new TrapezoidSchedule { WarmUp = 0.05, CoolDown = 0.4 }, Seed = 1,
+        Schedule = new TrapezoidSchedule { WarmUp = 0.05, CoolDown = 0.4 }, Seed = 1,
     });
     var result = trainer.Run();
     var measured = Evaluator.Evaluate(model, heldOut, ContextLength, rows: 16, tokens: 131_072);

@@ -23,7 +23,7 @@ foreach (var design in new[] { start.Pattern("MM").Name("Mamba-2").Build(), star
     using var trainer = new Trainer(model, task.ToTrainingData(), new TrainingOptions
     {
         LearningRate = rate, ContextLength = task.Length, BatchSize = 32, Duration = Duration.Steps(steps), Seed = 1,
-            ReportEvery = (int)Math.Max(1, steps / 10),
+        ReportEvery = (int)Math.Max(1, steps / 10),
     });
     var result = trainer.Run(new Lines(design.Name!), stop.Token);
     if (!result.Completed) return stop.ExitCode;

@@ -20,7 +20,7 @@ var design = HybridDesign.Create(width: 64, vocabularySize: 256)
 var options = new TrainingOptions
 {
     LearningRate = 6e-3, ContextLength = 128, BatchSize = 8, MicroBatchSize = 4, Duration = Duration.Steps(120), Seed = 1, ReportEvery = 20,
-        EvaluationTokens = 16_384,
+    EvaluationTokens = 16_384,
     CheckpointEvery = 20, KeepLast = 2, KeepEvery = 60,       // in addition to the best one
     ActivationCheckpointing = true, SpikeGuard = new SpikeGuard { Action = SpikeAction.Skip },
 };

@@ -28,7 +28,7 @@ root.SetAction(async (arguments, cancellation) =>
         var options = new GenerationOptions
         {
             MaxNewTokens = arguments.GetValue(tokens), Temperature = arguments.GetValue(temperature), TopP = arguments.GetValue(topP),
-                TopK = arguments.GetValue(topK), Seed = arguments.GetValue(seed),
+            TopK = arguments.GetValue(topK), Seed = arguments.GetValue(seed),
         };
         using var session = Session.Open(
             arguments.GetValue(folder)!, arguments.GetValue(type) == "bfloat16" ? ScalarType.BFloat16 : ScalarType.Float32);

@@ -47,7 +47,7 @@ root.SetAction((arguments, _) => Task.Run(() =>
         return RecipeRun.Execute(new Settings
         {
             Recipe = named, Data = arguments.GetValue(data), Tokenizer = arguments.GetValue(tokenizer),
-                Width = arguments.GetValue(width) ?? (whole ? null : 128),
+            Width = arguments.GetValue(width) ?? (whole ? null : 128),
             ContextLength = length, Rows = batch, MicroRows = arguments.GetValue(microRows),
             Steps = arguments.GetValue(steps) ?? (whole ? named.Training.Tokens / ((long)batch * length) : 100),
             Cuda = onCuda, Folder = arguments.GetValue(output)!, Seed = arguments.GetValue(seed),

@@ -14,10 +14,10 @@ static class ScaledRecipe
         return new HybridDesign
         {
             Name = $"{design.Name} at width {width}", VocabularySize = vocabulary, Width = width.Value, TiedHead = design.TiedHead,
-                NormEpsilon = design.NormEpsilon, Initialisation = design.Initialisation,
+            NormEpsilon = design.NormEpsilon, Initialisation = design.Initialisation,
             Blocks = [.. design.Blocks.Select(
             block => block with { Mixer = block.Mixer is null ? null : Mixer(block.Mixer, factor, width.Value),
-            FeedForward = FeedForward(block.FeedForward, factor) })],
+                FeedForward = FeedForward(block.FeedForward, factor) })],
         }.Resolve();
     }
 
@@ -46,7 +46,7 @@ static class ScaledRecipe
     static Mamba2Spec Mamba2(Mamba2Spec mamba, double factor, int width, int heads) => mamba with
     {
         Heads = heads, HeadSize = Math.Max(8, 8 * (int)Math.Round(mamba.InnerWidth * factor / heads / 8)),
-            StateSize = Math.Min(mamba.StateSize, Math.Max(16, width / 4)),
+        StateSize = Math.Min(mamba.StateSize, Math.Max(16, width / 4)),
     };
 
     /// <summary>Returns the largest divisor of the recipe's number of heads with which each head has a size.</summary>

@@ -193,7 +193,7 @@ static class AttentionPlan
             if (pieces.Count > 0 && pieces[^1] is { Causal: false } last && last.Queries.End == queries.First
                 && last.Queries.Count + queries.Count <= block.Size)
                 pieces[^1] = last with { Queries = last.Queries with { Count = last.Queries.Count + queries.Count },
-                Keys = Merged(last.Keys.Concat(ranges)) };
+                    Keys = Merged(last.Keys.Concat(ranges)) };
             else pieces.Add(new(row, queries, ranges, false));
         }
     }

@@ -13,8 +13,8 @@ namespace HybridArchitectures.Conformance;
 
 /// <summary>
 /// Repeats recorded training steps: for each <c>NAME.safetensors</c> with a <c>NAME/config.json</c>, losses, gradient norms and weights of AdamW with
-/// clipping, a schedule, and decay of some parameters. The tolerance is six times the difference between the runs of the reference in float32 and
-/// float64, and at least 2e-5, as in the other cases.
+/// clipping, a schedule, and decay of some parameters. The tolerance is six times the difference between the recorded run and a run of the
+/// reference in float64, and at least 2e-5, as in the other cases.
 /// </summary>
 static class ConformanceTrajectory
 {

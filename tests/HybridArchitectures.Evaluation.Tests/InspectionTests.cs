@@ -19,7 +19,7 @@ public sealed class InspectionTests
     static HybridLanguageModel Create(params BlockSpec[] blocks) => new HybridDesign
     {
         Width = Vocabulary, VocabularySize = Vocabulary, TiedHead = false, NormEpsilon = 1e-12,
-            Blocks = [.. blocks.Select(block => block with { NormEpsilon = 1e-12 })],
+        Blocks = [.. blocks.Select(block => block with { NormEpsilon = 1e-12 })],
     }.Resolve().CreateModel(seed: 1);
 
     static void Set(HybridLanguageModel model, string name, Tensor value)

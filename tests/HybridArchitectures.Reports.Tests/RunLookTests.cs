@@ -58,7 +58,7 @@ public class RunLookTests
     {
         var runs = Enumerable.Range(0, 20)
             .Select(i => new RunSummary { Name = $"run {i}", Design = ExampleDesigns.Mamba,
-            Points = ExampleRuns.Curve("", 2 + 0.1 * i, steps: 40).Points });
+                Points = ExampleRuns.Curve("", 2 + 0.1 * i, steps: 40).Points });
         var html = new RunReport { Title = "Many", Runs = [.. runs] }.ToHtml();
         foreach (var look in Looks.Take(20))
         {

@@ -65,9 +65,9 @@ sealed record Scenario(
         Blocks =
         [
             new BlockSpec { Mixer = new Mamba2Spec { Heads = 4, HeadSize = 8, StateSize = 4, ChunkSize = 8 },
-            FeedForward = FeedForwardSpec.SwiGlu(24), Shared = Shared ? new() { Transformer = 0 } : null },
+                FeedForward = FeedForwardSpec.SwiGlu(24), Shared = Shared ? new() { Transformer = 0 } : null },
             new BlockSpec { Mixer = new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 8, Rotary = new RotarySpec() },
-            FeedForward = Experts ? FeedForwardSpec.MixtureOfExperts(3, 1, 12) : FeedForwardSpec.SwiGlu(24) },
+                FeedForward = Experts ? FeedForwardSpec.MixtureOfExperts(3, 1, 12) : FeedForwardSpec.SwiGlu(24) },
         ],
     }.Resolve();
 

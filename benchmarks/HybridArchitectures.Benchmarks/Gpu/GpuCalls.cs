@@ -79,7 +79,7 @@ static class GpuCalls
         return new()
         {
             Op = one.Op, Shape = one.Shape, Type = one.TypeName, ForwardUs = forward, ForwardBytes = bytes,
-                TotalUs = one.Differentiates ? Cost(Both, device).Microseconds : null, Device = deviceName,
+            TotalUs = one.Differentiates ? Cost(Both, device).Microseconds : null, Device = deviceName,
         };
     }
 

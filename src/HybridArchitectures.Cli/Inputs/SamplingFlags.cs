@@ -21,6 +21,6 @@ sealed class SamplingFlags
     public GenerationOptions Read(ParseResult parsed) => new()
     {
         MaxNewTokens = parsed.GetValue(tokens), Temperature = parsed.GetValue(temperature), TopP = parsed.GetValue(topP),
-            Seed = parsed.GetValue(seed),
+        Seed = parsed.GetValue(seed),
     };
 }

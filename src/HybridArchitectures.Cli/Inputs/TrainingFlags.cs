@@ -36,7 +36,7 @@ sealed class TrainingFlags
     public TrainingOptions Read(ParseResult parsed, string? folder) => new()
     {
         LearningRate = parsed.GetValue(rate), ContextLength = parsed.GetValue(context), BatchSize = parsed.GetValue(batch),
-            MicroBatchSize = parsed.GetValue(micro),
+        MicroBatchSize = parsed.GetValue(micro),
         Duration = Duration(parsed.GetValue(steps), parsed.GetValue(tokens), parsed.GetValue(seconds)), Seed = parsed.GetValue(seed), Folder = folder,
         CheckpointEvery = folder is null ? 0 : 100, EvaluationTokens = 65_536,
         Optimizer = parsed.GetValue(optimizer) == Muon ? new MuonOptions() : new AdamWOptions(),

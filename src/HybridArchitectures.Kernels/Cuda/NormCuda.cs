@@ -97,7 +97,7 @@ static class NormCuda
         var arguments = new GradientArguments
         {
             Gradient = (nint)gradients[0], X = (nint)xs[0], Other = other is null ? 0 : (nint)others[0], Weight = CudaMemory.Address(weights),
-                Inverse = CudaMemory.Address(inverse),
+            Inverse = CudaMemory.Address(inverse),
             DX = CudaMemory.Address(dx), DGate = CudaMemory.Address(dGate), DWeight = CudaMemory.Address(partial), Rows = xs.Count, Groups = groups,
             Part = part, Slices = slices,
             GradientStride = CudaMemory.Stride(gradients), XStride = CudaMemory.Stride(xs),

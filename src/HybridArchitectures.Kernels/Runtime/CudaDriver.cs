@@ -126,7 +126,7 @@ sealed unsafe class CudaDriver
         var configuration = new LaunchConfiguration
         {
             GridX = checked((uint)grid.X), GridY = checked((uint)grid.Y), GridZ = checked((uint)grid.Z), BlockX = (uint)threads, BlockY = 1,
-                BlockZ = 1,
+            BlockZ = 1,
             SharedBytes = (uint)shared, Stream = stream, Attributes = &attribute, AttributeCount = 1,
         };
         Check(launchKernelEx(&configuration, function, arguments, null), $"the launch of {name} over {grid} blocks of {threads} threads");

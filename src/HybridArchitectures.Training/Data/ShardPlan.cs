@@ -56,7 +56,7 @@ sealed record ShardPlan
     public static ShardPlan Create(IEnumerable<string> files, Tokenizer tokenizer, ShardingOptions options) => new()
     {
         Version = CurrentVersion, VocabularySize = tokenizer.VocabularySize, Tokenizer = string.Join(' ', tokenizer.Encode(Probe)),
-            TextColumn = options.TextColumn,
+        TextColumn = options.TextColumn,
         BeginOfText = options.BeginOfText, EndOfText = options.EndOfText, TokensPerShard = options.TokensPerShard,
         Layout = options.Layout, MaxDocumentBytes = options.MaxDocumentBytes,
         Files = [.. files.Select(Describe)],

@@ -146,7 +146,7 @@ public sealed class HybridChatClient : IChatClient
         return settings with
         {
             Temperature = Exactly(options.Temperature) ?? settings.Temperature, TopP = Exactly(options.TopP) ?? settings.TopP,
-                TopK = options.TopK ?? settings.TopK,
+            TopK = options.TopK ?? settings.TopK,
             MaxNewTokens = options.MaxOutputTokens ?? settings.MaxNewTokens, Seed = options.Seed ?? settings.Seed,
             Stop = [.. settings.Stop.Union(options.StopSequences ?? [])],
         };

@@ -87,7 +87,7 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
         return new HybridDesign
         {
             Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false),
-                NormEpsilon = epsilon, HeadZLoss = config.Double("z_loss_coefficient", 0),
+            NormEpsilon = epsilon, HeadZLoss = config.Double("z_loss_coefficient", 0),
             HeadZLossEverywhere = config.Double("z_loss_coefficient", 0) > 0,
             Blocks = Blocks(depth, i => new() { Mixer = attends[i] ? attention : mamba, FeedForward = feedForward, NormEpsilon = epsilon }),
         };

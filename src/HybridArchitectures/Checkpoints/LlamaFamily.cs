@@ -24,13 +24,13 @@ sealed class LlamaFamily() : PretrainedFamily("llama", "LlamaForCausalLM", skips
                 OutputBias = bias,
             },
             FeedForward = new SwiGluSpec(config.Int("intermediate_size")) { Activation = config.Activation("hidden_act", "silu"),
-            Bias = config.Flag("mlp_bias", false) },
+                Bias = config.Flag("mlp_bias", false) },
             NormEpsilon = epsilon,
         };
         return new HybridDesign
         {
             Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width,
-                Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
+            Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
             TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
         };
     }

@@ -37,7 +37,7 @@ sealed class Mamba2Family() : PretrainedFamily("mamba2", "Mamba2ForCausalLM")
         return new HybridDesign
         {
             Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width,
-                Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
+            Blocks = Blocks(config.Depth("num_hidden_layers"), _ => block),
             TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
         };
     }

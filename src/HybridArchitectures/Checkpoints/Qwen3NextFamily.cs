@@ -22,7 +22,7 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         var attention = new AttentionSpec
         {
             Heads = heads, KeyValueHeads = config.Int("num_key_value_heads", 2), HeadSize = config.Int("head_dim", 256), QkNorm = true,
-                OutputGate = true, InputBias = bias, OutputBias = bias,
+            OutputGate = true, InputBias = bias, OutputBias = bias,
             Rotary = config.Rotary(fraction: config.Double("partial_rotary_factor", 0.25)),
         };
         var delta = Delta(config, activation);
@@ -33,11 +33,11 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         return new HybridDesign
         {
             Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width, TiedHead = config.Flag("tie_word_embeddings", false),
-                NormEpsilon = epsilon, ZeroCenteredNorms = true,
+            NormEpsilon = epsilon, ZeroCenteredNorms = true,
             Blocks = Blocks(depth, i => new()
             {
                 Mixer = attends[i] ? attention : delta, FeedForward = (i + 1) % step == 0 && !plain.Contains(i) ? mixture : dense,
-                    NormEpsilon = epsilon,
+                NormEpsilon = epsilon,
             }),
         };
     }

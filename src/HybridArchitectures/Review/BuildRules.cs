@@ -24,7 +24,7 @@ static class BuildRules
             if (stateSpace is Mamba2Spec mamba && Shared(mamba.Heads, mamba.Groups) is { } groups)
                 yield return Uneven(layer, "heads", mamba.Heads, "groups of B and C", mamba.Groups, $"Groups = {groups}",
                     ChangeMamba2(layer, spec => spec with { Groups = groups,
-                    NormGroups = spec.NormGroups == spec.Groups ? groups : spec.NormGroups }));
+                        NormGroups = spec.NormGroups == spec.Groups ? groups : spec.NormGroups }));
         foreach (var (layer, delta) in Mixers<GatedDeltaSpec>(design))
             if (Shared(delta.ValueHeads, delta.KeyHeads) is { } keys)
                 yield return Uneven(layer, "value heads", delta.ValueHeads, "key heads", delta.KeyHeads, $"KeyHeads = {keys}",

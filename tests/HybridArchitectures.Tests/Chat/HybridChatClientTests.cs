@@ -37,7 +37,7 @@ public sealed class HybridChatClientTests : IDisposable
             Talk, new ChatOptions { Temperature = 0.7f, TopP = 0.9f, TopK = 40, MaxOutputTokens = 12, Seed = 5, StopSequences = ["zz"] });
         var expected = new TextGenerator(model, Tokenizer)
             .Generate(Prompt, new GenerationOptions { Temperature = 0.7, TopP = 0.9, TopK = 40, MaxNewTokens = 12, Seed = 5,
-            Stop = ["\nuser:", "zz"] });
+                Stop = ["\nuser:", "zz"] });
         Assert.Equal(expected.Text, response.Text);
         Assert.Equal(ChatRole.Assistant, response.Messages.Single().Role);
         Assert.Equal((Prompt.Length, expected.Ids.Count, Prompt.Length + expected.Ids.Count),

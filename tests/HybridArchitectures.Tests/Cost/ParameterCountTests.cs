@@ -44,12 +44,12 @@ public class ParameterCountTests
             .WithFeedForward(FeedForwardSpec.SwiGlu(2048)).Depth(36).TiedHead(false).Build(), 0),
         "Zamba2-1.2B" => (HybridDesign.Create(2048, 32_000).WithMamba2(new Mamba2Spec { Heads = 64, HeadSize = 64, StateSize = 128 })
             .WithSharedTransformers(new() { Attention = new() { Heads = 32, Rotary = new() },
-            FeedForward = new(8192) { Activation = Activation.Gelu } }, 1, 128, 128)
+                FeedForward = new(8192) { Activation = Activation.Gelu } }, 1, 128, 128)
             .Pattern(string.Concat(Enumerable.Repeat("MMMMMM+", 6)) + "MM").Build(), 0),
         // without its head for multi-token prediction
         "Qwen3-Next-80B-A3B" => (HybridDesign.Create(2048, 151_936)
             .WithAttention(new AttentionSpec { Heads = 16, KeyValueHeads = 2, HeadSize = 256, QkNorm = true, OutputGate = true,
-            Rotary = new() { Fraction = 0.25 } })
+                Rotary = new() { Fraction = 0.25 } })
             .WithMixer(new GatedDeltaSpec { KeyHeads = 16, ValueHeads = 32, KeyHeadSize = 128 })
             .WithFeedForward(FeedForwardSpec.MixtureOfExperts(
             512, 10, 512, sharedExperts: 1, score: RouterScore.Softmax, renormalize: true) with { SharedGate = true })

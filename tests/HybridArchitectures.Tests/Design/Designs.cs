@@ -24,7 +24,7 @@ static class Designs
         [
             new() { Mixer = Attention, FeedForward = FeedForwardSpec.SwiGlu(128) },
             new() { Mixer = Attention with { Window = 16, Sinks = 2,
-            Rotary = new() { Theta = 1e4, Fraction = 0.5, Scaling = new Llama3RotaryScaling(32, 1, 4, 8192) } } },
+                Rotary = new() { Theta = 1e4, Fraction = 0.5, Scaling = new Llama3RotaryScaling(32, 1, 4, 8192) } } },
             new() { Mixer = Mamba2, FeedForward = FeedForwardSpec.MixtureOfExperts(8, 2, 32, sharedExperts: 1) },
             new() { Mixer = new Mamba1Spec(), FeedForward = FeedForwardSpec.SwiGlu(128), NormEpsilon = 1e-6 },
             new() { Mixer = Intra },

@@ -125,7 +125,7 @@ public class RefusalTests
             "attention.keyValueHeads is 6; expected a divisor of the inner width 64 of the state-space branch"),
         ["joint sum of unequal widths"] =
         (() => With(Intra with { Output = OutputProjection.Joint, Fusion = FusionKind.Add,
-        StateSpace = new Mamba2Spec { Heads = 4, HeadSize = 24 } }),
+            StateSpace = new Mamba2Spec { Heads = 4, HeadSize = 24 } }),
             "output is Joint; expected Separate, Concat, or branches of equal width; attention has width 64, the state-space branch 96"),
         ["concat with separate projections"] = (() => With(Intra with { Fusion = FusionKind.Concat }), "output is Separate; expected Joint"),
         ["joint projection with a bias"] =

@@ -20,7 +20,7 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
 
     static IntraHybridSpec Intra =>
         new() { Attention = new() { Heads = 4, HeadSize = 16, ValueHeadSize = 16 },
-        StateSpace = new Mamba2Spec { StateSize = 16, Heads = 4, HeadSize = 16 } };
+            StateSpace = new Mamba2Spec { StateSize = 16, Heads = 4, HeadSize = 16 } };
 
     static HybridDesign Of(string pattern) => Start.Pattern(pattern).Build();
 
@@ -93,7 +93,7 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
         new("intra-norm", With(Intra with { Norm = BranchNorm.None, Output = OutputProjection.Joint }), With(Intra with { Norm = BranchNorm.Rms }),
         2),
         new("intra-norm", With(Intra with { Norm = BranchNorm.None, Attention = Intra.Attention with { Heads = 3 },
-        StateSpace = new Mamba1Spec { InnerWidth = 64 } }), With(Intra), 2),
+            StateSpace = new Mamba1Spec { InnerWidth = 64 } }), With(Intra), 2),
         new("intra-scale", With(Intra with { LearnedScale = true }), With(Intra with { LearnedScale = true, Norm = BranchNorm.None }), 2),
         new("intra-joint-output", With(Intra with { Output = OutputProjection.Joint }),
         With(Intra with { Output = OutputProjection.Joint, Fusion = FusionKind.Concat }), 2),

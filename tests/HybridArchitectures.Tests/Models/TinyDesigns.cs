@@ -38,7 +38,7 @@ static class TinyDesigns
     static SharedTransformerSpec Shared => new()
     {
         Attention = new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 10, Scale = 0.4, Rotary = new RotarySpec() },
-            FeedForward = new SwiGluSpec(14) { Activation = Activation.Gelu, Bias = true },
+        FeedForward = new SwiGluSpec(14) { Activation = Activation.Gelu, Bias = true },
     };
 
     static BlockSpec Using(BlockSpec block, int transformer, int attentionRank, int feedForwardRank) =>
@@ -67,17 +67,17 @@ static class TinyDesigns
         Of("intra mamba1", Block(Intra(Mamba1 with { InnerWidth = 48 }))),
         Of("intra shared values", Block(
         Intra() with { SharedValues = true,
-        Attention = new AttentionSpec { Heads = 4, KeyValueHeads = 4, HeadSize = 4, ValueHeadSize = 12, Rotary = new RotarySpec() } })),
+            Attention = new AttentionSpec { Heads = 4, KeyValueHeads = 4, HeadSize = 4, ValueHeadSize = 12, Rotary = new RotarySpec() } })),
         Of("experts", Block(Attention, Experts),
         Block(Mamba2, Experts with { Score = RouterScore.Softmax, Renormalize = true, Scale = 1.5, SharedExperts = 1,
-        Balance = ExpertBalance.AuxiliaryLoss, RouterZLoss = 1e-3 })),
+            Balance = ExpertBalance.AuxiliaryLoss, RouterZLoss = 1e-3 })),
         Of("experts before", Block(Mamba2, Experts with { ExpertsPerToken = 1, ScoreBeforeExperts = true, Balance = ExpertBalance.BiasUpdate })),
         Of("feed-forward alone", Block(Attention, FeedForwardSpec.None), Block(null), Block(Mamba2)),
         Of("own mixer", Block(new HybridArchitectures.Tests.Design.ShiftSpec(2)), Block(Attention)),
         Of("scales", Block(Attention with { InputScale = 0.8, KeyScale = 1.3, OutputScale = 0.7 },
         new SwiGluSpec(20) { Bias = true, GateScale = 1.4, OutputScale = 0.6 }),
             Block(Mamba2 with { InputScale = 1.2, OutputScale = 0.9, ProjectionScales = new(0.7, 1.1, 0.8, 1.3, 1.2), OutputBias = true,
-            GatedNormEpsilon = 1e-3 },
+                GatedNormEpsilon = 1e-3 },
                 new SwiGluSpec(20) { Activation = Activation.GeluTanh }) with { ResidualScale = 0.6 }) with { EmbeddingScale = 2.5,
                 LogitScale = 0.4 },
         Of("selection norms", Block(Mamba1 with { SelectionNorm = SelectionNorm.Plain, SelectionNormEpsilon = 1e-3 }),

@@ -35,7 +35,7 @@ public class EvaluatorTests
     {
         Width = 16, VocabularySize = Small.VocabularySize,
         Blocks = [new BlockSpec { Mixer = new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 8, Window = 1, Rotary = new RotarySpec() },
-        FeedForward = FeedForwardSpec.SwiGlu(24) }],
+            FeedForward = FeedForwardSpec.SwiGlu(24) }],
     }.Resolve().CreateModel(seed: 3);
 
     [Theory]

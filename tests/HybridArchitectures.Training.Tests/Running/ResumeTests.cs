@@ -91,7 +91,7 @@ public sealed class ResumeTests : IDisposable
         using var other = TokenDataset.FromTokens([.. Enumerable.Range(0, 200).Select(i => i * 7 % Small.VocabularySize)], Small.VocabularySize);
         using var trainer = new Trainer(
             model, data, Small.Options with { Duration = Duration.Steps(10), CheckpointEvery = 2, Folder = folder["run"], LearningRate = 0.05,
-            KeepLast = 2 }, other);
+                KeepLast = 2 }, other);
         var result = trainer.Run();
         long best = result.Evaluations.MinBy(item => item.Result.Loss)!.Step;
         var expected = new[] { best, 8, 10 }.Distinct().Select(step => $"step-{step:d8}").Order();
@@ -107,7 +107,7 @@ public sealed class ResumeTests : IDisposable
         using var model = Small.Model();
         using var trainer = new Trainer(
             model, data, Small.Options with { Duration = Duration.Steps(11), CheckpointEvery = 1, Folder = folder["run"], KeepLast = 1, KeepEvery = 4,
-            KeepBest = false }, heldOut);
+                KeepBest = false }, heldOut);
         trainer.Run();
         Assert.Equal(["step-00000004", "step-00000008", "step-00000011"], Saved("run"));
     }
@@ -163,7 +163,7 @@ public sealed class ResumeTests : IDisposable
         using var model = Small.Model();
         using (var trainer = new Trainer(
             model, data, Small.Options with { Duration = Duration.Steps(6), CheckpointEvery = 2, Folder = folder["run"], KeepLast = 9,
-            Schedule = new LinearSchedule() })) trainer.Run();
+                Schedule = new LinearSchedule() })) trainer.Run();
         using var resumed = Trainer.Resume(folder["run/step-00000002"], data, change: options => options with { Duration = Duration.Steps(12) });
         using var own = resumed.Model;
         Assert.Equal(2, resumed.Step);

@@ -17,9 +17,9 @@ static class Small
         Blocks =
         [
             new BlockSpec { Mixer = new Mamba2Spec { Heads = 4, HeadSize = 8, StateSize = 4, ChunkSize = 8 },
-            FeedForward = FeedForwardSpec.SwiGlu(24) },
+                FeedForward = FeedForwardSpec.SwiGlu(24) },
             new BlockSpec { Mixer = new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 8, Rotary = new RotarySpec() },
-            FeedForward = experts ? FeedForwardSpec.MixtureOfExperts(3, 1, 12) : FeedForwardSpec.SwiGlu(24) },
+                FeedForward = experts ? FeedForwardSpec.MixtureOfExperts(3, 1, 12) : FeedForwardSpec.SwiGlu(24) },
         ],
     }.Resolve();
 

@@ -23,7 +23,7 @@ public sealed class SpikeGuardTests : IDisposable
     static TrainingOptions Options(SpikeAction action) => Small.Options with
     {
         Duration = Duration.Steps(26), LearningRate = 1e-3, MicroBatchSize = 2, SeparateDocuments = true,
-            SpikeGuard = new SpikeGuard { Action = action, Window = Window, Deviations = 6, MaxConsecutiveSkips = 2 },
+        SpikeGuard = new SpikeGuard { Action = action, Window = Window, Deviations = 6, MaxConsecutiveSkips = 2 },
     };
 
     /// <summary>Makes the forward passes of chosen steps bad, and remembers what was found.</summary>

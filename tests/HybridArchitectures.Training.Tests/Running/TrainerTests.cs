@@ -93,7 +93,7 @@ public sealed class TrainerTests : IDisposable
             using var model = Small.Model();
             using var trainer = new Trainer(
                 model, documents, Small.Options with { Duration = Duration.Steps(1), BatchSize = 8, MicroBatchSize = rows,
-                SeparateDocuments = separateDocuments, ClipNorm = null });
+                    SeparateDocuments = separateDocuments, ClipNorm = null });
             trainer.Run();
             using var scope = NewDisposeScope();
             // Adam's first mean after one step is a tenth of the gradient
@@ -118,7 +118,7 @@ public sealed class TrainerTests : IDisposable
             var model = Small.Model(experts: experts);
             using var trainer = new Trainer(
                 model, documents, Small.Options with { Duration = Duration.Steps(4), MicroBatchSize = 3, SeparateDocuments = separateDocuments,
-                ActivationCheckpointing = checkpointing }, heldOut);
+                    ActivationCheckpointing = checkpointing }, heldOut);
             return (model, trainer.Run());
         }
         var ((plain, expected), (again, actual)) = (Run(false), Run(true));
@@ -190,7 +190,7 @@ public sealed class TrainerTests : IDisposable
         var log = new Log { Act = _ => counts.Add(Tensor.TotalCount) };
         using var trainer = new Trainer(
             model, data, Small.Options with { Duration = Duration.Steps(200), ContextLength = 6, BatchSize = 2, MicroBatchSize = 1,
-            EvaluateEvery = 50, EvaluationTokens = 48, SeparateDocuments = true }, heldOut, [log]);
+                EvaluateEvery = 50, EvaluationTokens = 48, SeparateDocuments = true }, heldOut, [log]);
         trainer.Run();
         // the first evaluation, after step 50, stores what is computed from weights alone
         Assert.True(counts[60..].Max() <= counts[55], $"{counts[55]} tensors at step 56, {counts[60..].Max()} later");
