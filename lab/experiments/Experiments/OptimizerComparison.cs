@@ -8,8 +8,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Experiments;
 
 /// <summary>
-/// Compares Muon with AdamW on one hybrid: both with the same grid of learning rates and the same seeds, each run with its own complete schedule. Muon
-/// makes a share of the steps of AdamW. If its best rate then reaches the loss of AdamW's best rate, it needs at most that share.
+/// Compares Muon with AdamW on one hybrid: both with the same grid of learning rates and the same seeds, each run with its own complete schedule.
+/// Muon makes a share of the steps of AdamW. If its best rate then reaches the loss of AdamW's best rate, it needs at most that share.
 /// </summary>
 /// <param name="data">The data.</param>
 /// <param name="folder">The folder of the runs.</param>
