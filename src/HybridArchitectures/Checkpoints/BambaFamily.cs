@@ -102,8 +102,9 @@ sealed class BambaFamily() : PretrainedFamily("bamba", "BambaForCausalLM", skips
         config["num_hidden_layers"] = design.Depth;
         config["rms_norm_eps"] = design.NormEpsilon;
         config["z_loss_coefficient"] = design.HeadZLoss;
-        WriteMamba2(config, First<Mamba2Spec>(design), design.Width);
-        if (attention is not null) WriteAttention(config, attention);
+        var substitute = new Mamba2Spec { Heads = 1, HeadSize = design.Width, StateSize = 1, Activation = feedForward.Activation };
+        WriteMamba2(config, FirstOr(design, substitute), design.Width);
+        WriteAttention(config, FirstOr(design, new AttentionSpec { Heads = 1 }));
         WriteRotary(config, attention?.Rotary, withFraction: true);
         config["attn_layer_indices"] =
             new JsonArray([.. Enumerable.Range(0, design.Depth).Where(i => design.Blocks[i].Mixer is AttentionSpec)

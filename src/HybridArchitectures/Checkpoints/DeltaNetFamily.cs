@@ -25,7 +25,7 @@ sealed class DeltaNetFamily() : FlaFamily("delta_net", "DeltaNetForCausalLM")
 
     private protected override void WriteMixer(HybridDesign design, JsonObject config)
     {
-        var delta = First<GatedDeltaSpec>(design);
+        var delta = FirstOr(design, new GatedDeltaSpec { KeyHeads = 1, KeyHeadSize = design.Width, ValueHeadSize = design.Width });
         config["num_heads"] = delta.KeyHeads;
         config["expand_k"] = (double)delta.KeyWidth / design.Width;
         config["expand_v"] = (double)delta.ValueWidth / design.Width;

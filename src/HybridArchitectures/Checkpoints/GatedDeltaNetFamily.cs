@@ -21,7 +21,7 @@ sealed class GatedDeltaNetFamily() : FlaFamily("gated_deltanet", "GatedDeltaNetF
 
     private protected override void WriteMixer(HybridDesign design, JsonObject config)
     {
-        var delta = First<GatedDeltaSpec>(design);
+        var delta = FirstOr(design, new GatedDeltaSpec { KeyHeads = 1, KeyHeadSize = 1 });
         config["num_heads"] = delta.KeyHeads;
         config["num_v_heads"] = delta.ValueHeads;
         config["head_dim"] = delta.KeyHeadSize;

@@ -28,7 +28,7 @@ sealed class GlaFamily() : FlaFamily("gla", "GLAForCausalLM")
 
     private protected override void WriteMixer(HybridDesign design, JsonObject config)
     {
-        var mixer = First<GatedLinearAttentionSpec>(design);
+        var mixer = FirstOr(design, new GatedLinearAttentionSpec { Heads = 1, KeyHeadSize = design.Width });
         config["num_heads"] = mixer.Heads;
         config["expand_k"] = (double)mixer.KeyWidth / design.Width;
         config["expand_v"] = (double)mixer.ValueWidth / design.Width;

@@ -88,16 +88,11 @@ sealed class GraniteFamily() : PretrainedFamily("granitemoehybrid", "GraniteMoeH
         config["embedding_multiplier"] = design.EmbeddingScale;
         config["logits_scaling"] = 1 / design.LogitScale;
         config["residual_multiplier"] = design.Blocks[0].ResidualScale;
-        if (attention is not null)
-        {
-            WriteAttention(config, attention);
-            config["attention_multiplier"] = attention.Scale ?? 1 / Math.Sqrt(attention.HeadSize);
-        }
+        WriteAttention(config, FirstOr(design, new AttentionSpec { Heads = 1 }));
+        if (attention is not null) config["attention_multiplier"] = attention.Scale ?? 1 / Math.Sqrt(attention.HeadSize);
         config["position_embedding_type"] = attention?.Rotary is null ? "nope" : "rope";
         WriteRotary(config, attention?.Rotary);
-        // without a Mamba-2 layer, write sizes that transformers accepts
-        BambaFamily.WriteMamba2(config, FirstOrNone<Mamba2Spec>(design) ?? new Mamba2Spec { Heads = 1, HeadSize = design.Width, StateSize = 1 },
-            design.Width);
+        BambaFamily.WriteMamba2(config, FirstOr(design, new Mamba2Spec { Heads = 1, HeadSize = design.Width, StateSize = 1 }), design.Width);
         config["layer_types"] = new JsonArray(
             [.. design.Blocks.Select(block => JsonValue.Create(block.Mixer is AttentionSpec ? "attention" : "mamba"))]);
         config["num_local_experts"] = experts?.Experts ?? 0;

@@ -52,7 +52,7 @@ sealed class Hgrn2Family() : FlaFamily("hgrn2", "HGRN2ForCausalLM")
 
     private protected override void WriteMixer(HybridDesign design, JsonObject config)
     {
-        var mixer = First<Hgrn2Spec>(design);
+        var mixer = FirstOr(design, new Hgrn2Spec { Heads = 1 });
         config["num_heads"] = mixer.Heads;
         config["expand_ratio"] = mixer.KeyHeadSize;
         config["use_lower_bound"] = Bounded(design).Count > 0;

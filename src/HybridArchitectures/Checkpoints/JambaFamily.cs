@@ -72,13 +72,14 @@ sealed class JambaFamily() : PretrainedFamily("jamba", "JambaForCausalLM", skips
 
     private protected override void Write(HybridDesign design, JsonObject config)
     {
-        var mamba = First<Mamba1Spec>(design);
         var experts = FirstFeedForward<MixtureOfExpertsSpec>(design);
+        var activation = experts?.Activation ?? FirstFeedForward<SwiGluSpec>(design)?.Activation ?? Activation.Silu;
+        var mamba = FirstOr(design, new Mamba1Spec { Activation = activation });
         var (attentionPeriod, attentionOffset) = Period(design, "attention", block => block.Mixer is AttentionSpec);
         var (expertPeriod, expertOffset) = Period(design, "experts", block => block.FeedForward is MixtureOfExpertsSpec);
         config["num_hidden_layers"] = design.Depth;
         config["rms_norm_eps"] = design.NormEpsilon;
-        if (FirstOrNone<AttentionSpec>(design) is { } attention) WriteAttention(config, attention);
+        WriteAttention(config, FirstOr(design, new AttentionSpec { Heads = 1 }));
         config["attn_layer_period"] = attentionPeriod;
         config["attn_layer_offset"] = attentionOffset;
         config["expert_layer_period"] = expertPeriod;

@@ -133,8 +133,8 @@ sealed class KimiLinearFamily() : PretrainedFamily("kimi_linear", "KimiLinearFor
         bool[] sparse = [.. design.Blocks.Select(block => block.FeedForward is MixtureOfExpertsSpec)];
         config["num_hidden_layers"] = design.Depth;
         config["rms_norm_eps"] = design.NormEpsilon;
-        WriteLatent(FirstOrNone<LatentAttentionSpec>(design) ?? new() { Heads = 1, HeadSize = 1, KeyValueRank = 1 }, config);
-        var delta = First<KimiDeltaSpec>(design);
+        WriteLatent(FirstOr(design, new LatentAttentionSpec { Heads = 1, HeadSize = 1, KeyValueRank = 1 }), config);
+        var delta = FirstOr(design, new KimiDeltaSpec { Heads = 1 });
         config["linear_head_dim"] = delta.HeadSize;
         config["linear_num_heads"] = delta.Heads;
         config["linear_conv_kernel_dim"] = delta.ConvolutionWidth;

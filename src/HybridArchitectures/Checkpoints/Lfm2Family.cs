@@ -79,7 +79,7 @@ sealed class Lfm2Family() : PretrainedFamily("lfm2", "Lfm2ForCausalLM", skipsPad
     /// <summary>Writes depth, epsilon, layer types, convolution and attention.</summary>
     internal static void WriteMixers(HybridDesign design, JsonObject config)
     {
-        var convolution = First<ShortConvolutionSpec>(design);
+        var convolution = FirstOr(design, new ShortConvolutionSpec());
         var attention = FirstOrNone<AttentionSpec>(design);
         config["num_hidden_layers"] = design.Depth;
         config["norm_eps"] = design.NormEpsilon;

@@ -47,7 +47,7 @@ sealed class Lfm2MoeFamily() : PretrainedFamily("lfm2_moe", "Lfm2MoeForCausalLM"
         int dense = design.Blocks.TakeWhile(block => block.FeedForward is SwiGluSpec).Count();
         config["num_dense_layers"] = dense;
         config["intermediate_size"] = FirstFeedForward<SwiGluSpec>(design)?.Width ?? 4 * design.Width;
-        var experts = FirstFeedForward<MixtureOfExpertsSpec>(design) ?? throw Unfit("no experts", "experts after the first layers");
+        if (FirstFeedForward<MixtureOfExpertsSpec>(design) is not { } experts) return;
         config["num_experts"] = experts.Experts;
         config["num_experts_per_tok"] = experts.ExpertsPerToken;
         config["moe_intermediate_size"] = experts.ExpertWidth;

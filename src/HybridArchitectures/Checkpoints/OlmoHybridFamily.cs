@@ -58,8 +58,9 @@ sealed class OlmoHybridFamily() : PretrainedFamily("olmo_hybrid", "OlmoHybridFor
 
     private protected override void Write(HybridDesign design, JsonObject config)
     {
-        var (delta, attention) = (First<GatedDeltaSpec>(design), First<AttentionSpec>(design));
-        WriteTransformer(design, config);
+        var delta = FirstOr(design, new GatedDeltaSpec { KeyHeads = 1, KeyHeadSize = 1 });
+        var attention = FirstOr(design, new AttentionSpec { Heads = 1 });
+        WriteTransformer(design, attention, config);
         Qwen3NextFamily.WriteMixers(design, config);
         // the head size follows from the width
         config.Remove("head_dim");

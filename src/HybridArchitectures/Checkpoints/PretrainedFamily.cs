@@ -177,7 +177,7 @@ public abstract class PretrainedFamily
         || NotLoaded.Any(group => name.StartsWith(group.Prefix, StringComparison.Ordinal));
 
     /// <summary>Specifies the heads of multi-token prediction of several families.</summary>
-    private protected static readonly (string Prefix, string Part) PredictionHeads = ("mtp.", "multi-token prediction");
+    internal static readonly (string Prefix, string Part) PredictionHeads = ("mtp.", "multi-token prediction");
 
     internal static string Block(int index) => $"stack.blocks.{index}.";
 
@@ -230,6 +230,13 @@ public abstract class PretrainedFamily
         return design.Blocks.Select(block => block.Mixer).OfType<T>().FirstOrDefault()
             ?? throw Unfit($"blocks {design.Pattern}", $"at least one {typeof(T).Name}");
     }
+
+    /// <summary>
+    /// Returns the first mixer of a kind. If a design has none, returns <paramref name="substitute"/>, whose sizes are then written without an
+    /// effect, because a configuration has sizes of both kinds also if its layers are all of one kind.
+    /// </summary>
+    private protected static T FirstOr<T>(HybridDesign design, T substitute) where T : MixerSpec =>
+        FirstOrNone<T>(design) ?? (T)substitute.Resolve(design.Width);
 
     private protected static T? FirstOrNone<T>(HybridDesign design) where T : MixerSpec =>
         design.Blocks.Select(block => block.Mixer).OfType<T>().FirstOrDefault();
@@ -326,12 +333,16 @@ public abstract class PretrainedFamily
     }
 
     /// <summary>Writes depth, epsilon, attention and the SwiGLU of a transformer.</summary>
-    private protected static void WriteTransformer(HybridDesign design, JsonObject config)
+    private protected static void WriteTransformer(HybridDesign design, JsonObject config) =>
+        WriteTransformer(design, First<AttentionSpec>(design), config);
+
+    /// <summary>Writes the same with a given attention.</summary>
+    private protected static void WriteTransformer(HybridDesign design, AttentionSpec attention, JsonObject config)
     {
         var feedForward = FirstFeedForward<SwiGluSpec>(design) ?? throw Unfit("no SwiGLU", "one in every block");
         config["num_hidden_layers"] = design.Depth;
         config["rms_norm_eps"] = design.NormEpsilon;
-        WriteAttention(config, First<AttentionSpec>(design));
+        WriteAttention(config, attention);
         config["intermediate_size"] = feedForward.Width;
         config["hidden_act"] = HuggingFaceNames.FromActivation(feedForward.Activation);
     }

@@ -18,6 +18,14 @@ public sealed record PretrainedLoadOptions
     public EquatableList<string> IgnoredKeys { get; init; } = [];
 
     /// <summary>
+    /// Gets or sets whether the heads of multi-token prediction are needed, to train them or to draft tokens with them. The default is false: the
+    /// heads are left out, with a note. Not supported: true. <see cref="PretrainedModel.Load"/> then throws a
+    /// <see cref="NotSupportedException"/> that names their tensors, so that a program that depends on them does not run without them. Without heads,
+    /// tokens can be drafted from the text (<see cref="Generation.GenerationOptions.DraftTokens"/>).
+    /// </summary>
+    public bool MultiTokenPrediction { get; init; }
+
+    /// <summary>
     /// Gets or sets a receiver of notes about parts of a checkpoint that are not loaded, for example the tensors of a vision model. The default is
     /// null.
     /// </summary>

@@ -61,6 +61,7 @@ public static class PretrainedModel
     /// The folder does not exist. The message explains how to download one from the Hugging Face Hub.
     /// </exception>
     /// <exception cref="FileNotFoundException">A file is missing.</exception>
+    /// <exception cref="NotSupportedException"><see cref="PretrainedLoadOptions.MultiTokenPrediction"/> is set.</exception>
     /// <exception cref="InvalidDataException">
     /// The family is unknown, a file is damaged, a setting is unknown, the weights are quantized, or tensors are missing, unexpected or of another
     /// shape. The message names them.
@@ -77,9 +78,7 @@ public static class PretrainedModel
         var actual = Names(family, files, folder, described);
         var design = WithOwnHead(family.Fit(described, actual.ContainsKey), family, files, actual);
         RefuseQuantized(folder, files);
-        foreach (var (prefix, part) in family.NotLoaded)
-            if (actual.Keys.Count(name => name.StartsWith(prefix, StringComparison.Ordinal)) is > 0 and var count)
-                options?.Notes?.Report($"{folder}: {count} tensors of {part} ({prefix}*) are not loaded.");
+        Note(family, actual.Keys, folder, options ?? new());
         // before memory is allocated for sizes that only the configuration declares
         long expected = design.CountParameters().Total;
         if (expected / 2 > files.Elements + (1 << 20))
@@ -96,6 +95,27 @@ public static class PretrainedModel
             model.Dispose();
             throw;
         }
+    }
+
+    // names what is not loaded, and refuses heads of multi-token prediction that the caller needs
+    static void Note(PretrainedFamily family, IEnumerable<string> names, string folder, PretrainedLoadOptions options)
+    {
+        if (options.MultiTokenPrediction)
+        {
+            var (prefix, part) = PretrainedFamily.PredictionHeads;
+            string heads = Listed(names, prefix) is { Count: > 0 } found ? found.Text : "it has none";
+            throw new NotSupportedException($"{nameof(options)}.{nameof(options.MultiTokenPrediction)} is true; expected false. "
+                + $"Heads of {part} cannot be loaded, trained or used to draft tokens. Those of {folder}: {heads}.");
+        }
+        foreach (var (prefix, part) in family.NotLoaded)
+            if (Listed(names, prefix) is { Count: > 0 } found)
+                options.Notes?.Report($"{folder}: {found.Count} tensors of {part} ({prefix}*) are not loaded: {found.Text}.");
+    }
+
+    static (int Count, string Text) Listed(IEnumerable<string> names, string prefix)
+    {
+        string[] all = [.. names.Where(name => name.StartsWith(prefix, StringComparison.Ordinal)).Order(StringComparer.Ordinal)];
+        return (all.Length, string.Join(", ", all.Take(NamesShown)) + (all.Length > NamesShown ? ", ..." : ""));
     }
 
     static (PretrainedFamily, PretrainedConfig) ReadConfig(string folder)

@@ -108,7 +108,7 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
     /// <summary>Writes the layer types, the attention and the gated delta net.</summary>
     internal static void WriteMixers(HybridDesign design, JsonObject config)
     {
-        var delta = First<GatedDeltaSpec>(design);
+        var delta = FirstOr(design, new GatedDeltaSpec { KeyHeads = 1, KeyHeadSize = 1, Activation = FirstActivation(design) });
         var attention = FirstOrNone<AttentionSpec>(design);
         config["layer_types"] = new JsonArray(
             [.. design.Blocks.Select(block => JsonValue.Create(block.Mixer is AttentionSpec ? "full_attention" : "linear_attention"))]);
@@ -121,6 +121,10 @@ sealed class Qwen3NextFamily() : PretrainedFamily("qwen3_next", "Qwen3NextForCau
         config["linear_conv_kernel_dim"] = delta.ConvolutionWidth;
         config["hidden_act"] = HuggingFaceNames.FromActivation(delta.Activation);
     }
+
+    // all layers share one nonlinearity
+    static Activation FirstActivation(HybridDesign design) =>
+        FirstFeedForward<SwiGluSpec>(design)?.Activation ?? FirstFeedForward<MixtureOfExpertsSpec>(design)?.Activation ?? Activation.Silu;
 
     /// <summary>Writes the experts.</summary>
     internal static void WriteExperts(MixtureOfExpertsSpec experts, JsonObject config)

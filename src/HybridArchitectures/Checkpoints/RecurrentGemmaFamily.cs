@@ -72,15 +72,15 @@ sealed class RecurrentGemmaFamily() : PretrainedFamily("recurrent_gemma", "Recur
 
     private protected override void Write(HybridDesign design, JsonObject config)
     {
-        var recurrent = First<RgLruSpec>(design);
-        var attention = FirstOrNone<AttentionSpec>(design)
-            ?? new AttentionSpec
-            {
-                Heads = recurrent.Heads, KeyValueHeads = recurrent.Heads, HeadSize = Math.Max(1, design.Width / recurrent.Heads),
-                Rotary = new() { Theta = 10_000, Fraction = 0.5 }, Window = 2048,
-            };
-        if (attention.Window is not { } window) throw Unfit("attention over all tokens", "a window in every attention");
         var feedForward = FirstFeedForward<SwiGluSpec>(design) ?? throw Unfit("no gated feed-forward", "one in every block");
+        // both kinds have the same number of heads
+        int heads = FirstOrNone<RgLruSpec>(design)?.Heads ?? First<AttentionSpec>(design).Heads;
+        var recurrent = FirstOr(design, new RgLruSpec { Heads = heads, InnerWidth = heads, Activation = feedForward.Activation });
+        var attention = FirstOr(design, new AttentionSpec
+        {
+            Heads = heads, HeadSize = Math.Max(1, design.Width / heads), Rotary = new() { Theta = 10_000, Fraction = 0.5 }, Window = 2048,
+        });
+        if (attention.Window is not { } window) throw Unfit("attention over all tokens", "a window in every attention");
         config["num_hidden_layers"] = design.Depth;
         config["rms_norm_eps"] = design.NormEpsilon;
         WriteAttention(config, attention);

@@ -365,8 +365,8 @@ public sealed class PretrainedSettingsTests : IDisposable
         using var model = PretrainedModel.Load(Path.Combine(ConformanceTests.Folder, "qwen3_5_full"),
             options: new() { Notes = new Listed(notes) });
         Assert.Equal(2, notes.Count);
-        Assert.Contains("tensors of multi-token prediction (mtp.*) are not loaded", notes[0]);
-        Assert.Contains("21 tensors of the vision model (model.visual.*) are not loaded", notes[1]);
+        Assert.Contains("tensors of multi-token prediction (mtp.*) are not loaded: mtp.fc.weight, mtp.layers.0.", notes[0]);
+        Assert.Contains("21 tensors of the vision model (model.visual.*) are not loaded: model.visual.", notes[1]);
         PretrainedModel.Save(model, place["whole"], "qwen3_5", new()
         {
             SettingsFrom = PretrainedConfig.Read(Path.Combine(ConformanceTests.Folder, "qwen3_5_full", "config.json")),
@@ -377,6 +377,18 @@ public sealed class PretrainedSettingsTests : IDisposable
         using var text = PretrainedModel.Load(place["text"], options: new() { Notes = new Listed(notes) });
         Assert.Empty(notes);
         Assert.Equal(model.Design.Blocks, text.Design.Blocks);
+    }
+
+    [Theory]
+    [InlineData("qwen3_5_full", "mtp.fc.weight, mtp.layers.0.")]
+    [InlineData("qwen3_5", "it has none")]
+    public void Heads_of_multi_token_prediction_that_are_needed_are_refused_by_name(string family, string expected)
+    {
+        string folder = Path.Combine(ConformanceTests.Folder, family);
+        string message = Assert.Throws<NotSupportedException>(() =>
+            PretrainedModel.Load(folder, options: new() { MultiTokenPrediction = true })).Message;
+        Assert.Contains("options.MultiTokenPrediction is true; expected false", message);
+        Assert.Contains(expected, message);
     }
 
     sealed class Listed(List<string> notes) : IProgress<string>
