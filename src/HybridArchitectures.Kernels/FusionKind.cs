@@ -13,7 +13,7 @@ public enum FusionKind
     Difference,
 
     /// <summary>
-    /// A weighted sum with a learned share per channel: share * first + (1 - share) * second, with share = sigmoid(gate).
+    /// Computes a weighted sum with a learned share per channel: share * first + (1 - share) * second, with share = sigmoid(gate).
     /// </summary>
     Gate,
 

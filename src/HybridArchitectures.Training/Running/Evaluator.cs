@@ -9,7 +9,7 @@ namespace HybridArchitectures.Training.Running;
 
 /// <summary>
 /// Measures models on held-out data. The predicted tokens depend only on the data and their number. They are the same for every model and every
-/// contextLength length.
+/// context length.
 /// </summary>
 /// <example>
 /// <code>
@@ -33,7 +33,7 @@ public static class Evaluator
     /// </param>
     /// <param name="rows">The number of windows per forward pass. The default is 8.</param>
     /// <param name="tokens">The number of tokens to predict, in at most 32 stretches of at least 2,048 tokens that are evenly spread over the data.
-    /// The default, 0, predicts all. The same tokens are predicted at every contextLength length. A contextLength longer than a stretch costs more,
+    /// The default, 0, predicts all. The same tokens are predicted at every context length. A context length above that of a stretch costs more,
     /// because its windows also contain tokens that do not count.</param>
     /// <param name="separateDocuments">
     /// Whether documents are kept apart, as in training. The first token of each document is then not predicted. The default is false.

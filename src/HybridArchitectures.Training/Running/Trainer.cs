@@ -21,8 +21,8 @@ namespace HybridArchitectures.Training.Running;
 /// bit-identically. If the duration is a time, the number of steps and the learning rates depend on the clock.
 /// </para>
 /// <para>
-/// With <see cref="DataParallel"/>, several processes train one model. Reports and evaluations are those of rank 0, and all ranks write a
-/// checkpoint together, to a folder that all see. Callbacks run on all ranks, and a callback that changes the model must do the same on each.
+/// With <see cref="DataParallel"/>, several processes train one model. Reports and evaluations are those of rank 0. All ranks write a checkpoint
+/// together, to a folder that all of them can access. Callbacks run on all ranks. A callback that changes the model must do the same on each rank.
 /// </para>
 /// <para>
 /// During a run, torch's default CPU generator belongs to the run: it starts with <see cref="TrainingOptions.Seed"/> and is restored afterwards.

@@ -1,4 +1,3 @@
-using System.Numerics;
 using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Design;
@@ -57,17 +56,14 @@ public sealed record GatedLinearAttentionSpec : MixerSpec
         };
     }
 
+    LinearStateSize Sizes => new(Heads, KeyHeadSize, ValueHeadSize, ChunkSize);
+
     /// <inheritdoc/>
     public override void Check(int width)
     {
-        Require.Size(Heads, "heads");
-        Require.Size(KeyHeadSize, "keyHeadSize");
-        Require.Size(ValueHeadSize, "valueHeadSize");
-        Require.Size((long)Heads * KeyHeadSize, "heads x keyHeadSize");
-        Require.Size((long)Heads * ValueHeadSize, "heads x valueHeadSize");
+        Sizes.Check();
         Require.Size(DecayRank, "decayRank");
         Require.Positive(DecayNormalizer, "decayNormalizer");
-        Require.That(ChunkSize > 0 && BitOperations.IsPow2(ChunkSize), "chunkSize", ChunkSize, "a power of two");
     }
 
     /// <inheritdoc/>
@@ -78,20 +74,13 @@ public sealed record GatedLinearAttentionSpec : MixerSpec
         (2.0 * KeyWidth + 3.0 * ValueWidth) * width + (double)DecayRank * (width + KeyWidth);
 
     /// <inheritdoc/>
-    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen)
-    {
-        // decay, what is written, what the query reads
-        if (accounting == FlopAccounting.Paper) return 5.0 * ValueWidth * KeyHeadSize;
-        double states = 4.0 * ValueWidth * KeyHeadSize;
-        return seen.RowLength is { } length ? 2.0 * Math.Min(ChunkSize, length) * ((double)KeyWidth + ValueWidth) + states : states;
-    }
+    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) => Sizes.CountMixingFlops(accounting, seen);
 
     /// <inheritdoc/>
-    public override MixerCache CountCache(int width, long length, int elementSize) =>
-        new(Scans: (long)ValueWidth * KeyHeadSize * MixerCache.ScanElement(elementSize));
+    public override MixerCache CountCache(int width, long length, int elementSize) => Sizes.CountCache(elementSize);
 
     /// <inheritdoc/>
-    public override double CountPaperCacheBytes(int width, long length) => 2.0 * ValueWidth * KeyHeadSize;
+    public override double CountPaperCacheBytes(int width, long length) => Sizes.CountPaperCacheBytes();
 
     /// <inheritdoc/>
     public override double CountSavedActivations(int width, TrainingStepShape step)
@@ -99,13 +88,10 @@ public sealed record GatedLinearAttentionSpec : MixerSpec
         ArgumentNullException.ThrowIfNull(step);
         // queries, keys and values, the gate, what is normed, what is projected out
         double activations = (2.0 * KeyWidth + 4.0 * ValueWidth + DecayRank) * step.ElementSize;
-        // in float32: decays, the table of a chunk with its logarithm, and a state at each chunk
-        return activations + sizeof(float) * ((3.0 + 2.0 * ChunkSize) * KeyWidth + (double)ValueWidth * KeyHeadSize / ChunkSize);
+        return activations + Sizes.CountSavedStates();
     }
 
     /// <inheritdoc/>
-    public override MixerDescription Describe() => new("Gated linear attention",
-        FormattableString.Invariant($"gated linear attention {Heads}x{KeyHeadSize}")
-        + (ValueHeadSize == KeyHeadSize ? "" : FormattableString.Invariant($"/{ValueHeadSize}")),
-        $"{MixerDescription.Counted(Heads, "head")} × {ValueHeadSize}, keys {KeyHeadSize}", MixerColor.GatedLinearAttention);
+    public override MixerDescription Describe() =>
+        Sizes.Describe("Gated linear attention", "gated linear attention", MixerColor.GatedLinearAttention);
 }

@@ -22,9 +22,6 @@ namespace HybridArchitectures.Design;
 /// </example>
 public sealed class HybridDesignBuilder
 {
-    // the first kind of a ratio is the earlier one in this order; custom mixers are between S and m
-    const string RatioOrder = "HTS?mM";
-
     readonly BuilderState state;
 
     internal HybridDesignBuilder(int width, int vocabularySize)
@@ -98,20 +95,23 @@ public sealed class HybridDesignBuilder
         return WithMixer(attention);
     }
 
-    /// <summary>
-    /// Describes the Mamba-1 blocks. Sizes that are 0 are derived: an inner width of twice the model width, a state size of 16, and a rank of width /
-    /// 16.
-    /// </summary>
+    /// <summary>Describes the Mamba-1 blocks.</summary>
+    /// <param name="innerWidth">The number of channels of the scan. The default, 0, means twice the model width.</param>
+    /// <param name="stateSize">The number of states per channel. The default, 0, means 16.</param>
+    /// <param name="convolutionWidth">The number of tokens that the convolution reads. The default is 4.</param>
+    /// <param name="timeStepRank">The width between the two projections of the time steps. The default, 0, means the model width / 16.</param>
     public HybridDesignBuilder WithMamba1(int innerWidth = 0, int stateSize = 0, int convolutionWidth = 4, int timeStepRank = 0) =>
         WithMamba1(new() { InnerWidth = innerWidth, StateSize = stateSize, ConvolutionWidth = convolutionWidth, TimeStepRank = timeStepRank });
 
     /// <summary>Describes the Mamba-1 blocks with all options.</summary>
     public HybridDesignBuilder WithMamba1(Mamba1Spec mamba1) => WithMixer(mamba1 ?? throw new ArgumentNullException(nameof(mamba1)));
 
-    /// <summary>
-    /// Describes the Mamba-2 blocks. Sizes that are 0 are derived: a state size of 128, a head size of 64, and heads for an inner width of twice the
-    /// model width.
-    /// </summary>
+    /// <summary>Describes the Mamba-2 blocks.</summary>
+    /// <param name="stateSize">The number of states per channel. The default, 0, means 128.</param>
+    /// <param name="headSize">The number of channels of a head. The default, 0, means 64.</param>
+    /// <param name="heads">The number of heads. The default, 0, means heads for an inner width of twice the model width.</param>
+    /// <param name="groups">The number of groups of heads that share B and C. The default is 1.</param>
+    /// <param name="convolutionWidth">The number of tokens that the convolution reads. The default is 4.</param>
     public HybridDesignBuilder WithMamba2(int stateSize = 0, int headSize = 0, int heads = 0, int groups = 1, int convolutionWidth = 4) =>
         WithMamba2(new() { StateSize = stateSize, HeadSize = headSize, Heads = heads, Groups = groups, ConvolutionWidth = convolutionWidth });
 
@@ -122,6 +122,13 @@ public sealed class HybridDesignBuilder
     /// Describes the intra-layer hybrid blocks, which contain attention and a state-space layer in parallel. <see cref="IntraHybridSpec"/> explains
     /// how sizes that are 0 are derived. If <see cref="AttentionSpec.Rotary"/> is null, attention has no positions.
     /// </summary>
+    /// <param name="attention">The attention branch.</param>
+    /// <param name="stateSpace">The state-space branch: Mamba-1 or Mamba-2.</param>
+    /// <param name="fusion">How the branches are combined. The default subtracts attention from the state-space branch.</param>
+    /// <param name="norm">The norm of each branch before the combination. The default is one RMSNorm without weight per head.</param>
+    /// <param name="learnedScale">Whether each branch is multiplied by a learned scale. The default is false.</param>
+    /// <param name="output">Whether each branch has an output projection, or both share one. The default is one for each.</param>
+    /// <param name="sharedValues">Whether attention uses the x of the state-space branch as its values. The default is false.</param>
     public HybridDesignBuilder WithIntraHybrid(AttentionSpec attention, MixerSpec stateSpace, FusionKind fusion = FusionKind.Difference,
         BranchNorm norm = BranchNorm.Group, bool learnedScale = false, OutputProjection output = OutputProjection.Separate,
         bool sharedValues = false) =>
@@ -260,10 +267,8 @@ public sealed class HybridDesignBuilder
     /// Lists the blocks one by one, from another notation (<see cref="MegatronPattern"/>, <see cref="PeriodPattern"/>,
     /// <see cref="AttentionIndices"/>, <see cref="LayerTypes"/>, <see cref="RepeatedPattern"/>), instead of a ratio and a placement.
     /// </summary>
-    public HybridDesignBuilder Blocks(IEnumerable<PatternBlock> blocks)
-    {
-        return Pattern(string.Concat(Require.EachItem(blocks)));
-    }
+    /// <param name="blocks">The blocks, in order.</param>
+    public HybridDesignBuilder Blocks(IEnumerable<PatternBlock> blocks) => Pattern(string.Concat(Require.EachItem(blocks)));
 
     /// <summary>
     /// Replaces the mixer of every block of full attention (<c>T</c>) by another, for example by a short convolution or by linear attention. Sliding
@@ -329,8 +334,6 @@ public sealed class HybridDesignBuilder
     /// <summary>Returns the design with all sizes filled in, but not checked.</summary>
     internal HybridDesign Draft()
     {
-        var pattern = state.Pattern is { } given ? CheckedPattern(given)
-            : [.. FromRatio().Select(symbol => new PatternBlock(symbol, PatternFeedForward.Usual))];
         var design = new HybridDesign
         {
             Name = state.Name,
@@ -340,7 +343,7 @@ public sealed class HybridDesignBuilder
             NormEpsilon = state.NormEpsilon,
             Initialisation = state.Initialisation,
             SharedTransformers = state.Shared,
-            Blocks = WithUses(pattern.Select(Block), pattern),
+            Blocks = new BlockArrangement(state).Blocks(),
         }.Fill();
         foreach (var change in state.Changes)
         {
@@ -356,147 +359,6 @@ public sealed class HybridDesignBuilder
         }
         return design.Fill();
     }
-
-    EquatableList<PatternBlock> CheckedPattern(EquatableList<PatternBlock> pattern)
-    {
-        Require.That(state.Ratio is null && state.Placement is null && state.Positions is null, "pattern",
-            string.Concat(pattern), "no ratio or placement with it");
-        Require.That(state.Depth is null || state.Depth == pattern.Count, "depth", state.Depth,
-            $"{pattern.Count}, the number of blocks in the pattern");
-        return pattern;
-    }
-
-    EquatableList<BlockSpec> WithUses(IEnumerable<BlockSpec> blocks, EquatableList<PatternBlock> pattern)
-    {
-        int uses = 0;
-        Require.That(
-            state.Shared.Count == 0 || pattern.Any(block => block.Shared), "pattern", string.Concat(pattern),
-            "a block marked '+', because there are shared transformers");
-        return blocks.Zip(pattern, (block, asked) =>
-        {
-            if (!asked.Shared) return block;
-            Require.That(state.Shared.Count > 0, "pattern", asked.ToString(), "no '+' without shared transformers; see WithSharedTransformers");
-            return block with { Shared = state.SharedUse with { Transformer = uses++ % state.Shared.Count } };
-        }).ToEquatableList();
-    }
-
-    BlockSpec Block(PatternBlock block) => new()
-    {
-        Mixer = block.Mixer is { } symbol ? Mixer(symbol) : null,
-        NormEpsilon = state.NormEpsilon,
-        FeedForward = block.FeedForward switch
-        {
-            PatternFeedForward.None => FeedForwardSpec.None,
-            PatternFeedForward.Experts => state.Experts ?? state.FeedForward as MixtureOfExpertsSpec
-                ?? throw Require.Refusal("pattern", block.ToString(), "a mixture of experts; see WithExperts"),
-            _ => state.FeedForward,
-        },
-    };
-
-    MixerSpec Mixer(string symbol)
-    {
-        var mixer = state.Mixers.FirstOrDefault(known => known.Symbol == symbol)
-            ?? throw Require.Refusal("kind", symbol, $"one that is described: {Described()}; see {Call(symbol)}");
-        if (mixer is not AttentionSpec { Window: not null, Heads: 0 } windowed) return mixer;
-        var full = state.Mixers.OfType<AttentionSpec>().FirstOrDefault(known => known.Window is null)
-            ?? throw Require.Refusal("heads", 0, "at least 1 for the sliding window, or WithAttention to take them from");
-        return full with { Window = windowed.Window, Sinks = windowed.Sinks, Rotary = windowed.Rotary };
-    }
-
-    // returns one symbol per block
-    string[] FromRatio()
-    {
-        Require.That(state.Mixers.Count > 0, "mixer", null, "at least one kind of block, such as WithAttention or WithMamba2");
-        int depth = state.Depth ?? throw Require.Refusal("depth", null, "Depth, or a pattern");
-        var (first, second, ratio) = Kinds();
-        int count = ratio is null ? state.Positions?.Count ?? 0 : PlacementRule.Count(depth, ratio.FirstShare, ratio.SecondShare);
-        if (ratio is { FirstShare: > 0, SecondShare: > 0 })
-        {
-            Require.That(count > 0, "ratio", ratio.ToString(),
-                $"a ratio with at least one block of \"{first}\" in a depth of {depth}, not "
-                + $"{depth}x{ratio.FirstShare}/{ratio.FirstShare + ratio.SecondShare}");
-            Require.That(count < depth, "ratio", ratio.ToString(), $"a ratio that leaves at least one block of \"{second}\" in a depth of {depth}");
-        }
-        int[] positions = state.Positions?.ToArray() ?? PlacementRule.Positions(state.Placement ?? Placement.Middle, depth, count);
-        if (state.Positions is not null)
-        {
-            Require.That(positions[^1] <= depth, "positions", positions[^1], $"1 to depth = {depth}");
-            Require.That(positions.Length == count, "positions", $"[{string.Join(", ", positions)}]",
-                $"{count} positions, the number of blocks for ratio {ratio} and depth {depth}");
-        }
-        string[] symbols = new string[depth];
-        Array.Fill(symbols, second);
-        foreach (int position in positions) symbols[position - 1] = first!;
-        return symbols;
-    }
-
-    (string? First, string? Second, BuilderRatio? Ratio) Kinds()
-    {
-        if (state.Ratio is { First: { } one, Second: { } other } named)
-        {
-            if (named.FirstShare > 0) Mixer(one);
-            if (named.SecondShare > 0) Mixer(other);
-            return (one, other, named);
-        }
-        var kinds = state.Mixers.Select(mixer => mixer.Symbol).OrderBy(Rank).ToList();
-        if (kinds.Count > 2) return AmongMany(kinds);
-        if (kinds.Count == 2)
-        {
-            Require.That(state.Ratio is not null || state.Positions is not null, "ratio", null,
-                $"Ratio, Place with positions or Pattern, because there are two kinds: {Described()}");
-            Require.That(
-                !IsStateSpace(kinds[0]), "kinds", Described(), "a kind of attention among the two; or name them, as in Ratio(\"m\", 1, \"M\", 3)");
-            return (kinds[0], kinds[1], state.Ratio);
-        }
-        string only = kinds[0];
-        Require.That(state.Positions is null, "positions", state.Positions, $"none, because \"{only}\" is the only kind");
-        if (state.Ratio is { } ratio)
-        {
-            Require.That(ratio.FirstShare == 0 || !IsStateSpace(only), "attention", ratio.FirstShare,
-                "0 without a kind of attention; see WithAttention");
-            Require.That(ratio.SecondShare == 0 || only is not ("T" or "H"), "ssm", ratio.SecondShare,
-                "0 without a state-space kind; see WithMamba2");
-            Require.That(ratio.FirstShare == 0 || ratio.SecondShare == 0, "ratio", ratio.ToString(),
-                $"1:0 or 0:1, because \"{only}\" is the only kind");
-        }
-        return (only, only, state.Ratio);
-    }
-
-    // finds the two kinds of the ratio among more than two kinds
-    (string? First, string? Second, BuilderRatio? Ratio) AmongMany(IReadOnlyList<string> kinds)
-    {
-        ArgumentException Unclear(string what) =>
-            Require.Refusal("kinds", Described(), $"{what}; name two for the ratio, as in Ratio(\"T\", 1, \"M\", 5), or set a pattern");
-        if (state.Ratio is not { } ratio) throw Unclear("two without a ratio");
-        string[] attention = [.. kinds.Where(IsAttention)], others = [.. kinds.Where(symbol => !IsAttention(symbol))];
-        string[] spaces = others.Any(IsStateSpace) ? [.. others.Where(IsStateSpace)] : others;
-        string? first = attention.Contains("T") ? "T" : attention.Length == 1 ? attention[0] : null;
-        string? second = spaces.Length == 1 ? spaces[0] : null;
-        if (first is null && ratio.FirstShare > 0)
-            throw Unclear(attention.Length == 0 ? "a kind of attention among them" : $"one kind of attention, not {string.Join(" and ", attention)}");
-        if (second is null && ratio.SecondShare > 0)
-            throw Unclear(spaces.Length == 0 ? "a state-space kind among them" : $"one state-space kind, not {string.Join(" and ", spaces)}");
-        return (first ?? second, second ?? first, ratio);
-    }
-
-    static bool IsAttention(string symbol) => symbol is "T" or "S" or "H";
-
-    static int Rank(string symbol) =>
-        RatioOrder.IndexOf(symbol, StringComparison.Ordinal) is >= 0 and int known ? known : RatioOrder.IndexOf('?', StringComparison.Ordinal);
-
-    static bool IsStateSpace(string symbol) => symbol is "m" or "M";
-
-    string Described() => state.Mixers.Count == 0 ? "none" : string.Join(", ", state.Mixers.Select(mixer => mixer.Symbol));
-
-    static string Call(string symbol) => symbol switch
-    {
-        "T" => "WithAttention",
-        "S" => "WithSlidingWindow",
-        "M" => "WithMamba2",
-        "m" => "WithMamba1",
-        "H" => "WithIntraHybrid",
-        _ => "WithMixer",
-    };
 
     internal static void CheckSymbol(MixerSpec mixer) =>
         Require.That(

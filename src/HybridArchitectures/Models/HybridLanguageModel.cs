@@ -43,7 +43,7 @@ public sealed partial class HybridLanguageModel : LanguageModel
     }
 
     /// <summary>
-    /// Replaces what generations on a GPU keep for later ones, and returns what was kept before. A disposed model keeps nothing.
+    /// Replaces the object that a generation on a GPU saves for later ones, and returns the previous one. A disposed model saves none.
     /// </summary>
     internal IDisposable? Keep(IDisposable? replacement)
     {

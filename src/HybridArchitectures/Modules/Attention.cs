@@ -118,7 +118,7 @@ public sealed class Attention : Mixer
             case null: positions = context.FullAttentionPositions(); break;
             case KeyValueState all: (k, v, positions) = all.Append(k, v, context); break;
             case WindowState window: (k, v, positions) = window.Append(k, v, context); break;
-            default: throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of an attention mixer");
+            default: throw ModuleChecks.ForeignState(state, "an attention mixer");
         }
         context.Probe?.OnAttention(context, spec, q, k, positions);
         var attended = FusedAttention.Forward(q, k, v, spec.Scale, spec.Window, spec.Sinks, positions).reshape(batch, length, spec.OutputWidth);
@@ -134,7 +134,7 @@ public sealed class Attention : Mixer
     {
         KeyValueState all => all.Step(query, key, value, spec, context),
         WindowState window => window.Step(query, key, value, spec, context),
-        _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of an attention mixer"),
+        _ => throw ModuleChecks.ForeignState(state, "an attention mixer"),
     };
 
     // where a projection writes keys and values; null if only separate operators can
@@ -150,7 +150,7 @@ public sealed class Attention : Mixer
     {
         KeyValueState all => all.Attend(query, spec, context),
         WindowState window => window.Attend(query, spec, context),
-        _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of an attention mixer"),
+        _ => throw ModuleChecks.ForeignState(state, "an attention mixer"),
     };
 
     static Tensor Adapted(Tensor projected, Tensor x, LowRankAdapter? adapter) =>

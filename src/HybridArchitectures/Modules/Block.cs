@@ -86,12 +86,7 @@ public sealed class Block : HybridModule
             var own = state;
             if (shared is not null)
             {
-                var both = state switch
-                {
-                    null => null,
-                    CombinedState combined => combined,
-                    _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of a block with a shared transformer"),
-                };
+                var both = ModuleChecks.State<CombinedState>(state, "a block with a shared transformer");
                 entering = stream.add(shared.Forward(stream, context, both?.Attention), Scalars.One);
                 own = both?.StateSpace;
             }

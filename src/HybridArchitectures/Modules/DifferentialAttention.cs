@@ -53,7 +53,7 @@ public sealed class DifferentialAttention : Mixer
         {
             case null: positions = context.FullAttentionPositions(); break;
             case KeyValueState all: (keys, values, positions) = all.Append(keys, values, context); break;
-            default: throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of differential attention");
+            default: throw ModuleChecks.ForeignState(state, "differential attention");
         }
         Tensor Attend(int part) => FusedAttention.Forward(queries.unflatten(2, spec.Heads, 2).select(3, part).contiguous(),
             keys.narrow(3, part * spec.HeadSize, spec.HeadSize).contiguous(), values, null, null, 0, positions);

@@ -45,12 +45,7 @@ public sealed class GatedDelta : Mixer
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
         ModuleChecks.Input(x, width, context);
-        var recurrent = state switch
-        {
-            null => null,
-            RecurrentState own => own,
-            _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of a gated delta net"),
-        };
+        var recurrent = ModuleChecks.State<RecurrentState>(state, "a gated delta net");
         long batch = x.size(0), length = x.size(1);
         int values = spec.ValueHeads / spec.KeyHeads * spec.ValueHeadSize;
         var projected = input.Forward(x).view(batch, length, spec.KeyHeads, spec.InputWidth / spec.KeyHeads);

@@ -36,12 +36,7 @@ public sealed class GatedLinearAttention : Mixer
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
         ModuleChecks.Input(x, width, context);
-        var linear = state switch
-        {
-            null => null,
-            LinearAttentionState own => own,
-            _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of gated linear attention"),
-        };
+        var linear = ModuleChecks.State<LinearAttentionState>(state, "gated linear attention");
         var projected = Linear.ForwardMany(x, query, key, value, gate, decayDown);
         Tensor Heads(Tensor tensor) => tensor.view(x.size(0), x.size(1), spec.Heads, -1);
         var queries = Heads(projected[0]).mul(Scalars.From(1 / Math.Sqrt(spec.KeyHeadSize)));
@@ -59,10 +54,6 @@ public sealed class GatedLinearAttention : Mixer
     }
 
     /// <inheritdoc/>
-    public override MixerState CreateState(int batch, ScalarType compute, Device device)
-    {
-        StateChecks.State(batch, compute, device);
-        return new LinearAttentionState(
-            zeros([batch, spec.Heads, spec.KeyHeadSize, spec.ValueHeadSize], SequenceChecks.StateType(compute), device));
-    }
+    public override MixerState CreateState(int batch, ScalarType compute, Device device) =>
+        LinearAttentionState.Create(batch, spec.Heads, spec.KeyHeadSize, spec.ValueHeadSize, compute, device);
 }

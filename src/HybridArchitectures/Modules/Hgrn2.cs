@@ -43,12 +43,7 @@ public sealed class Hgrn2 : Mixer
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
         ModuleChecks.Input(x, width, context);
-        var linear = state switch
-        {
-            null => null,
-            LinearAttentionState own => own,
-            _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of HGRN2"),
-        };
+        var linear = ModuleChecks.State<LinearAttentionState>(state, "HGRN2");
         var projected = Linear.ForwardMany(x, query, forget, value);
         Tensor Heads(Tensor tensor) => tensor.view(x.size(0), x.size(1), spec.Heads, -1);
         var queries = Activations.Apply(Activation.Silu, projected[0]).mul(Scalars.From(1 / Math.Sqrt(spec.KeyHeadSize)));
@@ -72,10 +67,6 @@ public sealed class Hgrn2 : Mixer
     static Tensor LogSigmoid(Tensor z) => z.neg().logaddexp(zeros_like(z)).neg();
 
     /// <inheritdoc/>
-    public override MixerState CreateState(int batch, ScalarType compute, Device device)
-    {
-        StateChecks.State(batch, compute, device);
-        return new LinearAttentionState(
-            zeros([batch, spec.Heads, spec.KeyHeadSize, spec.ValueHeadSize], SequenceChecks.StateType(compute), device));
-    }
+    public override MixerState CreateState(int batch, ScalarType compute, Device device) =>
+        LinearAttentionState.Create(batch, spec.Heads, spec.KeyHeadSize, spec.ValueHeadSize, compute, device);
 }

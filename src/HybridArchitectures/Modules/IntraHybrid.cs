@@ -109,12 +109,7 @@ public sealed class IntraHybrid : Mixer
         return output.ForwardSum(Fused(scanned.Output, attended), input.Stream);
     }
 
-    static CombinedState? Combined(MixerState? state) => state switch
-    {
-        null => null,
-        CombinedState combined => combined,
-        _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of an intra-layer hybrid"),
-    };
+    static CombinedState? Combined(MixerState? state) => ModuleChecks.State<CombinedState>(state, "an intra-layer hybrid");
 
     // before the joint projection
     Tensor Fused(Tensor scanned, Tensor attended) =>

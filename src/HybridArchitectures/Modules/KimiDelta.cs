@@ -44,12 +44,7 @@ public sealed class KimiDelta : Mixer
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
         ModuleChecks.Input(x, width, context);
-        var recurrent = state switch
-        {
-            null => null,
-            RecurrentState own => own,
-            _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of Kimi delta attention"),
-        };
+        var recurrent = ModuleChecks.State<RecurrentState>(state, "Kimi delta attention");
         long batch = x.size(0), length = x.size(1);
         var projected = Linear.ForwardMany(x, query, key, value, strength, decayDown, gateDown);
         var convolved = StatefulConvolution.Forward(cat(projected[..3], -1), Parameter("conv_weight", x), null, true, recurrent, context);

@@ -70,7 +70,7 @@ public sealed class LatentAttention : Mixer
         {
             case null: positions = context.FullAttentionPositions(); break;
             case KeyValueState all: (compressed, shared, positions) = all.Append(compressed, shared, context); break;
-            default: throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of latent attention");
+            default: throw ModuleChecks.ForeignState(state, "latent attention");
         }
         var attended = state is not null && length <= FewTokens && IsPlain(latentUp)
             ? AttendCompressed(ownQueries, sharedQueries, compressed, shared, positions)

@@ -36,12 +36,7 @@ public sealed class LightningAttention : Mixer
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
         ModuleChecks.Input(x, width, context);
-        var linear = state switch
-        {
-            null => null,
-            LinearAttentionState own => own,
-            _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of lightning attention"),
-        };
+        var linear = ModuleChecks.State<LinearAttentionState>(state, "lightning attention");
         long batch = x.size(0), length = x.size(1);
         var projected = Linear.ForwardMany(x, input, gate);
         var heads = Activations.Apply(spec.Activation, projected[0]).view(batch, length, spec.Heads, 3 * spec.HeadSize);
@@ -66,10 +61,6 @@ public sealed class LightningAttention : Mixer
     }
 
     /// <inheritdoc/>
-    public override MixerState CreateState(int batch, ScalarType compute, Device device)
-    {
-        StateChecks.State(batch, compute, device);
-        return new LinearAttentionState(
-            zeros([batch, spec.Heads, spec.HeadSize, spec.HeadSize], SequenceChecks.StateType(compute), device));
-    }
+    public override MixerState CreateState(int batch, ScalarType compute, Device device) =>
+        LinearAttentionState.Create(batch, spec.Heads, spec.HeadSize, spec.HeadSize, compute, device);
 }

@@ -63,12 +63,7 @@ public sealed class Mamba3 : Mixer
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
         ModuleChecks.Input(x, width, context);
-        var own = state switch
-        {
-            null => null,
-            Mamba3State mamba => mamba,
-            _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of Mamba-3"),
-        };
+        var own = ModuleChecks.State<Mamba3State>(state, "Mamba-3");
         var projected = input.Forward(x);
         var mixed = own is not null && context.IsStepwise && x.size(1) > 1 ? EachToken(projected, own, context) : Mix(projected, own, context.Layout);
         return output.Forward(mixed);

@@ -37,6 +37,18 @@ static class ModuleChecks
         context.BeginFor(x);
     }
 
+    /// <summary>Returns the state of a mixer in its type. Throws an exception for the state of another kind of mixer.</summary>
+    public static TState? State<TState>(MixerState? state, string mixer) where TState : MixerState => state switch
+    {
+        null => null,
+        TState own => own,
+        _ => throw ForeignState(state, mixer),
+    };
+
+    /// <summary>Returns the exception for the state of another kind of mixer.</summary>
+    public static ArgumentException ForeignState(MixerState state, string mixer) =>
+        Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", $"the state of {mixer}");
+
     /// <summary>Throws an exception for types that weights cannot have.</summary>
     public static void WeightType(ScalarType weightType)
     {

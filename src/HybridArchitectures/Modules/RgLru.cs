@@ -52,12 +52,7 @@ public sealed class RgLru : Mixer
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
         ModuleChecks.Input(x, width, context);
-        var recurrent = state switch
-        {
-            null => null,
-            RecurrentState own => own,
-            _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of an RG-LRU"),
-        };
+        var recurrent = ModuleChecks.State<RecurrentState>(state, "an RG-LRU");
         var projected = Linear.ForwardMany(x, input, gate);
         var convolved = StatefulConvolution.Forward(
             projected[0], Parameter("conv_weight", x), Parameter("conv_bias", x), silu: false, recurrent, context);

@@ -72,12 +72,7 @@ public sealed class Rwkv7 : Mixer
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
         ModuleChecks.Input(x, width, context);
-        var recurrent = state switch
-        {
-            null => null,
-            RecurrentState own => own,
-            _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of RWKV-7"),
-        };
+        var recurrent = ModuleChecks.State<RecurrentState>(state, "RWKV-7");
         var type = recurrent?.Scan.dtype ?? SequenceChecks.StateType(x);
         var inputs = Shifted(x, recurrent, context);
         Tensor Biased(Tensor projected, string bias) => projected.to(type).add(Parameter(bias, x), Scalars.One);

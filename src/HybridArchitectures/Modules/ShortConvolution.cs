@@ -34,12 +34,7 @@ public sealed class ShortConvolution : Mixer
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
     {
         ModuleChecks.Input(x, width, context);
-        var own = state switch
-        {
-            null => null,
-            ConvolutionState convolution => convolution,
-            _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of a short convolution"),
-        };
+        var own = ModuleChecks.State<ConvolutionState>(state, "a short convolution");
         var parts = input.Forward(x).chunk(3, -1);
         var y = StatefulConvolution.Forward(
             parts[0] * parts[2], Parameter("conv_weight", x), spec.Bias ? Parameter("conv_bias", x) : null, silu: false, own, context);

@@ -28,12 +28,7 @@ public abstract class StateSpaceMixer(string kind) : Mixer(kind)
     /// <inheritdoc/>
     public sealed override Tensor Forward(Tensor x, SequenceContext context, MixerState? state) => Project(Scan(x, context, state).Output);
 
-    private protected static RecurrentState? Recurrent(MixerState? state) => state switch
-    {
-        null => null,
-        RecurrentState recurrent => recurrent,
-        _ => throw Require.Unfit(nameof(state), $"state is a {state.GetType().Name}", "the state of a state-space mixer"),
-    };
+    private protected static RecurrentState? Recurrent(MixerState? state) => ModuleChecks.State<RecurrentState>(state, "a state-space mixer");
 
     /// <summary>Returns the time steps after bias, softplus and limits, in float32 or wider, for <see cref="IPassProbe"/>.</summary>
     private protected Tensor TimeSteps(Tensor raw, (double Minimum, double Maximum)? limit, SequenceContext context)

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Operators;
 using static TorchSharp.torch;
 
@@ -12,6 +13,13 @@ public sealed class LinearAttentionState : MixerState
     {
         ArgumentNullException.ThrowIfNull(memory);
         Memory = memory.DetachFromDisposeScope();
+    }
+
+    /// <summary>Creates an empty state with a memory of two sizes per head.</summary>
+    internal static LinearAttentionState Create(int batch, int heads, int rows, int columns, ScalarType compute, Device device)
+    {
+        StateChecks.State(batch, compute, device);
+        return new(zeros([batch, heads, rows, columns], SequenceChecks.StateType(compute), device));
     }
 
     /// <summary>
