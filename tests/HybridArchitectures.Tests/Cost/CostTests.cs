@@ -72,7 +72,8 @@ public class CostTests
         {
             long entries = value.NumberOfElements;
             if (value.dim() < 2 || parameter.Contains("conv_") || parameter.EndsWith("A_log", StringComparison.Ordinal)) continue;
-            if (parameter.EndsWith("_bias", StringComparison.Ordinal)) continue;        // per head
+            // biases per head, and the six scales of RWKV-7's shift
+            if (parameter.EndsWith("_bias", StringComparison.Ordinal) || parameter.EndsWith(".mix", StringComparison.Ordinal)) continue;
             // experts, of which a token uses some; the matrices of an RG-LRU's heads are all used
             if (value.dim() == 3 && !parameter.Contains("gate_weight"))
             {
