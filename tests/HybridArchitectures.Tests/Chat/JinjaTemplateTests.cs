@@ -3,7 +3,7 @@ using HybridArchitectures.Chat.Jinja;
 
 namespace HybridArchitectures.Tests.Chat;
 
-/// <summary>Small templates against what Jinja2 3.1.6 renders with transformers' settings; null where it refuses.</summary>
+/// <summary>Small templates against what Jinja2 3.1 renders with transformers' settings; null where it refuses.</summary>
 public class JinjaTemplateTests
 {
     static readonly JsonElement Root = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(AppContext.BaseDirectory, "Cases", "jinja",
@@ -11,7 +11,7 @@ public class JinjaTemplateTests
 
     static readonly Dictionary<string, object?> Variables = (Dictionary<string, object?>)Value(Root.GetProperty("variables"))!;
 
-    static object? Value(JsonElement element) => element.ValueKind switch
+    internal static object? Value(JsonElement element) => element.ValueKind switch
     {
         JsonValueKind.Null => null,
         JsonValueKind.True => true,
@@ -27,14 +27,14 @@ public class JinjaTemplateTests
     public void Templates_render_as_the_reference_does()
     {
         var cases = Root.GetProperty("cases").EnumerateArray().ToArray();
-        Assert.True(cases.Length > 180);
+        Assert.True(cases.Length > 280);
         foreach (var item in cases)
         {
             string template = item.GetProperty("template").GetString()!;
             string? rendered;
             try
             {
-                rendered = JinjaTemplate.Parse(template).Render(Variables, new DateTime(2024, 7, 26));
+                rendered = JinjaTemplate.Parse(template).Render(Variables, new DateTime(2024, 7, 26, 9, 5, 3));
             }
             catch (Exception error) when (error is InvalidDataException or ArgumentException)
             {

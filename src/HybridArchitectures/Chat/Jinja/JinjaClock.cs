@@ -12,10 +12,14 @@ static class JinjaClock
         for (int i = 0; i < format.Length; i++)
         {
             if (format[i] != '%' || i + 1 == format.Length) text.Append(format[i]);
+            // without leading zeros or spaces
+            else if (format[i + 1] == '-' && i + 2 < format.Length) text.Append(Short(Part(time, format[i += 2])));
             else text.Append(Part(time, format[++i]));
         }
         return text.ToString();
     }
+
+    static string Short(string part) => part.TrimStart('0', ' ') is { Length: > 0 } rest ? rest : "0";
 
     static string Part(DateTime time, char letter)
     {

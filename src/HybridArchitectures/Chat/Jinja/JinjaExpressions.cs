@@ -47,14 +47,14 @@ class JinjaExpressions
         if (++links > MaxLinks) throw Bad($"more than {MaxLinks} operators in an expression");
     }
 
-    /// <summary>Parses an expression. Several expressions with commas between them form a list.</summary>
+    /// <summary>Parses an expression. Several expressions with commas between them form a tuple.</summary>
     protected Func<JinjaScope, object?> ReadList()
     {
         var first = Read();
         if (!Is(",")) return first;
         List<Func<JinjaScope, object?>> items = [first];
         while (Skip(",") && Token.Kind != JinjaKind.TagEnd && !Is(")") && !Is("=")) items.Add(Read());
-        return scope => items.ConvertAll(item => item(scope));
+        return scope => new JinjaTuple(items.ConvertAll(item => item(scope)));
     }
 
     /// <summary>Parses an expression.</summary>
@@ -157,7 +157,10 @@ class JinjaExpressions
         return left;
     }
 
-    Func<JinjaScope, object?> ReadProduct() => ReadOperators(() => ReadUnary(filtered: true), ["*", "/", "//", "%"]);
+    Func<JinjaScope, object?> ReadProduct() => ReadOperators(ReadPower, ["*", "/", "//", "%"]);
+
+    // from left to right, and signs bind more tightly: unlike Python, like Jinja2
+    Func<JinjaScope, object?> ReadPower() => ReadOperators(() => ReadUnary(filtered: true), ["**"]);
 
     Func<JinjaScope, object?> ReadOperators(Func<Func<JinjaScope, object?>> operand, string[] signs)
     {
@@ -182,15 +185,7 @@ class JinjaExpressions
             value = scope => JinjaValue.Arithmetic("-", 0L, positive(scope));
         }
         else if (Skip("+")) value = ReadUnary(filtered: false);
-        else
-        {
-            value = ReadPostfix(ReadPrimary());
-            if (Skip("**"))
-            {
-                var (a, b) = (value, ReadUnary(filtered: false));
-                value = scope => JinjaValue.Arithmetic("**", a(scope), b(scope));
-            }
-        }
+        else value = ReadPostfix(ReadPrimary());
         depth--;
         return filtered ? ReadFilters(value) : value;
     }
@@ -229,7 +224,7 @@ class JinjaExpressions
 
     Func<JinjaScope, object?> ReadParentheses()
     {
-        if (Skip(")")) return _ => new List<object?>();
+        if (Skip(")")) return _ => new JinjaTuple([]);
         var value = ReadList();
         Require(")");
         return value;
@@ -313,6 +308,10 @@ class JinjaExpressions
             return called(values, named);
         };
     }
+
+    /// <summary>Returns whether a name occurs from a token to the current one.</summary>
+    protected bool Mentions(int from, string name) =>
+        tokens[from..At].Exists(token => token.Kind == JinjaKind.Name && token.Text == name);
 
     /// <summary>Parses arguments in parentheses.</summary>
     protected Func<JinjaScope, (IReadOnlyList<object?> Values, IReadOnlyDictionary<string, object?> Named)> ReadArguments()

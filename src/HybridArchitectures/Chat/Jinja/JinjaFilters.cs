@@ -17,7 +17,7 @@ static class JinjaFilters
                 return value == JinjaValue.Undefined || (JinjaValue.IsTrue(Argument(1, "boolean", false)) && !JinjaValue.IsTrue(value))
                     ? Argument(0, "default_value", "")
                     : value;
-            case "tojson": return JinjaValue.Json(value, Argument(2, "indent") is { } indent ? JinjaValue.Whole(indent) : null);
+            case "tojson": return JinjaJson.Filter(value, (index, key) => Argument(index, key));
             case "length" or "count": return (long)JinjaValue.Items(value).Count;
             case "join":
                 var texts = Attributes(JinjaValue.Items(value), Argument(1, "attribute")).Select(JinjaValue.Text);
@@ -34,24 +34,45 @@ static class JinjaFilters
                 return Chosen(value, item => Passes(Attribute(item, JinjaMembers.Words(values, 0)), values, 1) == (name == "selectattr"));
             case "items": return Pairs(value);
             case "dictsort":
-                return new List<object?>(Pairs(value).OrderBy(pair => (string)((List<object?>)pair!)[0]!, StringComparer.OrdinalIgnoreCase));
-            case "sort": return Sorted(value, Argument(2, "attribute"), JinjaValue.IsTrue(Argument(0, "reverse", false)));
+                return SortedPairs(Pairs(value), Argument(1, "by", "key"), Argument(0, "case_sensitive"), Argument(2, "reverse"));
+            case "sort": return SortedItems(JinjaValue.Items(value), Argument(2, "attribute"), Argument(1, "case_sensitive"), Argument(0, "reverse"));
             case "unique": return Unique(value);
-            case "sum": return JinjaValue.Items(value).Aggregate((object?)0L, (sum, item) => JinjaValue.Arithmetic("+", sum, item));
-            case "min" or "max": return Extreme(JinjaValue.Items(value), isLeast: name == "min");
-            case "int": return Whole(value, Argument(0, "default", 0L));
-            case "float": return Real(value);
-            case "abs": return value is long whole ? (object)Math.Abs(whole) : Math.Abs(JinjaValue.Real(value));
-            case "round": return Rounded(value, JinjaValue.Whole(Argument(0, "precision", 0L)));
-            default: return OfText(name, JinjaValue.Text(value), Argument);
+            case "sum":
+                return Attributes(JinjaValue.Items(value), Argument(0, "attribute"))
+                    .Aggregate(Argument(1, "start", 0L), (sum, item) => JinjaValue.Arithmetic("+", sum, item));
+            case "min" or "max": return Extreme(JinjaValue.Items(value), Argument(1, "attribute"), isLeast: name == "min");
+            default: return OfNumber(name, value, Argument);
         }
     }
 
-    static double Rounded(object? value, long digits) =>
-        Math.Round(JinjaValue.Real(value), (int)Math.Clamp(digits, 0, 15), MidpointRounding.ToEven);
+    static object? OfNumber(string name, object? value, Func<int, string, object?, object?> argument) => name switch
+    {
+        "int" => Whole(value, argument(0, "default", 0L)),
+        "float" => Real(value),
+        "abs" => value is long whole ? (object)Math.Abs(whole) : Math.Abs(JinjaValue.Real(value)),
+        "round" => Rounded(value, JinjaValue.Whole(argument(0, "precision", 0L)), argument(1, "method", "common")),
+        _ => OfText(name, JinjaValue.Text(value), argument),
+    };
 
-    static object? Extreme(List<object?> items, bool isLeast) => items.Count == 0 ? JinjaValue.Undefined
-        : items.Aggregate((a, b) => JinjaValue.Compare(a, b) < 0 == isLeast ? a : b);
+    static double Rounded(object? value, long digits, object? method)
+    {
+        double number = JinjaValue.Real(value), scale = Math.Pow(10, Math.Clamp(digits, 0, 15));
+        return method switch
+        {
+            "common" => Math.Round(number, (int)Math.Clamp(digits, 0, 15), MidpointRounding.ToEven),
+            "ceil" => Math.Ceiling(number * scale) / scale,
+            "floor" => Math.Floor(number * scale) / scale,
+            _ => throw JinjaValue.Bad("round by none of common, ceil and floor"),
+        };
+    }
+
+    // the first of several equal ones, as in Python
+    static object? Extreme(List<object?> items, object? attribute, bool isLeast)
+    {
+        object? Key(object? item) => Lower(attribute is string path ? Attribute(item, path) : item);
+        return items.Count == 0 ? JinjaValue.Undefined
+            : items.Aggregate((a, b) => JinjaValue.Compare(Key(b), Key(a)) is var order && (isLeast ? order < 0 : order > 0) ? b : a);
+    }
 
     static double Real(object? value) => value is not string number ? JinjaValue.Real(value)
         : double.TryParse(number, NumberStyles.Float, CultureInfo.InvariantCulture, out double real) ? real : 0.0;
@@ -60,11 +81,12 @@ static class JinjaFilters
     {
         "trim" => text.Trim(argument(0, "chars", null) is string characters ? characters.ToCharArray() : null),
         "string" or "safe" => text,
-        "upper" => text.ToUpperInvariant(),
+        "upper" => JinjaValue.Upper(text),
         "lower" => text.ToLowerInvariant(),
         "capitalize" => Capitalized(text),
         "title" => Title(text),
-        "replace" => JinjaValue.Replaced(text, JinjaValue.Text(argument(0, "old", null)), JinjaValue.Text(argument(1, "new", null))),
+        "replace" => JinjaValue.Replaced(text, JinjaValue.Text(argument(0, "old", null)), JinjaValue.Text(argument(1, "new", null)),
+            argument(2, "count", null)),
         "indent" => Indented(text, argument(0, "width", 4L), JinjaValue.IsTrue(argument(1, "first", false)),
             JinjaValue.IsTrue(argument(2, "blank", false))),
         _ => throw JinjaValue.Bad($"the filter \"{name}\" is not supported"),
@@ -80,7 +102,7 @@ static class JinjaFilters
         "string" => value is string,
         "mapping" => value is Dictionary<string, object?>,
         "sequence" or "iterable" => value is string or List<object?> or Dictionary<string, object?>,
-        "number" => value is long or double,
+        "number" => value is long or double or bool,
         "integer" => value is long,
         "float" => value is double,
         "boolean" => value is bool,
@@ -93,7 +115,8 @@ static class JinjaFilters
         "even" => JinjaValue.Whole(value) % 2 == 0,
         "divisibleby" => JinjaValue.Whole(value) % JinjaValue.Whole(JinjaMembers.Given(values)) == 0,
         "in" => JinjaValue.Contains(JinjaMembers.Given(values), value),
-        "equalto" or "eq" or "sameas" => JinjaValue.AreEqual(value, JinjaMembers.Given(values)),
+        "sameas" => JinjaValue.AreSame(value, JinjaMembers.Given(values)),
+        "equalto" or "eq" => JinjaValue.AreEqual(value, JinjaMembers.Given(values)),
         "ne" => !JinjaValue.AreEqual(value, JinjaMembers.Given(values)),
         "gt" => JinjaValue.Compare(value, JinjaMembers.Given(values)) > 0,
         "ge" => JinjaValue.Compare(value, JinjaMembers.Given(values)) >= 0,
@@ -102,9 +125,9 @@ static class JinjaFilters
         _ => throw JinjaValue.Bad($"the test \"{name}\" is not supported"),
     };
 
-    /// <summary>Returns the entries of a mapping as lists of name and value.</summary>
+    /// <summary>Returns the entries of a mapping as tuples of name and value.</summary>
     public static List<object?> Pairs(object? value) => value is Dictionary<string, object?> map
-        ? [.. map.Select(item => new List<object?> { item.Key, item.Value })]
+        ? [.. map.Select(item => new JinjaTuple([item.Key, item.Value]))]
         : value == JinjaValue.Undefined ? [] : throw JinjaValue.Bad($"{JinjaValue.Kind(value)}; expected a mapping");
 
     public static string Capitalized(string text) => text.Length == 0 ? text : char.ToUpperInvariant(text[0]) + text[1..].ToLowerInvariant();
@@ -132,12 +155,25 @@ static class JinjaFilters
         return items.ConvertAll(item => Apply(JinjaMembers.Words(values, 0), item, [.. values.Skip(1)], named));
     }
 
-    static List<object?> Sorted(object? value, object? attribute, bool reverse)
+    static List<object?> SortedPairs(List<object?> pairs, object? by, object? caseSensitive, object? reverse)
     {
-        object? Key(object? item) => attribute is string name ? Attribute(item, name) : item;
-        var order = Comparer<object?>.Create((a, b) => JinjaValue.Compare(Lower(a), Lower(b)));
-        var items = JinjaValue.Items(value);
-        return reverse ? [.. items.OrderByDescending(Key, order)] : [.. items.OrderBy(Key, order)];
+        long column = by switch
+        {
+            "key" => 0,
+            "value" => 1,
+            _ => throw JinjaValue.Bad("dictsort by neither key nor value"),
+        };
+        return Sorted(pairs, item => JinjaMembers.Item(item, column), caseSensitive, reverse);
+    }
+
+    static List<object?> SortedItems(List<object?> items, object? attribute, object? caseSensitive, object? reverse) =>
+        Sorted(items, item => attribute is string path ? Attribute(item, path) : item, caseSensitive, reverse);
+
+    static List<object?> Sorted(List<object?> items, Func<object?, object?> key, object? caseSensitive, object? reverse)
+    {
+        bool isExact = JinjaValue.IsTrue(caseSensitive);
+        var order = Comparer<object?>.Create((a, b) => isExact ? JinjaValue.Compare(a, b) : JinjaValue.Compare(Lower(a), Lower(b)));
+        return JinjaValue.IsTrue(reverse) ? [.. items.OrderByDescending(key, order)] : [.. items.OrderBy(key, order)];
     }
 
     static object? Lower(object? value) => value is string text ? text.ToLowerInvariant() : value;

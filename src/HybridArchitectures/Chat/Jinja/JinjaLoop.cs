@@ -1,9 +1,15 @@
 namespace HybridArchitectures.Chat.Jinja;
 
-/// <summary>Represents the variable <c>loop</c> inside a loop.</summary>
-static class JinjaLoop
+/// <summary>Represents a loop and its variable <c>loop</c>.</summary>
+/// <param name="items">The items.</param>
+/// <param name="outer">The variable <c>loop</c> outside, which says how deep this loop is.</param>
+sealed class JinjaLoop(List<object?> items, object? outer)
 {
-    public static Dictionary<string, object?> At(List<object?> items, int index) => new(StringComparer.Ordinal)
+    readonly long depth = outer is Dictionary<string, object?> loop && loop.GetValueOrDefault("depth") is long above ? above + 1 : 1;
+    List<object?>? compared;
+
+    /// <summary>Returns the variable <c>loop</c> of an iteration.</summary>
+    public Dictionary<string, object?> At(int index) => new(StringComparer.Ordinal)
     {
         ["index"] = index + 1L,
         ["index0"] = (long)index,
@@ -12,8 +18,19 @@ static class JinjaLoop
         ["first"] = index == 0,
         ["last"] = index == items.Count - 1,
         ["length"] = (long)items.Count,
+        ["depth"] = depth,
+        ["depth0"] = depth - 1,
         ["previtem"] = index > 0 ? items[index - 1] : JinjaValue.Undefined,
         ["nextitem"] = index + 1 < items.Count ? items[index + 1] : JinjaValue.Undefined,
         ["cycle"] = (JinjaFunction)((values, _) => values[index % values.Count]),
+        ["changed"] = (JinjaFunction)((values, _) => Changed([.. values])),
     };
+
+    // whether values differ from those of the previous call
+    bool Changed(List<object?> values)
+    {
+        bool isSame = compared is not null && JinjaValue.AreEqual(compared, values);
+        compared = values;
+        return !isSame;
+    }
 }

@@ -55,7 +55,12 @@ static class JinjaMembers
         long from = Bound(start, by > 0 ? 0 : count - 1), to = Bound(stop, by > 0 ? count : -1);
         var result = new List<object?>();
         for (long i = from; by > 0 ? i < to : i > to; i += by) result.Add(items[(int)i]);
-        return value is string ? string.Concat(result) : result;
+        return value switch
+        {
+            string => string.Concat(result),
+            JinjaTuple => new JinjaTuple(result),
+            _ => result,
+        };
     }
 
     internal static string Words(IReadOnlyList<object?> values, int index) =>
@@ -72,22 +77,45 @@ static class JinjaMembers
         "strip" => (values, _) => text.Trim(Characters(values)),
         "lstrip" => (values, _) => text.TrimStart(Characters(values)),
         "rstrip" => (values, _) => text.TrimEnd(Characters(values)),
-        "upper" => (_, _) => text.ToUpperInvariant(),
+        "upper" => (_, _) => JinjaValue.Upper(text),
         "lower" => (_, _) => text.ToLowerInvariant(),
         "capitalize" => (_, _) => JinjaFilters.Capitalized(text),
         "title" => (_, _) => JinjaFilters.Title(text),
         "startswith" => (values, _) => Prefixes(values).Any(prefix => text.StartsWith(prefix, StringComparison.Ordinal)),
         "endswith" => (values, _) => Prefixes(values).Any(suffix => text.EndsWith(suffix, StringComparison.Ordinal)),
-        "replace" => (values, _) => JinjaValue.Replaced(text, Words(values, 0), Words(values, 1)),
+        "replace" => (values, _) => JinjaValue.Replaced(text, Words(values, 0), Words(values, 1), values.ElementAtOrDefault(2)),
         "split" => (values, named) => Split(text, values, named, fromEnd: false),
         "rsplit" => (values, named) => Split(text, values, named, fromEnd: true),
-        "splitlines" => (_, _) => new List<object?>(text.TrimEnd('\n').Split('\n')),
+        "splitlines" => (_, _) => Lines(text),
+        "partition" => (values, _) => Partition(text, Words(values, 0), text.IndexOf(Words(values, 0), StringComparison.Ordinal)),
+        "rpartition" => (values, _) => Partition(text, Words(values, 0), text.LastIndexOf(Words(values, 0), StringComparison.Ordinal), fromEnd: true),
+        "removeprefix" => (values, _) => text.StartsWith(Words(values, 0), StringComparison.Ordinal) ? text[Words(values, 0).Length..] : text,
+        "removesuffix" => (values, _) => text.EndsWith(Words(values, 0), StringComparison.Ordinal) ? text[..^Words(values, 0).Length] : text,
+        "rfind" => (values, _) => (long)text.LastIndexOf(Words(values, 0), StringComparison.Ordinal),
         "find" => (values, _) => (long)text.IndexOf(Words(values, 0), StringComparison.Ordinal),
         "count" => (values, _) => (long)(text.Split(Words(values, 0)).Length - 1),
         "join" => (values, _) => JinjaValue.Joined([.. JinjaValue.Items(Given(values)).Select(JinjaValue.Text)], text),
         "isdigit" => (_, _) => text.Length > 0 && text.All(char.IsDigit),
+        "isalpha" => (_, _) => text.Length > 0 && text.All(char.IsLetter),
+        "isspace" => (_, _) => text.Length > 0 && text.All(char.IsWhiteSpace),
+        "isupper" => (_, _) => text.Any(char.IsUpper) && !text.Any(char.IsLower),
+        "islower" => (_, _) => text.Any(char.IsLower) && !text.Any(char.IsUpper),
         _ => null,
     };
+
+    // a line break at the end starts no other line
+    static List<object?> Lines(string text)
+    {
+        string[] lines = text.ReplaceLineEndings("\n").Split('\n');
+        return [.. lines[^1].Length == 0 ? lines[..^1] : lines];
+    }
+
+    static JinjaTuple Partition(string text, string separator, int at, bool fromEnd = false)
+    {
+        if (separator.Length == 0) throw JinjaValue.Bad("partition by an empty separator");
+        if (at >= 0) return new([text[..at], separator, text[(at + separator.Length)..]]);
+        return new(fromEnd ? ["", "", text] : [text, "", ""]);
+    }
 
     static IEnumerable<string> Prefixes(IReadOnlyList<object?> values) => values is [List<object?> several, ..] ? several.OfType<string>()
         : [Words(values, 0)];

@@ -8,8 +8,8 @@ namespace HybridArchitectures.Chat.Jinja;
 /// code. The number of steps and the length of the output are limited.
 /// </summary>
 /// <remarks>
-/// Supported statements: if, for (with if, else, break and continue), set, macro, call, filter, raw and generation. Not supported: inheritance,
-/// imports, <c>recursive</c> loops, and filters that write HTML.
+/// Supported statements: if, for (with if, else, break and continue), set, with, macro, call, filter, raw and generation. Not supported:
+/// inheritance, imports, <c>recursive</c> loops, and filters that write HTML.
 /// </remarks>
 sealed class JinjaTemplate : JinjaExpressions
 {
@@ -43,13 +43,8 @@ sealed class JinjaTemplate : JinjaExpressions
             ["strftime_now"] = (JinjaFunction)((values, _) =>
                 JinjaClock.Format(now, values is [string format] ? format : throw JinjaValue.Bad("strftime_now without a format"))),
             ["range"] = (JinjaFunction)((values, _) => Range(values)),
-            ["dict"] = (JinjaFunction)((_, named) => new Dictionary<string, object?>(named, StringComparer.Ordinal)),
-            ["namespace"] = (JinjaFunction)((_, named) =>
-            {
-                var space = new JinjaNamespace();
-                foreach (var (name, value) in named) space.Values[name] = value;
-                return space;
-            }),
+            ["dict"] = (JinjaFunction)Entries,
+            ["namespace"] = (JinjaFunction)((values, named) => new JinjaNamespace(Entries(values, named))),
         };
         foreach (var (name, value) in variables) known[name] = value;
         var scope = new JinjaScope(known);
@@ -62,6 +57,19 @@ sealed class JinjaTemplate : JinjaExpressions
             throw JinjaValue.Bad($"a value that does not fit its use ({e.Message})");
         }
         return scope.Output.ToString();
+    }
+
+    // the entries of at most one mapping, and those given by name
+    static Dictionary<string, object?> Entries(IReadOnlyList<object?> values, IReadOnlyDictionary<string, object?> named)
+    {
+        var entries = values switch
+        {
+            [] => new Dictionary<string, object?>(StringComparer.Ordinal),
+            [Dictionary<string, object?> map] => new(map, StringComparer.Ordinal),
+            _ => throw JinjaValue.Bad("arguments of dict or namespace; expected at most one mapping, and names"),
+        };
+        foreach (var (name, value) in named) entries[name] = value;
+        return entries;
     }
 
     static List<object?> Range(IReadOnlyList<object?> values)
@@ -135,6 +143,7 @@ sealed class JinjaTemplate : JinjaExpressions
             case "if": return ReadIf();
             case "for": return ReadFor();
             case "set": return ReadSet();
+            case "with": return ReadWith();
             case "macro": return ReadMacro();
             case "call": return ReadCallBlock();
             case "filter": return ReadFilterBlock();
@@ -181,6 +190,28 @@ sealed class JinjaTemplate : JinjaExpressions
         };
     }
 
+    Action<JinjaScope> ReadWith()
+    {
+        var assigned = new List<(string[] Names, Func<JinjaScope, object?> Value)>();
+        while (Token.Kind != JinjaKind.TagEnd)
+        {
+            string[] names = [RequireName()];
+            Require("=");
+            assigned.Add((names, Read()));
+            if (Token.Kind != JinjaKind.TagEnd) Require(",");
+        }
+        TagEnd();
+        var body = ReadBody("endwith");
+        End("endwith");
+        return scope =>
+        {
+            var inner = scope.Inner();
+            foreach (var (names, value) in assigned) Assign(inner, names, value(scope));
+            body(inner);
+            scope.Leaves = inner.Leaves;
+        };
+    }
+
     string[] ReadTargets()
     {
         var names = new List<string>();
@@ -223,13 +254,14 @@ sealed class JinjaTemplate : JinjaExpressions
             var inner = scope.Inner();
             var items = JinjaValue.Items(source(scope));
             if (condition is not null) items = items.FindAll(item => Holds(inner, item));
+            var loop = new JinjaLoop(items, scope.Get("loop"));
             for (int i = 0; i < items.Count && inner.Leaves != "break"; i++)
             {
                 scope.Step();
                 // variables that one iteration sets are not visible in the next one
                 inner = scope.Inner();
                 Assign(inner, names, items[i]);
-                inner.Set("loop", JinjaLoop.At(items, i));
+                inner.Set("loop", loop.At(i));
                 body(inner);
             }
             if (items.Count == 0) otherwise?.Invoke(scope.Inner());
@@ -305,10 +337,16 @@ sealed class JinjaTemplate : JinjaExpressions
         return parameters;
     }
 
-    static JinjaFunction Macro(JinjaScope scope, List<(string Name, Func<JinjaScope, object?>? Otherwise)> parameters, Action<JinjaScope> body) =>
-        (values, named) =>
+    static JinjaFunction Macro(JinjaScope scope, List<(string Name, Func<JinjaScope, object?>? Otherwise)> parameters, Action<JinjaScope> body,
+        bool takesMore = false, bool takesMoreNamed = false) => (values, named) =>
     {
         var inner = scope.Inner(new StringBuilder());
+        var unknown = named.Where(item => item.Key != "caller" && !parameters.Exists(parameter => parameter.Name == item.Key)).ToDictionary();
+        if (values.Count > parameters.Count && !takesMore) throw JinjaValue.Bad($"{values.Count} arguments of a macro that takes {parameters.Count}");
+        if (unknown.Count > 0 && !takesMoreNamed)
+            throw JinjaValue.Bad($"the argument \"{unknown.Keys.First()}\" of a macro that has no such parameter");
+        if (takesMore) inner.Set("varargs", new JinjaTuple(values.Skip(parameters.Count)));
+        if (takesMoreNamed) inner.Set("kwargs", unknown);
         for (int i = 0; i < parameters.Count; i++)
         {
             var (name, otherwise) = parameters[i];
@@ -326,9 +364,11 @@ sealed class JinjaTemplate : JinjaExpressions
         string name = RequireName();
         var parameters = ReadParameters();
         TagEnd();
+        int start = At;
         var body = ReadBody("endmacro");
+        bool takesMore = Mentions(start, "varargs"), takesMoreNamed = Mentions(start, "kwargs");
         End("endmacro");
-        return scope => scope.Set(name, Macro(scope, parameters, body));
+        return scope => scope.Set(name, Macro(scope, parameters, body, takesMore, takesMoreNamed));
     }
 
     Action<JinjaScope> ReadCallBlock()

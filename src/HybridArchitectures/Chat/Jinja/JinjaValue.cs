@@ -11,7 +11,7 @@ delegate object? JinjaFunction(IReadOnlyList<object?> values, IReadOnlyDictionar
 
 /// <summary>
 /// Implements operations on the values of templates, with the semantics of Python. The types are null, <see cref="Undefined"/>, bool, long, double,
-/// string, <c>List&lt;object?&gt;</c>, <c>Dictionary&lt;string, object?&gt;</c> and <see cref="JinjaFunction"/>.
+/// string, <c>List&lt;object?&gt;</c>, <see cref="JinjaTuple"/>, <c>Dictionary&lt;string, object?&gt;</c> and <see cref="JinjaFunction"/>.
 /// </summary>
 static class JinjaValue
 {
@@ -59,6 +59,7 @@ static class JinjaValue
         long number => number.ToString(CultureInfo.InvariantCulture),
         double number => Number(number),
         string text => Quoted(text),
+        JinjaTuple items => $"({string.Join(", ", items.Select(Repr))}{(items.Count == 1 ? "," : "")})",
         List<object?> items => $"[{string.Join(", ", items.Select(Repr))}]",
         Dictionary<string, object?> map => $"{{{string.Join(", ", map.Select(item => $"{Repr(item.Key)}: {Repr(item.Value)}"))}}}",
         _ => throw Bad($"{Kind(value)} cannot be written"),
@@ -72,10 +73,26 @@ static class JinjaValue
         return $"{quote}{quoted}{quote}";
     }
 
+    // as Python does: the fewest digits that give the number, with an exponent below 1e-4 and from 1e16
     static string Number(double number)
     {
-        string text = number.ToString("R", CultureInfo.InvariantCulture);
-        return double.IsFinite(number) && !text.AsSpan().ContainsAny('.', 'E') ? text + ".0" : text;
+        if (!double.IsFinite(number)) return double.IsNaN(number) ? "nan" : number > 0 ? "inf" : "-inf";
+        string text = number.ToString("R", CultureInfo.InvariantCulture), sign = double.IsNegative(number) ? "-" : "";
+        int mark = text.IndexOf('E');
+        int exponent = mark < 0 ? 0 : int.Parse(text.AsSpan(mark + 1), NumberStyles.Integer, CultureInfo.InvariantCulture);
+        string mantissa = (mark < 0 ? text : text[..mark]).TrimStart('-'), all = mantissa.Replace(".", "");
+        string digits = all.TrimStart('0').TrimEnd('0');
+        if (digits.Length == 0) return sign + "0.0";
+        int dot = mantissa.IndexOf('.'), leading = all.Length - all.TrimStart('0').Length;
+        // the number is 0.digits x 10^point
+        int point = (dot < 0 ? mantissa.Length : dot) + exponent - leading;
+        if (point is <= -4 or > 16)
+        {
+            string rest = digits.Length > 1 ? "." + digits[1..] : "", power = Math.Abs(point - 1).ToString("00", CultureInfo.InvariantCulture);
+            return $"{sign}{digits[0]}{rest}e{(point > 0 ? '+' : '-')}{power}";
+        }
+        if (point <= 0) return $"{sign}0.{new string('0', -point)}{digits}";
+        return point >= digits.Length ? $"{sign}{digits}{new string('0', point - digits.Length)}.0" : $"{sign}{digits[..point]}.{digits[point..]}";
     }
 
     public static bool AreEqual(object? left, object? right) => (left, right) switch
@@ -84,11 +101,16 @@ static class JinjaValue
         (long a, bool b) => a == (b ? 1 : 0),
         (long a, double b) => a == b,
         (double a, long b) => a == b,
-        (List<object?> a, List<object?> b) => a.Count == b.Count && a.Zip(b).All(pair => AreEqual(pair.First, pair.Second)),
+        (List<object?> a, List<object?> b) => a is JinjaTuple == b is JinjaTuple && a.Count == b.Count
+            && a.Zip(b).All(pair => AreEqual(pair.First, pair.Second)),
         (Dictionary<string, object?> a, Dictionary<string, object?> b) => a.Count == b.Count
             && a.All(item => b.TryGetValue(item.Key, out object? other) && AreEqual(item.Value, other)),
         _ => Equals(left, right),
     };
+
+    /// <summary>Returns whether two values are the same object. Equal texts, numbers and flags of one type are.</summary>
+    public static bool AreSame(object? left, object? right) => left is string or long or double or bool ? Equals(left, right)
+        : ReferenceEquals(left, right);
 
     public static int Compare(object? left, object? right) => (left, right) switch
     {
@@ -139,12 +161,20 @@ static class JinjaValue
     }
 
     /// <summary>Replaces a text by another one. The length of the result is limited.</summary>
-    public static string Replaced(string text, string old, string by)
+    /// <param name="text">The text.</param>
+    /// <param name="old">The replaced text.</param>
+    /// <param name="by">The text that takes its place.</param>
+    /// <param name="count">The maximum number of replacements. Null or a negative number means all.</param>
+    public static string Replaced(string text, string old, string by, object? count = null)
     {
         if (old.Length == 0) throw Bad("replace of an empty text");
         RequireLength((long)text.Length / old.Length * by.Length);
-        return text.Replace(old, by, StringComparison.Ordinal);
+        if (count is null || Whole(count) < 0) return text.Replace(old, by, StringComparison.Ordinal);
+        return string.Join(by, text.Split(old, (int)Math.Min(Whole(count), int.MaxValue - 1) + 1));
     }
+
+    /// <summary>Returns the text in upper case as Python writes it.</summary>
+    public static string Upper(string text) => text.ToUpperInvariant().Replace("ß", "SS", StringComparison.Ordinal);
 
     static void RequireLength(long length)
     {
@@ -157,7 +187,8 @@ static class JinjaValue
         if (sign == "+" && left is List<object?> items && right is List<object?> others)
         {
             if (items.Count + others.Count > MaxItems) throw Bad($"a list of more than {MaxItems} items");
-            return new List<object?>([.. items, .. others]);
+            if (items is JinjaTuple != others is JinjaTuple) throw Bad("the sum of a tuple and a list");
+            return items is JinjaTuple ? new JinjaTuple([.. items, .. others]) : new List<object?>([.. items, .. others]);
         }
         if (sign == "*" && left is string repeated && right is long count)
         {
@@ -200,75 +231,5 @@ static class JinjaValue
             _ => rest,
         };
         return result >= long.MinValue && result <= long.MaxValue ? (long)result : throw Bad("an integer of more than 64 bits");
-    }
-
-    /// <summary>Writes a value as JSON as Python does, with a space after commas and colons, and with characters beyond ASCII unescaped.</summary>
-    /// <param name="value">The value.</param>
-    /// <param name="indent">The number of spaces per level. Null means one line.</param>
-    public static string Json(object? value, long? indent)
-    {
-        var text = new StringBuilder();
-        WriteJson(value, indent, 0, text);
-        return text.ToString();
-    }
-
-    static void WriteJson(object? value, long? indent, int level, StringBuilder text)
-    {
-        void Break(int inner)
-        {
-            if (indent is { } width) text.Append('\n').Append(' ', (int)Math.Clamp(width, 0, 16) * inner);
-        }
-        void Write<T>(char open, char close, IReadOnlyCollection<T> items, Action<T> write)
-        {
-            text.Append(open);
-            bool first = true;
-            foreach (var item in items)
-            {
-                if (!first) text.Append(indent is null ? ", " : ",");
-                first = false;
-                Break(level + 1);
-                write(item);
-            }
-            if (items.Count > 0) Break(level);
-            text.Append(close);
-        }
-        switch (value)
-        {
-            case null: text.Append("null"); break;
-            case bool flag: text.Append(flag ? "true" : "false"); break;
-            case string words: WriteJsonText(words, text); break;
-            case long or double: text.Append(Repr(value)); break;
-            case List<object?> items: Write('[', ']', items, item => WriteJson(item, indent, level + 1, text)); break;
-            case Dictionary<string, object?> map:
-                Write('{', '}', map, item =>
-                {
-                    WriteJsonText(item.Key, text);
-                    text.Append(": ");
-                    WriteJson(item.Value, indent, level + 1, text);
-                });
-                break;
-            default: throw Bad($"{Kind(value)} cannot be written as JSON");
-        }
-    }
-
-    static void WriteJsonText(string words, StringBuilder text)
-    {
-        text.Append('"');
-        foreach (char c in words)
-        {
-            text.Append(c switch
-            {
-                '"' => "\\\"",
-                '\\' => "\\\\",
-                '\n' => "\\n",
-                '\r' => "\\r",
-                '\t' => "\\t",
-                '\b' => "\\b",
-                '\f' => "\\f",
-                < ' ' => string.Create(CultureInfo.InvariantCulture, $"\\u{(int)c:x4}"),
-                _ => c.ToString(),
-            });
-        }
-        text.Append('"');
     }
 }
