@@ -3,8 +3,8 @@ using HybridArchitectures.Sequence;
 namespace HybridArchitectures.Generation;
 
 /// <summary>
-/// The cache and the captured step of a generation that has ended. The model keeps them, and its next generation of the same kind uses both again and
-/// captures nothing.
+/// Contains the cache and the captured step of a generation that has ended. The model saves them, and its next generation of the same kind uses both
+/// again and captures nothing.
 /// </summary>
 /// <param name="Vocabulary">The number of tokens that can be selected.</param>
 /// <param name="Rules">The options that the captured step depends on.</param>
@@ -12,7 +12,7 @@ namespace HybridArchitectures.Generation;
 /// <param name="Loop">The loop over the cache.</param>
 sealed record KeptLoop(int Vocabulary, GenerationOptions Rules, HybridCache Cache, DecodeLoop Loop) : IDisposable
 {
-    /// <summary>The largest cache that is kept.</summary>
+    /// <summary>Specifies the maximum size of a cache that is saved, in bytes.</summary>
     public const long MaxBytes = 512L << 20;
 
     /// <summary>Returns whether a generation can use it.</summary>
