@@ -14,11 +14,11 @@ struct RouteArguments {
     float scale;
 };
 
-__device__ __forceinline__ void score_experts(const RouteArguments& a, float* scores) {
-    const bfloat16* x = a.x + blockIdx.x * a.xRow;
-    const int lane = threadIdx.x % 32, inputs = static_cast<int>(a.inputs);
-    for (int expert = threadIdx.x / 32; expert < a.experts; expert += 8) {
-        const float* weight = a.weight + expert * a.inputs;
+__device__ __forceinline__ void score_experts(const RouteArguments& args, float* scores) {
+    const bfloat16* x = args.x + blockIdx.x * args.xRow;
+    const int lane = threadIdx.x % 32, inputs = static_cast<int>(args.inputs);
+    for (int expert = threadIdx.x / 32; expert < args.experts; expert += 8) {
+        const float* weight = args.weight + expert * args.inputs;
         float sum = 0;
 #pragma unroll 4
         for (int at = 8 * lane; at < inputs; at += 256) {
@@ -29,13 +29,13 @@ __device__ __forceinline__ void score_experts(const RouteArguments& a, float* sc
             for (int i = 0; i < 8; i++) sum += own[i] * factor[i];
         }
         sum = lane_sum(sum, 32);
-        if (lane == 0) scores[expert] = a.sigmoid ? sigmoid<float>(sum) : sum;
+        if (lane == 0) scores[expert] = args.sigmoid ? sigmoid<float>(sum) : sum;
     }
 }
 
 // by one warp
-__device__ __forceinline__ void normalize_scores(const RouteArguments& a, float* scores) {
-    const int lane = threadIdx.x, experts = static_cast<int>(a.experts);
+__device__ __forceinline__ void normalize_scores(const RouteArguments& args, float* scores) {
+    const int lane = threadIdx.x, experts = static_cast<int>(args.experts);
     Candidate most = {as_float(0xff800000u), experts};
     for (int expert = lane; expert < experts; expert += 32) most.take({scores[expert], expert});
     most.take_lanes();
@@ -49,15 +49,15 @@ __device__ __forceinline__ void normalize_scores(const RouteArguments& a, float*
     sync_warp();
 }
 
-__device__ __forceinline__ void route_experts_(const RouteArguments& a) {
+__device__ __forceinline__ void route_experts_(const RouteArguments& args) {
     DYNAMIC_SHARED(float, scores);
-    float *ranks = scores + a.experts, *selected = ranks + a.experts;
-    score_experts(a, scores);
+    float *ranks = scores + args.experts, *selected = ranks + args.experts;
+    score_experts(args, scores);
     __syncthreads();
     if (threadIdx.x >= 32) return;
-    const int lane = threadIdx.x, experts = static_cast<int>(a.experts), choices = static_cast<int>(a.choices);
-    if (!a.sigmoid) normalize_scores(a, scores);
-    for (int expert = lane; expert < experts; expert += 32) ranks[expert] = scores[expert] + (a.bias ? a.bias[expert] : 0);
+    const int lane = threadIdx.x, experts = static_cast<int>(args.experts), choices = static_cast<int>(args.choices);
+    if (!args.sigmoid) normalize_scores(args, scores);
+    for (int expert = lane; expert < experts; expert += 32) ranks[expert] = scores[expert] + (args.bias ? args.bias[expert] : 0);
     sync_warp();
     float total = 0;
     for (int choice = 0; choice < choices; choice++) {
@@ -69,15 +69,15 @@ __device__ __forceinline__ void route_experts_(const RouteArguments& a) {
         total += scores[at];
         sync_warp();
         if (lane == 0) {
-            a.chosen[blockIdx.x * a.choices + choice] = at;
+            args.chosen[blockIdx.x * args.choices + choice] = at;
             selected[choice] = scores[at];
             ranks[at] = as_float(0xff800000u);
         }
         sync_warp();
     }
-    const float factor = a.renormalize ? a.scale / (total + 1e-20f) : a.scale;
+    const float factor = args.renormalize ? args.scale / (total + 1e-20f) : args.scale;
     for (int choice = lane; choice < choices; choice += 32)
-        a.weights[blockIdx.x * a.choices + choice] = from_float<bfloat16>(selected[choice] * factor);
+        args.weights[blockIdx.x * args.choices + choice] = from_float<bfloat16>(selected[choice] * factor);
 }
 
 struct MixArguments {
@@ -86,25 +86,25 @@ struct MixArguments {
     i64 tokens, choices, width;
 };
 
-__device__ __forceinline__ void mix_experts_(const MixArguments& a) {
+__device__ __forceinline__ void mix_experts_(const MixArguments& args) {
     const i64 item = (static_cast<i64>(blockIdx.x) * 128 + threadIdx.x) * 8;
-    if (item >= a.tokens * a.width) return;
-    const i64 token = item / a.width, column = item % a.width;
+    if (item >= args.tokens * args.width) return;
+    const i64 token = item / args.width, column = item % args.width;
     float sum[8] = {};
-    for (int choice = 0; choice < a.choices; choice++) {
+    for (int choice = 0; choice < args.choices; choice++) {
         float own[8];
-        load<bfloat16, 8>(a.outputs, (token * a.choices + choice) * a.width + column, own);
-        const float weight = a.weights ? to_float(a.weights[token * a.choices + choice]) : 1.f;
+        load<bfloat16, 8>(args.outputs, (token * args.choices + choice) * args.width + column, own);
+        const float weight = args.weights ? to_float(args.weights[token * args.choices + choice]) : 1.f;
 #pragma unroll
         for (int i = 0; i < 8; i++) sum[i] += to_float(from_float<bfloat16>(own[i] * weight));
     }
-    if (a.common) {
+    if (args.common) {
         float common[8];
-        load<bfloat16, 8>(a.common, item, common);
+        load<bfloat16, 8>(args.common, item, common);
 #pragma unroll
         for (int i = 0; i < 8; i++) sum[i] = to_float(from_float<bfloat16>(sum[i])) + common[i];
     }
-    store<bfloat16, 8>(a.result, item, sum);
+    store<bfloat16, 8>(args.result, item, sum);
 }
 
 KERNEL(route_experts, 256, RouteArguments, route_experts_)

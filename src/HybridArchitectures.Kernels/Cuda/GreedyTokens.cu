@@ -12,12 +12,12 @@ struct GreedyArguments {
     i64 count, row;
 };
 
-__device__ __forceinline__ void greedy_parts_(const GreedyArguments& a) {
+__device__ __forceinline__ void greedy_parts_(const GreedyArguments& args) {
     DYNAMIC_SHARED(Candidate, shared);
     const i64 row = blockIdx.y;
-    const int count = static_cast<int>(a.count), size = (count + Parts - 1) / Parts, first = blockIdx.x * size;
+    const int count = static_cast<int>(args.count), size = (count + Parts - 1) / Parts, first = blockIdx.x * size;
     const int last = first + size < count ? first + size : count;
-    const float* scores = a.scores + row * a.row;
+    const float* scores = args.scores + row * args.row;
     Candidate own = {as_float(0xff800000u), first < count ? first : count - 1};
 #pragma unroll 8
     for (int at = first + threadIdx.x; at < last; at += 256) own.take({scores[at], at});
@@ -27,22 +27,22 @@ __device__ __forceinline__ void greedy_parts_(const GreedyArguments& a) {
     if (threadIdx.x > 0) return;
 #pragma unroll
     for (int warp = 1; warp < 8; warp++) own.take(shared[warp]);
-    a.best[row * Parts + blockIdx.x] = own.score;
-    a.at[row * Parts + blockIdx.x] = own.at;
+    args.best[row * Parts + blockIdx.x] = own.score;
+    args.at[row * Parts + blockIdx.x] = own.at;
 }
 
-__device__ __forceinline__ void greedy_tokens_(const GreedyArguments& a) {
+__device__ __forceinline__ void greedy_tokens_(const GreedyArguments& args) {
     const i64 row = blockIdx.x, from = row * Parts + threadIdx.x;
     Candidate all[Parts / 32];
 #pragma unroll
-    for (int i = 0; i < Parts / 32; i++) all[i] = {a.best[from + 32 * i], a.at[from + 32 * i]};
+    for (int i = 0; i < Parts / 32; i++) all[i] = {args.best[from + 32 * i], args.at[from + 32 * i]};
     Candidate own = all[0];
 #pragma unroll
     for (int i = 1; i < Parts / 32; i++) own.take(all[i]);
     own.take_lanes();
     if (threadIdx.x > 0) return;
-    a.ids[row] = a.tokens[row] = own.at;
-    a.finite[row] = (as_bits(own.score) & 0x7f800000u) != 0x7f800000u;
+    args.ids[row] = args.tokens[row] = own.at;
+    args.finite[row] = (as_bits(own.score) & 0x7f800000u) != 0x7f800000u;
 }
 
 KERNEL(greedy_parts, 256, GreedyArguments, greedy_parts_)

@@ -22,17 +22,17 @@ constexpr int KeyStride = D + 8, ValueStride = E + 8, StageSize = Keys * (KeyStr
 static_assert(D % 16 == 0 && E % 16 == 0 && Rows % 16 == 0 && Keys % 16 == 0 && Unit % (Warps * Keys) == 0, "sizes that products take");
 
 struct Decode {
-    const DecodeArguments& a;
+    const DecodeArguments& args;
     const DecodePlan plan;
     u16* shared;
     int warp, lane, perHead;
 
-    __device__ __forceinline__ explicit Decode(const DecodeArguments& arguments) : a(arguments), plan(arguments) {
+    __device__ __forceinline__ explicit Decode(const DecodeArguments& arguments) : args(arguments), plan(arguments) {
         DYNAMIC_SHARED(u16, all);
         shared = all;
         warp = uniform(threadIdx.x / 32);
         lane = threadIdx.x % 32;
-        perHead = static_cast<int>(a.heads / a.keyHeads);
+        perHead = static_cast<int>(args.heads / args.keyHeads);
     }
 
     // the warp's tile number i begins with this key
@@ -55,9 +55,9 @@ struct Decode {
         const int firstKey = key_of(i);
         if (firstKey >= plan.last) return;
         const Place to = tile_of(i);
-        load_rows<D>(to, a.keys, plan.row * a.keyRow + plan.keyHead * a.keyHead, a.keyToken, static_cast<int>(a.headSize), firstKey);
-        load_rows<E>(to + Keys * KeyStride, a.values, plan.row * a.valueRow + plan.keyHead * a.valueHead, a.valueToken,
-            static_cast<int>(a.valueSize), firstKey);
+        load_rows<D>(to, args.keys, plan.row * args.keyRow + plan.keyHead * args.keyHead, args.keyToken, static_cast<int>(args.headSize), firstKey);
+        load_rows<E>(to + Keys * KeyStride, args.values, plan.row * args.valueRow + plan.keyHead * args.valueHead, args.valueToken,
+            static_cast<int>(args.valueSize), firstKey);
     }
 
     // the first tiles, those of old keys before the previous kernel has ended
@@ -65,7 +65,7 @@ struct Decode {
         bool old[Stages];
 #pragma unroll
         for (int i = 0; i < Stages; i++) {
-            old[i] = key_of(i) < plan.last && plan.are_old(a, key_of(i), key_of(i) + Keys);
+            old[i] = key_of(i) < plan.last && plan.are_old(args, key_of(i), key_of(i) + Keys);
             if (old[i]) load_tile(i);
         }
         wait_for_previous();
@@ -79,18 +79,18 @@ struct Decode {
     // two neighbouring elements of a row's query
     __device__ __forceinline__ unsigned query_word(int row, int column) const {
         const int number = plan.group + row, query = number / perHead, head = plan.keyHead * perHead + number % perHead;
-        if (query >= a.queries || column >= a.headSize) return 0;
-        return load_raw<bfloat16, 2>(a.query, plan.row * a.queryRow + query * a.queryToken + head * a.queryHead + column).bits.words[0];
+        if (query >= args.queries || column >= args.headSize) return 0;
+        return load_raw<bfloat16, 2>(args.query, plan.row * args.queryRow + query * args.queryToken + head * args.queryHead + column).bits.words[0];
     }
 
     __device__ __forceinline__ void load_queries(unsigned (&queries)[Tiles][DSteps][4]) const {
-        const int r = lane / 4, q = lane % 4;
+        const int quad = lane / 4, quad_lane = lane % 4;
 #pragma unroll
         for (int t = 0; t < Tiles; t++)
 #pragma unroll
             for (int k = 0; k < DSteps; k++)
 #pragma unroll
-                for (int i = 0; i < 4; i++) queries[t][k][i] = query_word(16 * t + r + i % 2 * 8, 16 * k + 2 * q + i / 2 * 8);
+                for (int i = 0; i < 4; i++) queries[t][k][i] = query_word(16 * t + quad + i % 2 * 8, 16 * k + 2 * quad_lane + i / 2 * 8);
     }
 
     // scores of the rows with the keys of a tile
@@ -142,17 +142,17 @@ struct Decode {
 
     // scores become exponents, minus infinity for keys that a query does not see
     __device__ __forceinline__ void scale_scores(float (&scores)[Tiles][Keys / 8][4], int firstKey) const {
-        const bool whole = plan.all_see(a, firstKey, firstKey + Keys);
-        const int r = lane / 4, q = lane % 4;
+        const bool whole = plan.all_see(args, firstKey, firstKey + Keys);
+        const int quad = lane / 4, quad_lane = lane % 4;
 #pragma unroll
         for (int t = 0; t < Tiles; t++)
 #pragma unroll
             for (int n = 0; n < Keys / 8; n++)
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
-                    const int query = (plan.group + 16 * t + r + i / 2 * 8) / perHead;
-                    const bool seen = whole || plan.sees(a, query, firstKey + 8 * n + 2 * q + i % 2);
-                    scores[t][n][i] = seen ? exponent_of<bfloat16>(a, scores[t][n][i]) : minus_infinity();
+                    const int query = (plan.group + 16 * t + quad + i / 2 * 8) / perHead;
+                    const bool seen = whole || plan.sees(args, query, firstKey + 8 * n + 2 * quad_lane + i % 2);
+                    scores[t][n][i] = seen ? exponent_of<bfloat16>(args, scores[t][n][i]) : minus_infinity();
                 }
     }
 
@@ -197,19 +197,19 @@ struct Decode {
         const float (&totals)[Tiles][2]) const {
         float* to = reinterpret_cast<float*>(shared);
         Two* states = reinterpret_cast<Two*>(to + Warps * Rows * SumStride);
-        const int r = lane / 4, q = lane % 4;
+        const int quad = lane / 4, quad_lane = lane % 4;
 #pragma unroll
         for (int t = 0; t < Tiles; t++)
 #pragma unroll
             for (int half = 0; half < 2; half++) {
-                const int row = warp * Rows + 16 * t + r + 8 * half;
+                const int row = warp * Rows + 16 * t + quad + 8 * half;
 #pragma unroll
                 for (int n = 0; n < E / 8; n++) {
                     const float two[2] = {sums[t][n][2 * half], sums[t][n][2 * half + 1]};
-                    store<float, 2>(to, row * SumStride + 8 * n + 2 * q, two);
+                    store<float, 2>(to, row * SumStride + 8 * n + 2 * quad_lane, two);
                 }
                 const float total = lane_sum(totals[t][half], 4);
-                if (q == 0) states[row] = {maxima[t][half], total};
+                if (quad_lane == 0) states[row] = {maxima[t][half], total};
             }
     }
 
@@ -238,10 +238,10 @@ struct Decode {
         __syncthreads();
         show(sums, maxima, totals);
         __syncthreads();
-        finish<bfloat16>(a, plan, reinterpret_cast<float*>(shared));
+        finish<bfloat16>(args, plan, reinterpret_cast<float*>(shared));
     }
 };
 
-__device__ __forceinline__ void attention_decode_(const DecodeArguments& a) { Decode(a).run(); }
+__device__ __forceinline__ void attention_decode_(const DecodeArguments& args) { Decode(args).run(); }
 
 KERNEL_EARLY(attention_decode, 32 * Warps, DecodeArguments, attention_decode_)

@@ -10,14 +10,14 @@ constexpr int DPieces = D / 32, EPieces = E / 32, Teams = 4 * Warps;
 static_assert(D % 32 == 0 && E % 32 == 0 && Unit % Teams == 0, "pieces of eight lanes");
 
 struct DecodeFloat32 {
-    const DecodeArguments& a;
+    const DecodeArguments& args;
     const DecodePlan plan;
     int lane, team, perHead;
 
-    __device__ __forceinline__ explicit DecodeFloat32(const DecodeArguments& arguments) : a(arguments), plan(arguments) {
+    __device__ __forceinline__ explicit DecodeFloat32(const DecodeArguments& arguments) : args(arguments), plan(arguments) {
         lane = threadIdx.x % 8;
         team = threadIdx.x / 8;
-        perHead = static_cast<int>(a.heads / a.keyHeads);
+        perHead = static_cast<int>(args.heads / args.keyHeads);
     }
 
     // the lane's pieces of a head's elements; zeros past its size
@@ -35,9 +35,9 @@ struct DecodeFloat32 {
 #pragma unroll
         for (int row = 0; row < Rows; row++) {
             const int number = plan.group + row, query = number / perHead, head = plan.keyHead * perHead + number % perHead;
-            const bool there = query < a.queries;
-            const i64 at = there ? plan.row * a.queryRow + query * a.queryToken + head * a.queryHead : 0;
-            load_pieces<DPieces>(queries[row], a.query, at, there ? a.headSize : 0);
+            const bool there = query < args.queries;
+            const i64 at = there ? plan.row * args.queryRow + query * args.queryToken + head * args.queryHead : 0;
+            load_pieces<DPieces>(queries[row], args.query, at, there ? args.headSize : 0);
         }
     }
 
@@ -47,8 +47,9 @@ struct DecodeFloat32 {
         const bool there = key < plan.last;
         const i64 slot = there ? plan.slot(key) : 0;
         float k[DPieces][4], v[EPieces][4];
-        load_pieces<DPieces>(k, a.keys, plan.row * a.keyRow + slot * a.keyToken + plan.keyHead * a.keyHead, there ? a.headSize : 0);
-        load_pieces<EPieces>(v, a.values, plan.row * a.valueRow + slot * a.valueToken + plan.keyHead * a.valueHead, there ? a.valueSize : 0);
+        load_pieces<DPieces>(k, args.keys, plan.row * args.keyRow + slot * args.keyToken + plan.keyHead * args.keyHead, there ? args.headSize : 0);
+        load_pieces<EPieces>(
+            v, args.values, plan.row * args.valueRow + slot * args.valueToken + plan.keyHead * args.valueHead, there ? args.valueSize : 0);
 #pragma unroll
         for (int row = 0; row < Rows; row++) {
             float product = 0;
@@ -57,8 +58,8 @@ struct DecodeFloat32 {
 #pragma unroll
                 for (int e = 0; e < 4; e++) product += queries[row][i][e] * k[i][e];
             product = lane_sum(product, 8);
-            if (!there || !plan.sees(a, (plan.group + row) / perHead, key)) continue;
-            const float own = exponent_of<float>(a, product), most = own > maxima[row] ? own : maxima[row];
+            if (!there || !plan.sees(args, (plan.group + row) / perHead, key)) continue;
+            const float own = exponent_of<float>(args, product), most = own > maxima[row] ? own : maxima[row];
             const float factor = exp2_polynomial(maxima[row] - most), weight = exp2_polynomial(own - most);
             maxima[row] = most;
             totals[row] = totals[row] * factor + weight;
@@ -110,10 +111,10 @@ struct DecodeFloat32 {
         DYNAMIC_SHARED(float, shared);
         show(sums, maxima, totals, shared);
         __syncthreads();
-        finish<float>(a, plan, shared);
+        finish<float>(args, plan, shared);
     }
 };
 
-__device__ __forceinline__ void attention_decode_float32_(const DecodeArguments& a) { DecodeFloat32(a).run(); }
+__device__ __forceinline__ void attention_decode_float32_(const DecodeArguments& args) { DecodeFloat32(args).run(); }
 
 KERNEL(attention_decode_float32, 128, DecodeArguments, attention_decode_float32_)

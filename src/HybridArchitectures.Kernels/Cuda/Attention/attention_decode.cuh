@@ -51,28 +51,28 @@ struct DecodePlan {
     int length, count, sinks, shift, parts;
     int ringLast, ringSize;
 
-    __device__ __forceinline__ explicit DecodePlan(const DecodeArguments& a) {
-        const int queries = static_cast<int>(a.queries), perHead = static_cast<int>(a.heads / a.keyHeads);
+    __device__ __forceinline__ explicit DecodePlan(const DecodeArguments& args) {
+        const int queries = static_cast<int>(args.queries), perHead = static_cast<int>(args.heads / args.keyHeads);
         const int groups = (queries * perHead + Rows - 1) / Rows;
         row = static_cast<int>(blockIdx.z);
         keyHead = static_cast<int>(blockIdx.x) / groups;
         group = (static_cast<int>(blockIdx.x) - keyHead * groups) * Rows;
-        length = greater(a.lengths[row], 0);
+        length = greater(args.lengths[row], 0);
         sinks = shift = ringLast = ringSize = 0;
-        if (a.ring) {
-            sinks = static_cast<int>(a.sinks);
-            ringSize = static_cast<int>(a.capacity) - sinks;
+        if (args.ring) {
+            sinks = static_cast<int>(args.sinks);
+            ringSize = static_cast<int>(args.capacity) - sinks;
             ringLast = length > sinks ? (length - 1 - sinks) % ringSize : -1;
-            count = lesser(length, static_cast<int>(a.capacity));
+            count = lesser(length, static_cast<int>(args.capacity));
         } else {
-            length = lesser(length, static_cast<int>(a.capacity));
-            const int low = greater(length - queries + 1 - static_cast<int>(a.window), 0);
-            sinks = lesser(static_cast<int>(a.sinks), low);
+            length = lesser(length, static_cast<int>(args.capacity));
+            const int low = greater(length - queries + 1 - static_cast<int>(args.window), 0);
+            sinks = lesser(static_cast<int>(args.sinks), low);
             shift = low - sinks;
             count = length - shift;
         }
         int size = Unit;
-        while (static_cast<i64>(size) * a.maxParts < count) size *= 2;
+        while (static_cast<i64>(size) * args.maxParts < count) size *= 2;
         parts = (count + size - 1) / size;
         first = static_cast<int>(blockIdx.y) * size;
         last = lesser(first + size, count);
@@ -90,8 +90,8 @@ struct DecodePlan {
     }
 
     // whether the keys from one up to before another were in the cache before the tokens of the queries; the product before may write those
-    __device__ __forceinline__ bool are_old(const DecodeArguments& a, int from, int to) const {
-        const int queries = static_cast<int>(a.queries);
+    __device__ __forceinline__ bool are_old(const DecodeArguments& args, int from, int to) const {
+        const int queries = static_cast<int>(args.queries);
         if (ringSize == 0) return slot(lesser(to, last) - 1) < length - queries;
         for (int query = 0; query < queries && query < length; query++) {
             const int own = length - 1 - query, back = ringLast - query;
@@ -102,26 +102,26 @@ struct DecodePlan {
     }
 
     // whether every query sees all keys from one up to before another
-    __device__ __forceinline__ bool all_see(const DecodeArguments& a, int from, int to) const {
+    __device__ __forceinline__ bool all_see(const DecodeArguments& args, int from, int to) const {
         if (to > last) return false;
-        if (ringSize > 0) return a.queries == 1 && ringSize == a.window;
-        if (shift == 0 && length <= a.window) return to <= length - static_cast<int>(a.queries) + 1;
-        return from >= sinks && slot(from) > length - 1 - static_cast<int>(a.window) && slot(to - 1) <= length - static_cast<int>(a.queries);
+        if (ringSize > 0) return args.queries == 1 && ringSize == args.window;
+        if (shift == 0 && length <= args.window) return to <= length - static_cast<int>(args.queries) + 1;
+        return from >= sinks && slot(from) > length - 1 - static_cast<int>(args.window) && slot(to - 1) <= length - static_cast<int>(args.queries);
     }
 
-    __device__ __forceinline__ bool sees(const DecodeArguments& a, int query, int key) const {
-        const int own = length - static_cast<int>(a.queries) + query, other = position(key);
-        return key < last && other <= own && (own - other < a.window || other < a.sinks);
+    __device__ __forceinline__ bool sees(const DecodeArguments& args, int query, int key) const {
+        const int own = length - static_cast<int>(args.queries) + query, other = position(key);
+        return key < last && other <= own && (own - other < args.window || other < args.sinks);
     }
 };
 
 // a product of query and key as an exponent
-template <class T> __device__ __forceinline__ float exponent_of(const DecodeArguments& a, float product) {
-    const float x = product * a.scale;
+template <class T> __device__ __forceinline__ float exponent_of(const DecodeArguments& args, float product) {
+    const float x = product * args.scale;
     if constexpr (!Capped) return x;
     // tanh(x) = 1 - 2 / (1 + e^(2 x)); beyond 40 it is 1 to the last place
     const float limited = x > 40.f ? 40.f : x;
-    return a.cap * (1 - quotient<T>(2.f, 1 + exponential<T>(2 * limited)));
+    return args.cap * (1 - quotient<T>(2.f, 1 + exponential<T>(2 * limited)));
 }
 
 __device__ __forceinline__ void fence_gpu() {
@@ -230,26 +230,26 @@ struct Weights {
     }
 };
 
-template <class T> __device__ __forceinline__ void write_output(const DecodeArguments& a, const DecodePlan& plan, int row, int column,
+template <class T> __device__ __forceinline__ void write_output(const DecodeArguments& args, const DecodePlan& plan, int row, int column,
     const Two& state, const float (&sums)[4]) {
-    if (column >= a.valueSize) return;
-    const int perHead = static_cast<int>(a.heads / a.keyHeads), number = plan.group + row;
+    if (column >= args.valueSize) return;
+    const int perHead = static_cast<int>(args.heads / args.keyHeads), number = plan.group + row;
     const int query = number / perHead, head = plan.keyHead * perHead + number % perHead;
     float most = state.x, total = state.y, factor = 1;
-    if (a.sinkLogits) {
-        const float logit = a.sinkLogits[head] * log2_e, higher = logit > most ? logit : most;
+    if (args.sinkLogits) {
+        const float logit = args.sinkLogits[head] * log2_e, higher = logit > most ? logit : most;
         factor = exp2_approximate(most - higher);
         total = total * factor + exp2_approximate(logit - higher);
     }
     factor = total > 0 ? factor / total : 0.f;
     const float output[4] = {sums[0] * factor, sums[1] * factor, sums[2] * factor, sums[3] * factor};
-    store<T, 4>(a.output, ((plan.row * a.queries + query) * a.heads + head) * a.valueSize + column, output);
+    store<T, 4>(args.output, ((plan.row * args.queries + query) * args.heads + head) * args.valueSize + column, output);
 }
 
 // The warps' parts are in shared memory: (Warps, Rows, SumStride) sums, then (Warps, Rows) states. All threads have met. Past them is room for Rows
 // totals and (Rows, parts) weights.
-template <class T> __device__ __forceinline__ void finish(const DecodeArguments& a, const DecodePlan& plan, float* shared) {
-    const int perHead = static_cast<int>(a.heads / a.keyHeads), rows = lesser(Rows, static_cast<int>(a.queries) * perHead - plan.group);
+template <class T> __device__ __forceinline__ void finish(const DecodeArguments& args, const DecodePlan& plan, float* shared) {
+    const int perHead = static_cast<int>(args.heads / args.keyHeads), rows = lesser(Rows, static_cast<int>(args.queries) * perHead - plan.group);
     Two* states = reinterpret_cast<Two*>(shared + Warps * Rows * SumStride);
     Two* totals = states + Warps * Rows;
     float* weights = reinterpret_cast<float*>(totals + Rows);
@@ -259,13 +259,14 @@ template <class T> __device__ __forceinline__ void finish(const DecodeArguments&
     Raw<float, 4> first[Warps], ahead[Weights::Batch];
     own.load_ahead(rows, sums, first);
     if (plan.parts <= 1) {
-        own.add_up(rows, sums, first, [&](int row, int column, const float (&sum)[4]) { write_output<T>(a, plan, row, column, totals[row], sum); });
+        own.add_up(rows, sums, first,
+            [&](int row, int column, const float (&sum)[4]) { write_output<T>(args, plan, row, column, totals[row], sum); });
         return;
     }
-    const i64 line = static_cast<i64>(plan.row) * gridDim.x + blockIdx.x, at = line * a.parts;
-    const int stride = static_cast<int>(a.rows);
-    float* allSums = a.sums + at * stride * E;
-    Two* allStates = a.states + at * stride;
+    const i64 line = static_cast<i64>(plan.row) * gridDim.x + blockIdx.x, at = line * args.parts;
+    const int stride = static_cast<int>(args.rows);
+    float* allSums = args.sums + at * stride * E;
+    Two* allStates = args.states + at * stride;
     own.add_up(rows, sums, first, [&](int row, int column, const float (&sum)[4]) {
         store<float, 4>(allSums, (static_cast<i64>(blockIdx.y) * stride + row) * E + column, sum);
     });
@@ -274,9 +275,9 @@ template <class T> __device__ __forceinline__ void finish(const DecodeArguments&
     __syncthreads();
     int* last = reinterpret_cast<int*>(states);
     if (threadIdx.x == 0) {
-        const int number = next_of(a.arrivals + line);
+        const int number = next_of(args.arrivals + line);
         *last = number == plan.parts - 1;
-        if (*last) a.arrivals[line] = 0;
+        if (*last) args.arrivals[line] = 0;
     }
     __syncthreads();
     if (!*last) return;
@@ -287,5 +288,5 @@ template <class T> __device__ __forceinline__ void finish(const DecodeArguments&
     all.load_ahead(rows, sumsOfParts, ahead);
     all.weigh<128>(rows, [&](int part, int row) { return allStates[part * stride + row]; });
     all.add_up(rows, sumsOfParts, ahead,
-        [&](int row, int column, const float (&sum)[4]) { write_output<T>(a, plan, row, column, totals[row], sum); });
+        [&](int row, int column, const float (&sum)[4]) { write_output<T>(args, plan, row, column, totals[row], sum); });
 }
