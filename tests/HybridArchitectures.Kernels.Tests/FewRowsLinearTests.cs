@@ -53,6 +53,24 @@ public class FewRowsLinearTests
         Assert.True(FewRowsLinear.Forward(x[0, 0, 0], weight).allclose(weight.mv(x[0, 0, 0]), 1e-5, 1e-5));
     }
 
+    [Theory]
+    [InlineData(1, 384, 1024)]
+    [InlineData(3, 40, 33)]
+    public void Projections_of_one_input_together_equal_single_ones_to_the_bit(int rows, int inputs, int outputs)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(4);
+        foreach (var type in new[] { ScalarType.Float32, ScalarType.BFloat16 })
+        {
+            Tensor x = randn(1, rows, inputs).to(type), bias = randn(outputs);
+            (Tensor Weight, Tensor? Bias)[] projections =
+                [(randn(outputs, inputs), bias), (randn(7, inputs).to(ScalarType.BFloat16), null), (randn(outputs, inputs).to(type), null)];
+            var together = FewRowsLinear.ForwardMany(x, projections);
+            for (int i = 0; i < projections.Length; i++)
+                Assert.True(together[i].Equals(FewRowsLinear.Forward(x, projections[i].Weight, projections[i].Bias)), $"projection {i} in {type}");
+        }
+    }
+
     [Fact]
     public void Many_rows_are_left_to_libtorch()
     {

@@ -18,28 +18,72 @@ static unsafe class FewRowsLinearCpu
     const int BytesAhead = 2048;
     const int ElementsPerTask = 8;          // reading an element is less work than an element in CpuTasks, by this factor
 
-    public static Tensor Forward(FewRowsLinearInputs inputs)
+    public static Tensor Forward(FewRowsLinearInputs inputs) => ForwardMany([inputs])[0];
+
+    /// <summary>Computes several products of one x. Their rows are shared among the threads together.</summary>
+    public static Tensor[] ForwardMany(FewRowsLinearInputs[] all)
     {
         using var scope = NewDisposeScope();
-        var x = inputs.X;
-        var (wholeX, weight, bias) = (CpuRows.Whole(x)!, inputs.Weight, CpuRows.Whole(inputs.Bias));
-        if (!weight.is_contiguous()) weight = weight.contiguous();
-        long outputs = weight.size(0), width = weight.size(1), rows = x.NumberOfElements / width;
-        Span<long> sizes = stackalloc long[(int)x.dim()];
-        for (int i = 0; i < sizes.Length; i++) sizes[i] = i == sizes.Length - 1 ? outputs : x.size(i);
-        var result = CpuRows.New(ScalarType.Float32, sizes);
-        float* xMemory = CpuRows.Pointer(wholeX), biasMemory = CpuRows.Pointer(bias), resultMemory = CpuRows.Pointer(result);
-        byte* weightMemory = (byte*)TensorMemory.Pointer(weight);
-        bool bfloat16 = weight.dtype == ScalarType.BFloat16;
-        long block = Math.Max(1, BlockElements / Math.Max(1, width));
-        CpuTasks.Run((outputs + block - 1) / block, outputs * width / ElementsPerTask, task =>
+        var x = all[0].X;
+        var wholeX = CpuRows.Whole(x)!;
+        var products = new Product[all.Length];
+        long tasks = 0, elements = 0;
+        for (int i = 0; i < all.Length; i++)
+        {
+            products[i] = new Product(all[i], wholeX, tasks);
+            tasks += products[i].Tasks;
+            elements += products[i].Elements;
+        }
+        CpuTasks.Run(tasks, elements / ElementsPerTask, task =>
+        {
+            int at = products.Length - 1;
+            while (products[at].FirstTask > task) at--;
+            products[at].Run(task - products[at].FirstTask);
+        });
+        GC.KeepAlive((wholeX, products));
+        return Array.ConvertAll(products, product => CpuRows.As(product.Result, x).MoveToOuterDisposeScope());
+    }
+
+    // one weight, whose rows are divided into tasks
+    sealed class Product
+    {
+        readonly Tensor weight;
+        readonly Tensor? bias;
+        readonly float* x, biasMemory, result;
+        readonly byte* weightMemory;
+        readonly long rows, outputs, width, block;
+
+        public Product(FewRowsLinearInputs inputs, Tensor wholeX, long firstTask)
+        {
+            (weight, bias, FirstTask) = (inputs.Weight, CpuRows.Whole(inputs.Bias), firstTask);
+            if (!weight.is_contiguous()) weight = weight.contiguous();
+            (outputs, width) = (weight.size(0), weight.size(1));
+            rows = wholeX.NumberOfElements / width;
+            block = Math.Max(1, BlockElements / Math.Max(1, width));
+            Span<long> sizes = stackalloc long[(int)wholeX.dim()];
+            for (int i = 0; i < sizes.Length; i++) sizes[i] = i == sizes.Length - 1 ? outputs : wholeX.size(i);
+            Result = CpuRows.New(ScalarType.Float32, sizes);
+            x = CpuRows.Pointer(wholeX);
+            biasMemory = CpuRows.Pointer(bias);
+            result = CpuRows.Pointer(Result);
+            weightMemory = (byte*)TensorMemory.Pointer(weight);
+        }
+
+        /// <summary>Gets the number of the first task among those of all products.</summary>
+        public long FirstTask { get; }
+
+        public long Tasks => (outputs + block - 1) / block;
+
+        public long Elements => outputs * width;
+
+        public Tensor Result { get; }
+
+        public void Run(long task)
         {
             long from = task * block, to = Math.Min(outputs, from + block);
-            if (bfloat16) Block<BFloat16Element>(xMemory, weightMemory, biasMemory, resultMemory, rows, outputs, width, from, to);
-            else Block<Float32Element>(xMemory, weightMemory, biasMemory, resultMemory, rows, outputs, width, from, to);
-        });
-        GC.KeepAlive((wholeX, weight, bias));
-        return CpuRows.As(result, x).MoveToOuterDisposeScope();
+            if (weight.dtype == ScalarType.BFloat16) Block<BFloat16Element>(x, weightMemory, biasMemory, result, rows, outputs, width, from, to);
+            else Block<Float32Element>(x, weightMemory, biasMemory, result, rows, outputs, width, from, to);
+        }
     }
 
     static void Block<TElement>(float* x, byte* weight, float* bias, float* y, long rows, long outputs, long width, long from, long to)

@@ -72,15 +72,20 @@ public static class FewRowsLinear
     }
 
     /// <summary>
-    /// Computes several projections of one x, in one launch on CUDA and otherwise one after another. The arguments are those of
-    /// <see cref="Forward"/>.
+    /// Computes several projections of one x, in one launch on CUDA, together on the CPU, and otherwise one after another. The arguments are those
+    /// of <see cref="Forward"/>.
     /// </summary>
     internal static Tensor[] ForwardMany(Tensor x, params ReadOnlySpan<(Tensor Weight, Tensor? Bias)> projections)
     {
-        bool together = x.NumberOfElements > 0 && projections.Length <= FewRowsLinearCuda.MaxWeights;
-        foreach (var (weight, _) in projections) together = together && BackendFor(x, weight) == KernelBackend.Cuda;
+        bool onCuda = x.NumberOfElements > 0 && projections.Length <= FewRowsLinearCuda.MaxWeights, onCpu = true;
+        foreach (var (weight, _) in projections)
+        {
+            var backend = BackendFor(x, weight);
+            (onCuda, onCpu) = (onCuda && backend == KernelBackend.Cuda, onCpu && backend == KernelBackend.Cpu);
+        }
         using var noGrad = no_grad();
-        if (together) return OnCuda(x, projections);
+        if (onCuda) return OnCuda(x, projections);
+        if (onCpu && projections.Length > 1) return OnCpu(x, projections);
         var results = new Tensor[projections.Length];
         for (int i = 0; i < results.Length; i++) results[i] = Forward(x, projections[i].Weight, projections[i].Bias);
         return results;
@@ -120,6 +125,17 @@ public static class FewRowsLinear
         static Tensor? Rows(Tensor? tensor) => tensor?.reshape(-1, tensor.size(-1));
         var rows = fusion with { Gate = Rows(fusion.Gate), Residual = Rows(fusion.Residual) };
         return Shaped(FewRowsLinearCuda.Forward(Rows(x)!, projections, gated, fusion: rows), x);
+    }
+
+    static Tensor[] OnCpu(Tensor x, ReadOnlySpan<(Tensor Weight, Tensor? Bias)> projections)
+    {
+        var inputs = new FewRowsLinearInputs[projections.Length];
+        for (int i = 0; i < inputs.Length; i++)
+        {
+            inputs[i] = new(x, projections[i].Weight, projections[i].Bias);
+            inputs[i].Check();
+        }
+        return FewRowsLinearCpu.ForwardMany(inputs);
     }
 
     static Tensor[] OnCuda(Tensor x, ReadOnlySpan<(Tensor Weight, Tensor? Bias)> projections, bool gated = false)
