@@ -13,6 +13,6 @@ sealed record ArmResult(Arm Arm, TrainingResult Training, Evaluation HeldOut)
     public RunSummary ToSummary(IReadOnlyList<RunSample> samples) => RunSummary.FromTraining(Arm.Name, Arm.Design, Training, heldOut: HeldOut) with
     {
         Samples = samples,
-        Facts = [new("peak rate", Arm.Text(Arm.Rate)), new("held-out bits per byte after 700 steps, by rate", Arm.TrialsText)],
+        Facts = [new("peak rate", RateTrials.Text(Arm.Rate)), new("held-out bits per byte after 700 steps, by rate", $"{Arm.Trials}")],
     };
 }

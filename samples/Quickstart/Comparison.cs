@@ -102,7 +102,7 @@ sealed class Comparison
         foreach (var arm in Arm.All)
         {
             var parameters = arm.Design.CountParameters().Total;
-            string rate = Arm.Text(arm.Rate);
+            string rate = RateTrials.Text(arm.Rate);
             AnsiConsole.MarkupLineInterpolated($"[bold]{arm.Name,-12}[/] {arm.Design.Pattern}, {parameters:N0} parameters, peak rate {rate}");
         }
         AnsiConsole.MarkupLineInterpolated($"             Each rate is {Arm.RateRule}.");
@@ -144,7 +144,7 @@ sealed class Comparison
         foreach (var result in results)
             table.AddRow(
                 new Markup($"[bold]{result.Arm.Name}[/]"), new Markup($"[bold]{result.HeldOut.BitsPerByte:f3}[/]"),
-                new Text(Arm.Text(result.Arm.Rate)),
+                new Text(RateTrials.Text(result.Arm.Rate)),
                 new Text(Megabytes(result.Training.Tokens)), new Text($"{result.TokensPerSecond:N0}"));
         AnsiConsole.Write(table);
     }
@@ -203,7 +203,7 @@ sealed class Comparison
             new("Trained on", $"{Megabytes(results[0].Training.Tokens)} of {Megabytes(corpus.TrainingBytes)}, {results[0].Training.Steps:N0} steps"),
             new("Measured on", $"{Megabytes(results[0].HeldOut.Tokens)} of {Megabytes(corpus.HeldOutBytes)} held out"),
             new("Peak rates",
-            $"{string.Join(", ", results.Select(result => $"{result.Arm.Name} {Arm.Text(result.Arm.Rate)}"))}. Each rate is {Arm.RateRule}."),
+            $"{string.Join(", ", results.Select(result => $"{result.Arm.Name} {RateTrials.Text(result.Arm.Rate)}"))}. Each rate is {Arm.RateRule}."),
             new("Recipe", $"AdamW, {Race.Rows} rows of {Race.ContextLength} bytes a step, trapezoid schedule, float32"),
             new("Seed", settings.Seed.ToString(CultureInfo.InvariantCulture)),
             new("Machine",

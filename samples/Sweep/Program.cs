@@ -1,6 +1,7 @@
 // Trains, measures and compares four designs of equal size with two seeds each, with the same time for each run, and draws a report.
 //   dotnet run -c Release --project samples/Sweep
 //   dotnet run -c Release --project samples/Sweep -- 10        seconds per run; the default is 40
+//   dotnet run -c Release --project samples/Sweep -- rates     trains every design at four rates and prints the table of README.md
 using System.Globalization;
 using HybridArchitectures.Design;
 using HybridArchitectures.Evaluation.HeldOut;
@@ -12,25 +13,21 @@ using HybridArchitectures.Reports.Sweeps;
 using HybridArchitectures.Tokenization;
 using HybridArchitectures.Training.Data;
 using HybridArchitectures.Training.Running;
+using SweepSample;
 
 SampleConsole.Prepare();
-double seconds = args.Length > 0 ? double.Parse(args[0], CultureInfo.InvariantCulture) : 40;
 var corpus = DocumentationCorpus.Load();
 using var training = TokenDataset.FromBytes(corpus.Training);
 using var heldOut = TokenDataset.FromBytes(corpus.HeldOut);
-var start = HybridDesign.Create(width: 96, vocabularySize: 256)
-    .WithAttention(heads: 4, keyValueHeads: 2).WithMamba2(stateSize: 16, headSize: 32).WithFeedForward(FeedForwardSpec.SwiGlu(192));
-SweepDesign[] designs =
-[
-    start.Pattern("TTTT").Name("attention").Build(), start.Pattern("MMMM").Name("Mamba-2").Build(),
-    start.Pattern("MMTM").Name("hybrid 1:3").Build(), start.Pattern("MTMT").Name("hybrid 1:1").Build(),
-];
 using var stop = new StopSignals(report: Console.Error.WriteLine);
+if (args is ["rates"]) return RateSearch.Run(training, heldOut, stop);
+
+double seconds = args.Length > 0 ? double.Parse(args[0], CultureInfo.InvariantCulture) : 40;
+foreach (var arm in Arm.All) Console.WriteLine($"{arm.Design.Name,-12} peak rate {RateTrials.Text(arm.Trials.Best)}");
 var sweep = new Sweep(new SweepOptions
 {
-    Folder = Path.Combine("runs", "sweep"), Designs = SweepDesign.MatchSizes(designs), Seeds = [1, 2], Data = training, HeldOut = heldOut,
-    Training = new TrainingOptions { LearningRate = 6e-3, ContextLength = 128, BatchSize = 8, Duration = Duration.Time(TimeSpan.FromSeconds(seconds)),
-        EvaluationTokens = 32_768 },
+    Folder = Path.Combine("runs", "sweep"), Designs = Arm.Designs, Seeds = [1, 2], Data = training, HeldOut = heldOut,
+    Training = Arm.Training(Duration.Time(TimeSpan.FromSeconds(seconds))),
     Tasks =
     [
         new HeldOutTask(heldOut, 128, tokens: 65_536), new PositionLossTask(heldOut, contextLength: 256, buckets: 8, maxWindows: 32,
@@ -48,12 +45,10 @@ foreach (string design in result.Designs)
         + $"byte{(difference is null ? "" : $"; against {result.Designs[0]}: {difference}")}");
 }
 string report = Path.Combine("runs", "sweep", "report");
-new SweepReport(result) { Title = "Attention, Mamba-2 and hybrids", Description = $"Equal parameters, {seconds:0} s of training each." }.Write(
-    report);
+new SweepReport(result)
+{
+    Title = "Attention, Mamba-2 and hybrids",
+    Description = $"Equal parameters, {seconds:0} s of training each. Peak learning rates: {Arm.RatesText}. {Arm.RateRule}",
+}.Write(report);
 Console.WriteLine(result.IsComplete ? $"report: {Path.Combine(report, "index.html")}" : "stopped; the same command continues");
 return result.IsComplete ? 0 : stop.ExitCode;
-
-sealed class Lines : IProgress<SweepProgress>
-{
-    public void Report(SweepProgress value) => Console.WriteLine(value);
-}

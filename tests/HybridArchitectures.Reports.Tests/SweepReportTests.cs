@@ -65,6 +65,36 @@ public sealed class SweepReportTests : IDisposable
     }
 
     [Fact]
+    public void Names_in_a_chart_of_quality_lie_off_the_bars_of_errors_and_the_frontier()
+    {
+        ScatterPoint[] points = [new("attention", 0, 1080, 4.83, 0.68), new("Mamba-2", 1, 2205, 5.06, 0.12), new("hybrid 1:3", 2, 973, 5.37, 0.17),
+            new("hybrid 1:1", 3, 1668, 5.16, 0.39)];
+        var axis = new SweepAxis("decode-throughput", "tokens/s", IsCheapLow: false, IsLogarithmic: false, _ => null);
+        var shapes = SweepPictures.Scatter(points, axis, "loss", isHighBetter: false).Shapes;
+        var names = shapes.OfType<Drawing.Shape.Text>().Where(text => points.Any(point => point.Name == text.Content)).ToArray();
+        Assert.Equal(points.Length, names.Length);
+        var frontier = shapes.OfType<Drawing.Shape.Curve>().Single().Points;
+        var lines = shapes.OfType<Drawing.Shape.Segment>().Where(line => line.Width == 1.5f).Select(bar => (bar.X1, bar.Y1, bar.X2, bar.Y2))
+            .Concat(frontier.Zip(frontier.Skip(1), (from, to) => (from.X, from.Y, to.X, to.Y))).ToArray();
+        Assert.Equal(points.Length + frontier.Count - 1, lines.Length);
+        foreach (var name in names)
+        {
+            float right = name.X + Drawing.ReportFont.Measure(name.Content, name.Size, bold: false);
+            Assert.DoesNotContain(lines, line => Math.Min(line.Item1, line.Item3) < right && Math.Max(line.Item1, line.Item3) > name.X
+                && Math.Min(line.Item2, line.Item4) < name.Y + name.Size / 2 && Math.Max(line.Item2, line.Item4) > name.Y - name.Size / 2);
+        }
+    }
+
+    [Fact]
+    public void On_paper_a_table_stays_with_its_text_and_on_a_screen_its_designs_stay_in_sight()
+    {
+        string html = new SweepReport(Result).ToHtml();
+        Assert.Contains("section > p { break-after: avoid; }", html);
+        Assert.Matches(@"figure, table, [^}]*break-inside: avoid", html);
+        Assert.Matches(@"\.wide td:first-child \{ position: sticky; left: 0; background: var\(--card\)", html);
+    }
+
+    [Fact]
     public void Of_many_designs_only_the_frontier_is_listed()
     {
         // nine designs of equal cost: the first one has the lowest loss

@@ -119,7 +119,8 @@ sealed class SweepPage(SweepReport report)
     {
         var (task, metric) = report.QualityMetric;
         if (metric is null) return;
-        Add($"<section>\n<h2>Quality against cost</h2>\n<p class=\"soft\">{Escape(task)}: {Escape(metric.Name)}. Filled: on the frontier; hollow: ");
+        Add($"<section>\n<h2>Quality against cost</h2>\n<p class=\"soft\">Quality is the metric {Escape(metric.Name)} of the task ");
+        Add($"{Escape(task)}. Filled: on the frontier; hollow: ");
         Add($"another design is at least as good in both.</p>\n<div class=\"charts\">\n");
         foreach (var axis in SweepAxis.ForResult(result))
         {
