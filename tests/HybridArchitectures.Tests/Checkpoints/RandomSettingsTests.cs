@@ -1,7 +1,9 @@
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Conformance;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Verification;
 using static TorchSharp.torch;
 
@@ -40,6 +42,38 @@ public class RandomSettingsTests
                 Assert.Fail($"{family}, seed {seed}: {error.Message}\n{text}\n{error.StackTrace}");
             }
         }
+    }
+
+    /// <summary>
+    /// Writes models for tests/Conformance/check_written.py, which asks transformers for their logits. Families of flash-linear-attention and
+    /// multimodal folders are left out, because transformers has no text model of them.
+    /// </summary>
+    [Fact]
+    public void Models_are_written_for_transformers()
+    {
+        string? target = Environment.GetEnvironmentVariable("HYBRID_WRITE_MODELS");
+        Assert.SkipWhen(string.IsNullOrEmpty(target), "HYBRID_WRITE_MODELS names no folder to write models to");
+        using var noGrad = no_grad();
+        foreach (string family in RandomSettings.Families.Except(["gated_deltanet", "delta_net", "gla", "hgrn2", "mamba3", "qwen3_5", "qwen3_5_moe"]))
+            for (int seed = 1; seed <= 6; seed++) Write(family, seed, Path.Combine(target!, $"{family}-{seed}"));
+    }
+
+    static void Write(string family, int seed, string place)
+    {
+        using var scope = NewDisposeScope();
+        using var folder = new TemporaryFolder();
+        File.WriteAllText(folder["config.json"], RandomSettings.Draw(family, seed).ToJsonString());
+        var design = PretrainedModel.LoadDesign(folder.Path, ConformanceCase.AsRecorded);
+        using var model = Random(design, seed);
+        PretrainedModel.Save(model, place, family);
+        var ids = randint(1, design.VocabularySize, [1, Length], ScalarType.Int64);
+        var logits = model.Forward(ids);
+        // float32 on both sides
+        float tolerance = 2e-4f * Math.Max(1, logits.abs().max().item<float>());
+        SafetensorsFile.Write(place + ".logits.safetensors", new Dictionary<string, Tensor>
+        {
+            ["ids"] = ids, ["logits"] = logits, ["tolerance"] = tensor([tolerance]),
+        });
     }
 
     static void Check(string family, string text, int seed, TemporaryFolder folder)

@@ -18,8 +18,16 @@ public sealed class LayerMatchingTests : IDisposable
 
     public void Dispose() => folder.Dispose();
 
-    static HybridLanguageModel Teacher(long seed = 1, int width = 16) => HybridDesign.Create(width, Small.VocabularySize).WithAttention(heads: 2)
-        .WithFeedForward(FeedForwardSpec.SwiGlu(24)).Depth(3).Build().CreateModel(seed: seed);
+    static readonly Dictionary<string, Func<AttentionSpec, MixerSpec>> mixers = new()
+    {
+        ["Mamba-2"] = ConvertedMixers.Mamba2, ["gated delta"] = ConvertedMixers.GatedDelta, ["Kimi delta"] = ConvertedMixers.KimiDelta,
+        ["lightning"] = ConvertedMixers.LightningAttention, ["RWKV-7"] = ConvertedMixers.Rwkv7,
+    };
+
+    public static TheoryData<string> MixerNames => [.. mixers.Keys];
+
+    static HybridLanguageModel Teacher(long seed = 1, int width = 16, Device? device = null) => HybridDesign.Create(width, Small.VocabularySize).WithAttention(heads: 2)
+        .WithFeedForward(FeedForwardSpec.SwiGlu(24)).Depth(3).Build().CreateModel(device: device, seed: seed);
 
     static HybridLanguageModel Convert(HybridLanguageModel teacher) =>
         teacher.Convert(teacher.Design.Convert([1, 3], ConvertedMixers.Mamba2)).Model;
@@ -121,6 +129,65 @@ public sealed class LayerMatchingTests : IDisposable
             Assert.Equal((name, !isReplaced), (name, before[name].AsSpan().SequenceEqual(TensorMemory.ToArray<float>(value))));
         }
         Assert.All(teacher.Parameters, parameter => Assert.Null(parameter.Value.grad));
+    }
+
+    [Fact]
+    public void A_conversion_is_matched_and_distilled() => Convert("RWKV-7", CPU);
+
+    [Theory, MemberData(nameof(MixerNames))]
+    [Trait("device", "cuda")]
+    public void A_conversion_on_a_GPU_is_that_on_the_CPU_matched_and_distilled(string mixer)
+    {
+        Assert.SkipUnless(cuda.is_available(), "no CUDA device: no model was converted on a GPU");
+        backends.cuda.matmul.allow_tf32 = false;
+        Convert(mixer, CUDA);
+    }
+
+    // statistics, weights and logits equal those on the CPU; both stages learn
+    void Convert(string mixer, Device device)
+    {
+        using HybridLanguageModel host = Teacher(), teacher = Teacher(device: device);
+        // a new model hardly tells tokens apart
+        using (NewDisposeScope())
+        using (no_grad())
+        {
+            manual_seed(6);
+            foreach (var (name, value) in host.State) teacher.State[name].copy_(value.add_(randn_like(value) * 0.3));
+        }
+        using var data = Small.Data(400);
+        using var batch = Batch(data);
+        var design = host.Design.Convert([1, 3], mixers[mixer]);
+        using var ids = batch.Ids.to(device);
+        using var expected = host.Convert(design, new() { Statistics = AttentionStatistics.Measure(host, batch.Ids), Seed = 4 }).Model;
+        HybridLanguageModel Converted() =>
+            teacher.Convert(design, new() { Statistics = AttentionStatistics.Measure(teacher, ids), Seed = 4 }).Model;
+        using HybridLanguageModel model = Converted(), distilled = Converted();
+        Assert.Equal(device.type, model.Parameters.First().Value.device_type);
+        using (NewDisposeScope())
+        using (no_grad())
+        {
+            foreach (var (name, value) in expected.State)
+                Assert.True((model.State[name].cpu() - value).abs().max().item<float>() <= 1e-5, name);
+            Assert.True((model.Forward(ids).cpu() - expected.Forward(batch.Ids)).abs().max().item<float>() <= 1e-4);
+        }
+        Learns(model, new LayerMatching(teacher), data);
+        Learns(distilled, new Distillation(teacher, 1, 2), data);
+    }
+
+    void Learns(HybridLanguageModel model, TrainingObjective objective, TokenDataset data)
+    {
+        using var batch = data.OpenReader(new TrainingReaderOptions(10, Seed: 3)).ReadBatch(8, model.Device);
+        double Loss()
+        {
+            using var scope = NewDisposeScope();
+            using var noGrad = no_grad();
+            using var context = new SequenceContext(batch.Layout);
+            return objective.Compute(model, batch, context).Total.item<float>();
+        }
+        double before = Loss();
+        using var trainer = New(model, objective, data, objective.GetType().Name, 20);
+        trainer.Run();
+        Assert.True(Loss() is var after && after < before, $"{objective.Description}: {before} before, {after} after");
     }
 
     [Fact]
