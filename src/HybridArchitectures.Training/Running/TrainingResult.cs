@@ -15,4 +15,13 @@ public sealed record TrainingResult(
 {
     /// <summary>Gets the last measurement. Null if there is no held-out data.</summary>
     public Evaluation? Final => Evaluations.Count == 0 ? null : Evaluations[^1].Result;
+
+    /// <summary>Returns the result in words: "300 steps, 614,400 tokens, 41.2 s, held-out loss 1.2345 nats per token".</summary>
+    public override string ToString()
+    {
+        string loss = Final is { } final ? FormattableString.Invariant($", held-out loss {final.Loss:0.0000} nats per token") : "";
+        string place = Checkpoint is null ? "" : $", checkpoint {Checkpoint}";
+        return FormattableString.Invariant($"{Steps:N0} steps, {Tokens:N0} tokens, {Elapsed.TotalSeconds:0.0} s{loss}{place}")
+            + (Completed ? "" : ", cancelled");
+    }
 }

@@ -11,4 +11,8 @@ public sealed record GenerationResult(string Text, IReadOnlyList<int> Ids, IRead
     /// <summary>Gets why the generation ended.</summary>
     public FinishReason FinishReason { get; init => field = Require.Defined(value, nameof(FinishReason)); } =
         Require.Defined(FinishReason, nameof(FinishReason));
+
+    /// <summary>Returns the text, or the tokens if there is no text, with the number of tokens and why the generation ended.</summary>
+    public override string ToString() =>
+        FormattableString.Invariant($"{(Text.Length > 0 ? Text : $"[{string.Join(", ", Ids)}]")} ({Ids.Count} tokens, {FinishReason}, seed {Seed})");
 }

@@ -58,6 +58,15 @@ public class TextGeneratorTests
     }
 
     [Fact]
+    public void A_printed_result_is_its_text_or_without_a_tokenizer_its_tokens()
+    {
+        using var model = Script("abcdefgh");
+        var options = Greedy with { MaxNewTokens = 3, Seed = 5 };
+        Assert.Equal("cde (3 tokens, MaxNewTokens, seed 5)", $"{new TextGenerator(model, Bytes).Generate("ab", options)}");
+        Assert.Equal("[99, 100, 101] (3 tokens, MaxNewTokens, seed 5)", $"{new TextGenerator(model).Generate([97, 98], options)}");
+    }
+
+    [Fact]
     public async Task A_stop_string_over_several_tokens_ends_the_text_and_is_never_partly_shown()
     {
         using var model = Script("aSTOx STOP more");

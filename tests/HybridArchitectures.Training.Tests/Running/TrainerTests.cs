@@ -51,6 +51,16 @@ public sealed class TrainerTests : IDisposable
         return (trainer.Run(), log.Steps);
     }
 
+    [Fact]
+    public void A_printed_result_says_what_was_trained_and_how_well()
+    {
+        var result = new TrainingResult(true, 1200, 614_400, TimeSpan.FromSeconds(41.25), [],
+            [new(1200, 614_400, TimeSpan.FromSeconds(41), new(2469, 2000, 0))], "runs/a/step-1200", null);
+        Assert.Equal("1,200 steps, 614,400 tokens, 41.3 s, held-out loss 1.2345 nats per token, checkpoint runs/a/step-1200", $"{result}");
+        Assert.Equal("7 steps, 70 tokens, 1.0 s, cancelled",
+            $"{new TrainingResult(false, 7, 70, TimeSpan.FromSeconds(1), [], [], null, null)}");
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
