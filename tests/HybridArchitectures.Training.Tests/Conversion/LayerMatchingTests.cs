@@ -26,7 +26,8 @@ public sealed class LayerMatchingTests : IDisposable
 
     public static TheoryData<string> MixerNames => [.. mixers.Keys];
 
-    static HybridLanguageModel Teacher(long seed = 1, int width = 16, Device? device = null) => HybridDesign.Create(width, Small.VocabularySize).WithAttention(heads: 2)
+    static HybridLanguageModel Teacher(long seed = 1, int width = 16, Device? device = null) =>
+        HybridDesign.Create(width, Small.VocabularySize).WithAttention(heads: 2)
         .WithFeedForward(FeedForwardSpec.SwiGlu(24)).Depth(3).Build().CreateModel(device: device, seed: seed);
 
     static HybridLanguageModel Convert(HybridLanguageModel teacher) =>
