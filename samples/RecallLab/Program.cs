@@ -1,7 +1,7 @@
 // Measures how many pairs a model can recall. Mamba-2 and a hybrid of the same size learn multi-query associative recall. The accuracy is printed by
 // training length and test length.
 //   dotnet run -c Release --project samples/RecallLab
-//   dotnet run -c Release --project samples/RecallLab -- 1500 4      steps and pairs
+//   dotnet run -c Release --project samples/RecallLab -- 1500 4 1e-2      steps, pairs and peak learning rate
 using System.Globalization;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;

@@ -104,6 +104,21 @@ public sealed class SweepTests : IDisposable
     }
 
     [Fact]
+    public void A_design_with_a_learning_rate_is_trained_at_it_and_keeps_it_when_sizes_are_matched()
+    {
+        var options = Options("rates") with { Seeds = [1], Tasks = [], Designs = SweepDesign.MatchSizes(
+            [Design("mamba", false), new("attention", Design("attention", true), LearningRate: 0.003)]) };
+        var result = new Sweep(options).Run();
+        Assert.Equal([0.01, 0.003], result.Runs.Select(run => run.Settings.LearningRate));
+        // the run itself: the same design and seed at the rate of the sweep ends elsewhere, and at a common rate of 0.003 at the same loss
+        double Loss(double rate) => new Sweep(options with { Folder = folder[$"rate {rate}"],
+            Designs = [options.Designs[1] with { LearningRate = null }], Training = options.Training with { LearningRate = rate } })
+            .Run().Runs[0].Training!.HeldOutLoss[^1].Loss;
+        Assert.Equal(Loss(0.003), result.Runs[1].Training!.HeldOutLoss[^1].Loss);
+        Assert.NotEqual(Loss(0.01), result.Runs[1].Training!.HeldOutLoss[^1].Loss);
+    }
+
+    [Fact]
     public void A_sweep_trains_and_measures_every_design_with_every_seed_once()
     {
         var lines = new Lines();

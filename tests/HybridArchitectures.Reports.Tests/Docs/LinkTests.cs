@@ -42,6 +42,20 @@ public partial class LinkTests
         }
     }
 
+    [Fact]
+    public void Packages_without_a_stable_version_are_installed_as_prereleases_and_others_by_version()
+    {
+        var commands = Pages.Select(page => File.ReadAllText(Path.Combine(Root, page.Data)))
+            .SelectMany(text => Install().Matches(text)).Select(match => match.Value).ToArray();
+        Assert.Contains(commands, command => command.Contains("add package HybridArchitectures.", StringComparison.Ordinal));
+        Assert.Contains(commands, command => command.Contains("tool install", StringComparison.Ordinal));
+        Assert.All(commands, command => Assert.Contains(
+            command.Contains("HybridArchitectures", StringComparison.Ordinal) ? "--prerelease" : "--version 0.107.0", command));
+    }
+
+    [GeneratedRegex("^dotnet (add package|tool install) .*$", RegexOptions.Multiline)]
+    private static partial Regex Install();
+
     // as GitHub and docfx make them: lower case, without punctuation, a hyphen for each space
     static IEnumerable<string> Anchors(string markdown) => Heading().Matches(CodeBlock().Replace(markdown, ""))
         .Select(match => Punctuation().Replace(match.Groups[1].Value.Trim().ToLowerInvariant(), "").Replace(' ', '-'));
