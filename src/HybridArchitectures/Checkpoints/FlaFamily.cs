@@ -21,7 +21,7 @@ abstract class FlaFamily(string modelType, string architecture) : PretrainedFami
     private protected override HybridDesign Read(PretrainedConfig config)
     {
         int width = config.Int("hidden_size"), depth = config.Depth("num_hidden_layers");
-        double epsilon = config.Double("norm_eps", 1e-6);
+        double epsilon = config.Double(config.Spelling("norm_eps", "rms_norm_eps"), 1e-6);
         config.Only("hidden_act", "swish");
         var mixer = ReadMixer(config, width);
         var attention = ReadAttention(config, width, depth);

@@ -23,8 +23,8 @@ sealed class GlaFamily() : FlaFamily("gla", "GLAForCausalLM")
         };
     }
 
-    // the width of a convolution that is not there
-    private protected override IReadOnlyCollection<string> Unused => [.. base.Unused, "conv_size"];
+    // settings of a convolution that is not there
+    private protected override IReadOnlyCollection<string> Unused => [.. base.Unused, "conv_size", "share_conv_kernel"];
 
     private protected override void WriteMixer(HybridDesign design, JsonObject config)
     {

@@ -47,8 +47,8 @@ sealed class Hgrn2Family() : FlaFamily("hgrn2", "HGRN2ForCausalLM")
             : design with { Blocks = [design.Blocks[0] with { Mixer = first with { LowerBound = false } }, .. design.Blocks.Skip(1)] };
     }
 
-    // the width of a convolution that is not there
-    private protected override IReadOnlyCollection<string> Unused => [.. base.Unused, "conv_size"];
+    // settings of a convolution that is not there
+    private protected override IReadOnlyCollection<string> Unused => [.. base.Unused, "conv_size", "share_conv_kernel"];
 
     private protected override void WriteMixer(HybridDesign design, JsonObject config)
     {

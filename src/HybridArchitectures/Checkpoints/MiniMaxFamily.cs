@@ -20,9 +20,11 @@ sealed class MiniMaxFamily() : PretrainedFamily("minimax", "MiniMaxForCausalLM",
         int headSize = config.HeadSize(width, heads);
         var activation = config.Activation("hidden_act", "silu");
         config.NoWindow();
+        CheckDetails(config);
         var attention = new AttentionSpec
         {
-            Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = headSize, Rotary = config.Rotary(1_000_000),
+            Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), HeadSize = headSize, 
+            Rotary = config.Rotary(1_000_000, fraction: RotatedPart(config, headSize)),
         };
         var lightning = new LightningAttentionSpec
         {
@@ -53,6 +55,24 @@ sealed class MiniMaxFamily() : PretrainedFamily("minimax", "MiniMaxForCausalLM",
         };
     }
 
+    static void CheckDetails(PretrainedConfig config)
+    {
+        config.Only("postnorm", true);
+        if (config.Int("shared_intermediate_size", 0) is not 0 and var shared)
+            throw config.Refusal("shared_intermediate_size", shared, "0, because shared experts are not supported in this family");
+    }
+
+    // transformers rotates whole heads, whatever the published rotary_dim says
+    static double? RotatedPart(PretrainedConfig config, int headSize)
+    {
+        int rotated = config.Int("rotary_dim", headSize);
+        if (rotated < 1 || rotated > headSize) throw config.Refusal("rotary_dim", rotated, $"1 to head_dim = {headSize}");
+        return rotated == headSize || config.FollowsTransformers ? null : (double)rotated / headSize;
+    }
+
+    // without shared experts
+    private protected override IReadOnlyCollection<string> Unused => ["shared_moe_mode"];
+
     // later layers forget more slowly
     static double DecayScale(int layer, int depth) => 1 - layer / (depth - 1 + 1e-5) + 1e-5;
 
@@ -65,7 +85,7 @@ sealed class MiniMaxFamily() : PretrainedFamily("minimax", "MiniMaxForCausalLM",
         WriteAttention(config, attention
             ?? new AttentionSpec { Heads = lightning!.Heads, KeyValueHeads = lightning.Heads, HeadSize = lightning.HeadSize });
         config.Remove("attention_bias");
-        WriteRotary(config, attention?.Rotary);
+        WritePositions(config, attention);
         config["block_size"] = lightning?.ChunkSize ?? 256;
         config["layer_types"] = new JsonArray([.. design.Blocks.Select(block => JsonValue.Create(block.Mixer is AttentionSpec ? Full : Lightning))]);
         foreach (var (kind, isFull) in new[] { ("full_attn", true), ("linear_attn", false) })
@@ -83,6 +103,16 @@ sealed class MiniMaxFamily() : PretrainedFamily("minimax", "MiniMaxForCausalLM",
         config["intermediate_size"] = experts.ExpertWidth;
         config["router_aux_loss_coef"] = experts.BalanceRate;
         config["output_router_logits"] = experts.Balance == ExpertBalance.JointAuxiliaryLoss;
+    }
+
+    // the part of a head that is rotated is written as in published files
+    static void WritePositions(JsonObject config, AttentionSpec? attention)
+    {
+        WriteRotary(config, attention?.Rotary);
+        if (attention?.Rotary is not { Fraction: not 1 } rotary) return;
+        config["rotary_dim"] = (int)Math.Round(rotary.Fraction * attention.HeadSize);
+        config.Remove("partial_rotary_factor");
+        ((JsonObject)config["rope_parameters"]!).Remove("partial_rotary_factor");
     }
 
     internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)

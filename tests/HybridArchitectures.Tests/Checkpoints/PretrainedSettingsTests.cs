@@ -250,6 +250,27 @@ public sealed class PretrainedSettingsTests : ChangedCaseTests
         Assert.Equal(model.Design.Blocks, PretrainedModel.LoadDesign(place["out"]).Blocks);
     }
 
+    [Fact]
+    public void MiniMax_rotates_the_published_part_of_each_head_and_has_the_published_parameters()
+    {
+        string folder = Write(PublishedSettings.All["MiniMax-Text-01"].Config);
+        AttentionSpec Attention(PretrainedLoadOptions? options = null) =>
+            PretrainedModel.LoadDesign(folder, options).Blocks.Select(block => block.Mixer).OfType<AttentionSpec>().First();
+        Assert.Equal((0.5, 1e7), (Attention().Rotary!.Fraction, Attention().Rotary!.Theta));
+        Assert.Equal(1, Attention(ConformanceCase.AsRecorded).Rotary!.Fraction);
+        var count = PretrainedModel.LoadDesign(folder).CountParameters();
+        Assert.Equal((456, 459), ((int)Math.Round(count.Total / 1e9), (int)(count.ActiveNonEmbedding / 1e8)));
+        string small = Copy("minimax", config => config["rotary_dim"] = 4, weights: true);
+        using var model = PretrainedModel.Load(small);
+        PretrainedModel.Save(model, place["rotated"], "minimax");
+        Assert.Equal(4, (int)JsonNode.Parse(File.ReadAllText(Path.Combine(place["rotated"], "config.json")))!["rotary_dim"]!);
+        using var again = PretrainedModel.Load(place["rotated"]);
+        Assert.Equal(model.Design.Blocks, again.Design.Blocks);
+        Assert.Contains("rotary_dim is 7; expected 1 to head_dim = 6", Refused(Copy("minimax", config => config["rotary_dim"] = 7)));
+        Assert.Contains("shared_intermediate_size is 3; expected 0",
+            Refused(Copy("minimax", config => config["shared_intermediate_size"] = 3)));
+    }
+
     [Theory]
     [InlineData("Qwen3.5 27B", 27, 27)]
     [InlineData("Qwen3.5 35B-A3B", 35, 3)]

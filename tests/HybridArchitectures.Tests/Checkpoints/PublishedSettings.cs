@@ -68,6 +68,26 @@ static class PublishedSettings
               "use_gk": true, "use_gv": false, "use_output_gate": true, "use_short_conv": false, "vocab_size": 32000
             }
             """, null),
+        ["HGRN2 1.3B"] = ("""
+            {
+              "_name_or_path": "somewhere", "architectures": ["HGRN2ForCausalLM"], "attn_mode": "fused_chunk", "bos_token_id": 1,
+              "clamp_min": null, "conv_size": 4, "eos_token_id": 2, "expand_ratio": 128, "fuse_cross_entropy": true, "hidden_act": "swish",
+              "hidden_ratio": 4, "hidden_size": 2048, "initializer_range": 0.02, "intermediate_size": null, "max_position_embeddings": 2048,
+              "model_type": "hgrn2", "num_heads": null, "num_hidden_layers": 24, "rms_norm_eps": 1e-06, "share_conv_kernel": true,
+              "tie_word_embeddings": false, "torch_dtype": "bfloat16", "transformers_version": "4.40.0.dev0", "use_cache": true,
+              "use_lower_bound": true, "use_short_conv": false, "vocab_size": 32000
+            }
+            """, null),
+        ["HGRN2 of 18 layers"] = ("""
+            {
+              "architectures": ["HGRN2ForCausalLM"], "attn_mode": "chunk", "bos_token_id": 1, "conv_size": 4, "elementwise_affine": true,
+              "eos_token_id": 2, "expand_ratio": 128, "fuse_cross_entropy": true, "hidden_act": "swish", "hidden_ratio": 4,
+              "hidden_size": 2048, "initializer_range": 0.02, "intermediate_size": null, "max_position_embeddings": 2048,
+              "model_type": "hgrn2", "norm_eps": 1e-06, "num_heads": null, "num_hidden_layers": 18, "tie_word_embeddings": false,
+              "torch_dtype": "float32", "transformers_version": "4.44.1", "use_cache": true, "use_lower_bound": true,
+              "use_short_conv": false, "vocab_size": 16000
+            }
+            """, null),
         ["Mamba-2 of flash-linear-attention"] = ("""
             {
               "A_init_range": [1, 16], "D_has_hdim": false, "architectures": ["Mamba2ForCausalLM"], "bos_token_id": 1, "chunk_size": 256,
@@ -338,6 +358,34 @@ static class PublishedSettings
               "transformers_version": "4.57.0", "use_cache": true, "use_expert_bias": true, "vocab_size": 65536
             }
             """, 8_339_929_856),
+        // the model card says 456 billion parameters, 45.9 billion per token (without embedding and head), and half of each head rotated
+        ["MiniMax-Text-01"] = ("""
+            {
+              "architectures": ["MiniMaxForCausalLM"], "attention_dropout": 0.0, "block_size": 256, "bos_token_id": null, "eos_token_id": null,
+              "full_attn_alpha_factor": 3.5565588200778455, "full_attn_beta_factor": 1.0, "head_dim": 128, "hidden_act": "silu",
+              "hidden_size": 6144, "initializer_range": 0.02, "intermediate_size": 9216, "layer_types": [
+                "linear_attention", "linear_attention", "linear_attention", "linear_attention", "linear_attention", "linear_attention",
+                "linear_attention", "full_attention", "linear_attention", "linear_attention", "linear_attention", "linear_attention",
+                "linear_attention", "linear_attention", "linear_attention", "full_attention", "linear_attention", "linear_attention",
+                "linear_attention", "linear_attention", "linear_attention", "linear_attention", "linear_attention", "full_attention",
+                "linear_attention", "linear_attention", "linear_attention", "linear_attention", "linear_attention", "linear_attention",
+                "linear_attention", "full_attention", "linear_attention", "linear_attention", "linear_attention", "linear_attention",
+                "linear_attention", "linear_attention", "linear_attention", "full_attention", "linear_attention", "linear_attention",
+                "linear_attention", "linear_attention", "linear_attention", "linear_attention", "linear_attention", "full_attention",
+                "linear_attention", "linear_attention", "linear_attention", "linear_attention", "linear_attention", "linear_attention",
+                "linear_attention", "full_attention", "linear_attention", "linear_attention", "linear_attention", "linear_attention",
+                "linear_attention", "linear_attention", "linear_attention", "full_attention", "linear_attention", "linear_attention",
+                "linear_attention", "linear_attention", "linear_attention", "linear_attention", "linear_attention", "full_attention",
+                "linear_attention", "linear_attention", "linear_attention", "linear_attention", "linear_attention", "linear_attention",
+                "linear_attention", "full_attention"],
+              "linear_attn_alpha_factor": 3.5565588200778455, "linear_attn_beta_factor": 1.0, "max_position_embeddings": 10240000,
+              "mlp_alpha_factor": 3.5565588200778455, "mlp_beta_factor": 1.0, "model_type": "minimax", "num_attention_heads": 64,
+              "num_experts_per_tok": 2, "num_hidden_layers": 80, "num_key_value_heads": 8, "num_local_experts": 32,
+              "output_router_logits": false, "postnorm": true, "rms_norm_eps": 1e-05, "rope_theta": 10000000, "rotary_dim": 64,
+              "router_aux_loss_coef": 0.001, "router_jitter_noise": 0.0, "shared_intermediate_size": 0, "shared_moe_mode": "sigmoid",
+              "sliding_window": null, "tie_word_embeddings": false, "use_cache": true, "vocab_size": 200064
+            }
+            """, null),
         // the published 49,122,681,728 include the 26 x 256 selection biases, which are not trained
         ["Kimi-Linear 48B-A3B"] = ("""
             {

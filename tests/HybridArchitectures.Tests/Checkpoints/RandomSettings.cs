@@ -163,6 +163,7 @@ sealed class RandomSettings(int seed)
         int depth = Start(config, "rms_norm_eps", Pick(12, 20, 32)), heads = Heads(config);
         Experts(config, "num_local_experts", "num_experts_per_tok", "intermediate_size");
         (config["head_dim"], config["block_size"], config["rope_theta"]) = (Pick(4, 6, 8), Pick(8, 16, 256), 1e4);
+        if (Coin()) config["rotary_dim"] = 2;
         foreach (string kind in (string[])["full_attn", "linear_attn", "mlp"])
             (config[$"{kind}_alpha_factor"], config[$"{kind}_beta_factor"]) = (Pick(1.0, 3.5), Pick(1.0, 0.7));
         config["layer_types"] = Words(depth, "linear_attention", "full_attention");
