@@ -30,13 +30,7 @@ sealed class MiniMaxFamily() : PretrainedFamily("minimax", "MiniMaxForCausalLM",
         {
             Heads = heads, HeadSize = headSize, Activation = activation, ChunkSize = Chunk(config, "block_size", 256),
         };
-        var experts = new MixtureOfExpertsSpec
-        {
-            Experts = config.Int(config.Spelling("num_local_experts", "num_experts"), 8), ExpertsPerToken = config.Int("num_experts_per_tok", 2),
-            ExpertWidth = config.Int("intermediate_size", 14336), Activation = activation, Score = RouterScore.Softmax, Renormalize = true,
-            Balance = config.Flag("output_router_logits", false) ? ExpertBalance.JointAuxiliaryLoss : ExpertBalance.None,
-            BalanceRate = config.Double("router_aux_loss_coef", 0.001),
-        };
+        var experts = Experts(config, activation);
         double Factor(string name) => config.Double(name, 1);
         ResidualScales Scales(string kind) => new(
             Factor($"{kind}_alpha_factor"), Factor($"{kind}_beta_factor"), Factor("mlp_alpha_factor"), Factor("mlp_beta_factor"));
@@ -54,6 +48,14 @@ sealed class MiniMaxFamily() : PretrainedFamily("minimax", "MiniMaxForCausalLM",
             }),
         };
     }
+
+    static MixtureOfExpertsSpec Experts(PretrainedConfig config, Activation activation) => new()
+    {
+        Experts = config.Int(config.Spelling("num_local_experts", "num_experts"), 8), ExpertsPerToken = config.Int("num_experts_per_tok", 2),
+        ExpertWidth = config.Int("intermediate_size", 14336), Activation = activation, Score = RouterScore.Softmax, Renormalize = true,
+        Balance = config.Flag("output_router_logits", false) ? ExpertBalance.JointAuxiliaryLoss : ExpertBalance.None,
+        BalanceRate = config.Double("router_aux_loss_coef", 0.001),
+    };
 
     static void CheckDetails(PretrainedConfig config)
     {
