@@ -1,4 +1,3 @@
-using HybridArchitectures.Modules;
 
 namespace HybridArchitectures.Sequence;
 

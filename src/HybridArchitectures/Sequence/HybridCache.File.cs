@@ -4,7 +4,6 @@ using System.Text;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Modules;
 using HybridArchitectures.Storage;
 using TorchSharp;
 using static TorchSharp.torch;

@@ -1,6 +1,5 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Modules;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Sequence;

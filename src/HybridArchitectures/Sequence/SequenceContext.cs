@@ -2,7 +2,6 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Modules;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Sequence;
