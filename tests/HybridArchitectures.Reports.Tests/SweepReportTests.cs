@@ -89,7 +89,7 @@ public sealed class SweepReportTests : IDisposable
     public void On_paper_a_table_stays_with_its_text_and_on_a_screen_its_designs_stay_in_sight()
     {
         string html = new SweepReport(Result).ToHtml();
-        Assert.Contains("section > p { break-after: avoid; }", html);
+        Assert.Contains("section > p { break-inside: avoid; break-after: avoid; }", html);
         Assert.Matches(@"figure, table, [^}]*break-inside: avoid", html);
         Assert.Matches(@"\.wide td:first-child \{ position: sticky; left: 0; background: var\(--card\)", html);
     }
