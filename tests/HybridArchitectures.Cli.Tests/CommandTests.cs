@@ -1,8 +1,12 @@
 using System.Text.Json.Nodes;
+using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Cli.Inputs;
 using HybridArchitectures.Cli.Output;
 using HybridArchitectures.Design;
+using HybridArchitectures.Models;
+using HybridArchitectures.Storage;
 using HybridArchitectures.Training.Tests;
+using static TorchSharp.torch;
 
 namespace HybridArchitectures.Cli.Tests;
 
@@ -124,6 +128,26 @@ public sealed class CommandTests : IDisposable
         string last = Directory.GetDirectories(run, "step-*").Max(StringComparer.Ordinal)!;
         Assert.Contains("the same bit for bit", Run("convert", last, folder["own"], "--to", "own").Output);
         Assert.Equal(0, Run("diff", last, folder["own"]).Code);
+    }
+
+    [Fact]
+    public void Tensors_that_are_not_loaded_are_named()
+    {
+        var design = HybridDesign.Create(16, 40).WithMixer(new GatedDeltaSpec { KeyHeads = 1, KeyHeadSize = 4 })
+            .WithFeedForward(FeedForwardSpec.SwiGlu(8)).Pattern("G").Build() with { ZeroCenteredNorms = true };
+        string source = folder["qwen"], file = Path.Combine(source, "model.safetensors");
+        using (NewDisposeScope())
+        using (var model = design.CreateModel(seed: 1))
+        {
+            PretrainedModel.Save(model, source, "qwen3_5_text");
+            Dictionary<string, Tensor> tensors;
+            using (var saved = SafetensorsFile.Open(file)) tensors = saved.Entries.ToDictionary(entry => entry.Name, entry => saved.Read(entry.Name));
+            tensors["mtp.fc.weight"] = zeros(3);
+            SafetensorsFile.Write(file, tensors);
+        }
+        var (code, _, error) = Run("convert", source, folder["own"], "--to", "own");
+        Assert.Equal(0, code);
+        Assert.Contains("1 tensors of multi-token prediction (mtp.*) are not loaded: mtp.fc.weight.", error);
     }
 
     [Fact]

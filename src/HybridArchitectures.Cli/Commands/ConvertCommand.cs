@@ -1,5 +1,6 @@
 using System.CommandLine;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Cli.Inputs;
 using HybridArchitectures.Cli.Output;
 using HybridArchitectures.Models;
 using static TorchSharp.torch;
@@ -57,5 +58,5 @@ static class ConvertCommand
     }
 
     static HybridLanguageModel Load(string folder) => File.Exists(Path.Combine(folder, Checkpoint.DesignFile)) ? Checkpoint.Load(folder)
-        : PretrainedModel.Load(folder);
+        : PretrainedModel.Load(folder, options: new() { Notes = new ErrorNotes() });
 }

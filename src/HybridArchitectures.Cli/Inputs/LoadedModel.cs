@@ -32,7 +32,8 @@ sealed class LoadedModel : IDisposable
         if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"folder is '{folder}'; expected the folder of a checkpoint.");
         if (Trainer.HasCheckpoint(folder)) folder = Directory.GetDirectories(folder, "step-*").Order(StringComparer.Ordinal).Last();
         bool isOwn = File.Exists(Path.Combine(folder, Checkpoint.DesignFile));
-        var model = isOwn ? Checkpoint.Load(folder, compute) : PretrainedModel.Load(folder, compute);
+        var model = isOwn ? Checkpoint.Load(folder, compute)
+            : PretrainedModel.Load(folder, compute, options: new() { Notes = new ErrorNotes() });
         try
         {
             Tokenizer? tokenizer = tokenizerPath is not null ? Tokenizer.Load(tokenizerPath) : HasTokenizer(folder) ? Tokenizer.Load(folder)
