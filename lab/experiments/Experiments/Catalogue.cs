@@ -14,7 +14,12 @@ sealed class Catalogue(StudySize size, int vocabularySize)
     readonly Designs designs = new(size, vocabularySize);
 
     /// <summary>Gets all experiments.</summary>
-    public IReadOnlyList<Experiment> All => [Rates, Pareto, Placements, Intra, Next, Scaling];
+    public IReadOnlyList<Experiment> All => [Rates, Pareto, Placements, Intra, Next, Scaling, Recall];
+
+    /// <summary>Gets the tasks of each run by name: those of every experiment that uses it, because a model is deleted when it is measured.</summary>
+    public IReadOnlyDictionary<string, PartTasks> Measured => All.SelectMany(experiment => experiment.Parts)
+        .SelectMany(part => part.Designs.Select(design => (Name: part.NameOf(design), part.Measured)))
+        .GroupBy(item => item.Name, item => item.Measured).ToDictionary(group => group.Key, group => group.Aggregate((a, b) => a | b));
 
     Experiment Rates
     {
@@ -29,19 +34,20 @@ sealed class Catalogue(StudySize size, int vocabularySize)
         }
     }
 
-    Experiment Pareto
-    {
-        get
-        {
-            ExperimentDesign[] all = [designs.Transformer, designs.Mamba,
-                .. Designs.Ratios.Select(ratio => designs.Inter(ratio.Attention, ratio.Ssm)),
-                designs.Intra(1, 0), .. Designs.Ratios.Select(ratio => designs.Intra(ratio.Attention, ratio.Ssm)),
-                designs.Windows(1, 5), designs.Windows()];
-            return new("pareto", "Quality, recall and cost", "Ratios of attention to Mamba-2 between layers and inside layers, with sliding windows "
-                + "for comparison. The same designs are also trained on the recall task alone.", "attention",
-                [new(all, PartTasks.Positions | PartTasks.Needle | PartTasks.Cost), new(all, PartTasks.Recall) { IsRecall = true }]);
-        }
-    }
+    Experiment Pareto => new("pareto", "Quality, retrieval and cost", "Ratios of attention to Mamba-2 between layers and inside layers, with "
+        + "sliding windows for comparison.", "attention", [new(AllRatios, PartTasks.Positions | PartTasks.Needle | PartTasks.Cost)]);
+
+    ExperimentDesign[] AllRatios => [designs.Transformer, designs.Mamba,
+        .. Designs.Ratios.Select(ratio => designs.Inter(ratio.Attention, ratio.Ssm)),
+        designs.Intra(1, 0), .. Designs.Ratios.Select(ratio => designs.Intra(ratio.Attention, ratio.Ssm)),
+        designs.Windows(1, 5), designs.Windows()];
+
+    IEnumerable<ExperimentDesign> Replaced => Sparse.SelectMany(ratio => (ExperimentDesign[])
+        [designs.InterWithout(ratio.Attention, ratio.Ssm, "convolution", designs.Convolution),
+            designs.InterWithout(ratio.Attention, ratio.Ssm, "linear attention", designs.LinearAttention)]);
+
+    Experiment Recall => new("recall", "Recall", "The designs of the first experiment, and 1:5 with attention replaced, trained on the recall task "
+        + "alone.", "attention", [new([.. AllRatios, .. Replaced.Take(2)], PartTasks.Recall) { IsRecall = true }]);
 
     Experiment Placements
     {
@@ -95,9 +101,6 @@ sealed class Catalogue(StudySize size, int vocabularySize)
         get
         {
             ExperimentDesign[] main = [designs.Transformer, designs.Mamba, designs.Inter(1, 5), designs.Intra(1, 5)];
-            ExperimentDesign[] replaced = [.. Sparse.SelectMany(ratio => (ExperimentDesign[])
-                [designs.InterWithout(ratio.Attention, ratio.Ssm, "convolution", designs.Convolution),
-                    designs.InterWithout(ratio.Attention, ratio.Ssm, "linear attention", designs.LinearAttention)])];
             ExperimentDesign[] mixers = [.. Sparse.SelectMany(ratio => (ExperimentDesign[])
                 [designs.InterOf(ratio.Attention, ratio.Ssm, "gated delta", designs.GatedDelta),
                     designs.InterOf(ratio.Attention, ratio.Ssm, "mamba-1", designs.Mamba1),
@@ -106,8 +109,7 @@ sealed class Catalogue(StudySize size, int vocabularySize)
             return new("next", "Next checks", "Attention replaced by a convolution or by linear attention at the same positions; Mamba-2 replaced by "
                 + "gated delta nets, Mamba-1 and Mamba-3; attention without positions; half and twice the training length at equal tokens; Muon.",
                 "inter 1:5",
-                [new([.. main, designs.Inter(1, 3), .. replaced, .. mixers, .. noPositions]),
-                    new([designs.Inter(1, 5), designs.Mamba, .. replaced.Take(2)], PartTasks.Recall) { IsRecall = true },
+                [new([.. main, designs.Inter(1, 3), .. Replaced, .. mixers, .. noPositions]),
                     new(main, PartTasks.Positions) { Context = 0.5 }, new(main, PartTasks.Positions) { Context = 2 },
                     new(main) { IsMuon = true }]);
         }

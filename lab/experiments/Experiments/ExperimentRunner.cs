@@ -21,6 +21,8 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
 {
     static readonly TimeSpan BetweenLooks = TimeSpan.FromSeconds(1);
 
+    readonly IReadOnlyDictionary<string, PartTasks> measured = new Catalogue(size, data.Tokenizer.VocabularySize).Measured;
+
     string RatesFile => Path.Combine(folder, "learning-rates.json");
 
     MultiQueryRecall RecallAt(double lengths) => new()
@@ -38,7 +40,7 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
         {
             bool isTrial = experiment.Name == Catalogue.LearningRatesName;
             foreach (long seed in isTrial ? size.Seeds.Take(1) : size.Seeds)
-                foreach (var part in experiment.Parts)
+                foreach (var part in experiment.Parts.SelectMany(ByTasks))
                 {
                     if (cancellation.IsCancellationRequested) return false;
                     isComplete &= Run(experiment, part, seed, waits: isTrial, cancellation);
@@ -47,6 +49,20 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
                 LearningRates.Write(RatesFile, LearningRates.Select(Sweep.Read(folder)));
         }
         return isComplete;
+    }
+
+    // neighbouring designs that all experiments together measure in the same way
+    IEnumerable<ExperimentPart> ByTasks(ExperimentPart part)
+    {
+        for (int first = 0, next; first < part.Designs.Count; first = next)
+        {
+            var tasks = measured[part.NameOf(part.Designs[first])];
+            for (next = first + 1; next < part.Designs.Count && measured[part.NameOf(part.Designs[next])] == tasks; next++) { }
+            yield return part with
+            {
+                Designs = [.. part.Designs.Take(first..next)], Rates = part.Rates is { } rates ? [.. rates.Take(first..next)] : null, Measured = tasks,
+            };
+        }
     }
 
     bool Run(Experiment experiment, ExperimentPart part, long seed, bool waits, CancellationToken cancellation)

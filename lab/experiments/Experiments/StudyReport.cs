@@ -38,8 +38,7 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
             Line($"## {experiment.Title}");
             Line();
             Paragraph(experiment.Question);
-            WriteExperiment(experiment, isRecall: false);
-            WriteExperiment(experiment, isRecall: true);
+            WriteExperiment(experiment);
         }
         File.WriteAllText(Path.Combine(folder, "experiments.md"), page.ToString().TrimEnd() + "\n");
     }
@@ -106,14 +105,14 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
         Line();
     }
 
-    void WriteExperiment(Experiment experiment, bool isRecall)
+    void WriteExperiment(Experiment experiment)
     {
-        string name = isRecall ? $"{experiment.Name}-recall" : experiment.Name;
-        string[] names = [.. experiment.Parts.Where(part => part.IsRecall == isRecall).SelectMany(part => part.Designs.Select(part.NameOf))];
+        string name = experiment.Name;
+        bool isRecall = experiment.Parts.All(part => part.IsRecall);
+        string[] names = [.. experiment.Parts.SelectMany(part => part.Designs.Select(part.NameOf))];
         var order = names.Select((design, index) => (design, index)).ToDictionary(item => item.design, item => item.index);
         SweepRun[] runs = [.. result.Runs.Where(run => order.ContainsKey(run.Settings.Name)).OrderBy(run => run.Settings.Seed)
             .ThenBy(run => order[run.Settings.Name])];
-        if (names.Length == 0) return;
         if (runs.Length == 0)
         {
             Line($"No results of {name} yet.");
@@ -128,7 +127,7 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
         new SweepReport(part) { Title = experiment.Title, Description = experiment.Question, Baseline = baseline, Quality = metric }
             .Write(Path.Combine(folder, name));
         WriteTable(part, baseline, metric);
-        if (experiment.Name == "scaling" && !isRecall) WriteScaling(part);
+        if (experiment.Name == "scaling") WriteScaling(part);
         foreach (string picture in Directory.GetFiles(Path.Combine(folder, name), "*.png").Order(StringComparer.Ordinal)
             .Where(file => !Path.GetFileName(file).StartsWith("design", StringComparison.Ordinal)))
             Line($"![{experiment.Title}: {Path.GetFileNameWithoutExtension(picture)}]({name}/{Path.GetFileName(picture)})\n");
