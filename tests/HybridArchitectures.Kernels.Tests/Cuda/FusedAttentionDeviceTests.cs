@@ -256,12 +256,13 @@ public class FusedAttentionDeviceTests
         for (int i = 0; i < 3; i++) OperatorCheck.Close(End(part[i].grad!), End(whole[i].grad!), 8e-3, $"the gradient of input {i}");
     }
 
-    // as one would write it, all in the tensors' type
+    // as one would write it, all in the tensors' type; hidden scores are finite, because a query that sees nothing must not give NaN
     static Tensor Plain(Tensor query, Tensor key, Tensor value, Tensor visible)
     {
+        const double Hidden = -3e4;
         Tensor Repeated(Tensor x) => x.repeat_interleave(query.size(2) / x.size(2), 2);
         var scores = einsum("blhd,bshd->bhls", query, Repeated(key)) * (1 / Math.Sqrt(query.size(3)));
-        return einsum("bhls,bshe->blhe", scores.masked_fill(visible.logical_not().unsqueeze(1), double.NegativeInfinity).softmax(-1),
+        return einsum("bhls,bshe->blhe", scores.masked_fill(visible.logical_not().unsqueeze(1), Hidden).softmax(-1),
             Repeated(value));
     }
 
