@@ -101,11 +101,11 @@ public sealed class LoraAdaptersTests : IDisposable
         {
             using var model = design.CreateModel(seed: 1);
             using var adapters = LoraAdapters.Attach(model, new() { Targets = LoraTargets.All });
-            // what is left of two dimensions and more: filters, scans with their gates, and the tokens of an untied embedding
+            // the rest of two dimensions and more: filters, scales of a shift, scans with their gates, and the tokens of an untied embedding
             var left = model.AllParameters()
                 .Where(item => !item.Name.Contains("lora_") && item.Value.dim() >= 2 && !adapters.Weights.Contains(item.Name))
                 .Select(item => item.Name.Split('.')[^1]).Distinct();
-            Assert.Empty(left.Except(["conv_weight", "A_log", "input_gate_weight", "input_gate_bias", "recurrence_gate_weight",
+            Assert.Empty(left.Except(["conv_weight", "mix", "A_log", "input_gate_weight", "input_gate_bias", "recurrence_gate_weight",
                 "recurrence_gate_bias", "b_bias", "c_bias", design.TiedHead ? "" : "embedding"]));
             Assert.Empty(adapters.Coverage().Untouched);
         }
