@@ -60,7 +60,8 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
             for (next = first + 1; next < part.Designs.Count && measured[part.NameOf(part.Designs[next])] == tasks; next++) { }
             yield return part with
             {
-                Designs = [.. part.Designs.Take(first..next)], Rates = part.Rates is { } rates ? [.. rates.Take(first..next)] : null, Measured = tasks,
+                Designs = [.. part.Designs.Take(first..next)], Rates = part.Rates is { } rates ? [.. rates.Take(first..next)] : null,
+                Measured = tasks,
             };
         }
     }
