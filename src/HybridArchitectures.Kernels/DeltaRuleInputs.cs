@@ -1,4 +1,3 @@
-using System.Numerics;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -9,30 +8,14 @@ namespace HybridArchitectures.Kernels;
 /// <see cref="Operators.GatedDeltaRule.Forward"/> and <see cref="Operators.GatedDeltaRule.Step"/>, or of
 /// <see cref="Operators.ChannelDeltaRule"/>. The same names are used for the gradients.
 /// </summary>
-sealed record DeltaRuleInputs(Tensor Query, Tensor Key, Tensor Value, Tensor Decay, Tensor Strength) : ISavedTensors<DeltaRuleInputs>
+sealed record DeltaRuleInputs(Tensor Query, Tensor Key, Tensor Value, Tensor Decay, Tensor Strength)
+    : KeyedStateInputs(Query, Key, Value, Decay), ISavedTensors<DeltaRuleInputs>
 {
-    public Tensor? InitialState { get; init; }
-
-    public SequenceLayout? Layout { get; init; }
-
-    /// <summary>Gets the number of tokens per chunk.</summary>
-    public int ChunkSize { get; init; } = 64;
-
     /// <summary>Gets whether each key channel has a separate decay.</summary>
     public bool DecaysChannels { get; init; }
 
     /// <summary>Gets the tensors in which the operator is differentiable.</summary>
     public Tensor?[] Differentiable => [Query, Key, Value, Decay, Strength, InitialState];
-
-    public long Batch => Value.size(0);
-
-    public long Length => Value.size(1);
-
-    public long Heads => Value.size(-2);
-
-    public long KeySize => Key.size(-1);
-
-    public long ValueSize => Value.size(-1);
 
     public DeltaRuleInputs Map(Func<Tensor?, Tensor?> replace) =>
         new(replace(Query)!, replace(Key)!, replace(Value)!, replace(Decay)!, replace(Strength)!)
@@ -51,36 +34,15 @@ sealed record DeltaRuleInputs(Tensor Query, Tensor Key, Tensor Value, Tensor Dec
             InitialState = state, DecaysChannels = DecaysChannels,
         };
 
-    /// <summary>Checks the inputs of whole rows. Exceptions name the argument.</summary>
-    public void CheckRows()
-    {
-        SequenceChecks.Activations(Value, "value", "(batch, length, heads, value size)", 4);
-        Check("(batch, length, ", Batch, Length);
-        SequenceChecks.State(InitialState, "initialState", Value, "(batch, heads, key size, value size)", Batch, Heads, KeySize, ValueSize);
-        SequenceChecks.Layout(Layout, Value);
-        if (ChunkSize < 1 || !BitOperations.IsPow2(ChunkSize))
-            throw Require.OutOfRange("chunkSize", ChunkSize, "a power of two");
-    }
+    protected override string KeyShape => "groups, key size";
 
-    /// <summary>Checks the inputs of one token per row, and the state. Exceptions name the argument.</summary>
-    public void CheckToken(Tensor state)
+    protected override void CheckTokens(string outerShape, ReadOnlySpan<long> outer)
     {
-        SequenceChecks.Activations(Value, "value", "(batch, heads, value size)", 3);
-        Check("(batch, ", Batch);
-        SequenceChecks.Updatable(state, nameof(state));
-        SequenceChecks.State(state, nameof(state), Value, "(batch, heads, key size, value size)", Batch, Heads, KeySize, ValueSize);
-    }
-
-    void Check(string outerShape, params ReadOnlySpan<long> outer)
-    {
-        string shapeOfKey = $"{outerShape}groups, key size)", shapeOfHeads = $"{outerShape}heads)";
-        Require.Alive(Key, "key");
-        if (Key.dim() != outer.Length + 2 || KeySize == 0)
-            throw Require.Unfit("key", $"key has shape {Checks.Describe(Key)}", shapeOfKey);
+        string shapeOfKey = $"{outerShape}{KeyShape})", shapeOfHeads = $"{outerShape}heads)";
         long groups = SequenceChecks.Groups(Key.size(-2), Heads, "key", "heads");
         SequenceChecks.Input(Key, "key", Value, shapeOfKey, [.. outer, groups, KeySize]);
         SequenceChecks.Input(Query, "query", Value, shapeOfKey, [.. outer, groups, KeySize]);
-        if (DecaysChannels) SequenceChecks.Input(Decay, "decay", Value, $"{outerShape}heads, key size)", [.. outer, Heads, KeySize]);
+        if (DecaysChannels) CheckKeyed(outerShape, outer, (Decay, "decay"));
         else SequenceChecks.Input(Decay, "decay", Value, shapeOfHeads, [.. outer, Heads]);
         SequenceChecks.Input(Strength, "strength", Value, shapeOfHeads, [.. outer, Heads]);
     }

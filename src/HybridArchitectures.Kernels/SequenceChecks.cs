@@ -101,5 +101,20 @@ static class SequenceChecks
         return chosen;
     }
 
+    /// <summary>
+    /// Returns the back end of an operator without kernels: libtorch's operators on any device, or the reference if it is selected.
+    /// </summary>
+    public static KernelBackend ChooseComposed(
+        KernelBackend asked, Tensor x, string op, [CallerArgumentExpression(nameof(x))] string name = "x")
+    {
+        Require.Alive(x, name);
+        return asked switch
+        {
+            KernelBackend.Auto or KernelBackend.LibTorch => KernelBackend.LibTorch,
+            KernelBackend.Reference => KernelBackend.Reference,
+            _ => throw Require.Unfit(name, $"the back end of {op} is {asked}", "Auto, LibTorch or Reference"),
+        };
+    }
+
     static string Types(Tensor x) => x.dtype == ScalarType.BFloat16 ? "BFloat16 or Float32" : $"{x.dtype}";
 }

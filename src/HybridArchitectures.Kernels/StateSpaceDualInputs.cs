@@ -1,4 +1,3 @@
-using System.Numerics;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -70,8 +69,7 @@ sealed record StateSpaceDualInputs(Tensor X, Tensor Dt, Tensor A, Tensor B, Tens
         Check("(batch, length, heads)", "(batch, length, groups, states)", Batch, Length);
         SequenceChecks.State(InitialState, "initialState", X, "(batch, heads, head size, states)", Batch, Heads, HeadSize, StateSize);
         SequenceChecks.Layout(Layout, X);
-        if (ChunkSize < 1 || !BitOperations.IsPow2(ChunkSize))
-            throw Require.OutOfRange("chunkSize", ChunkSize, "a power of two");
+        Require.PowerOfTwo(ChunkSize, "chunkSize");
     }
 
     /// <summary>Checks the inputs of one token per row. Exceptions name the argument.</summary>

@@ -1,10 +1,12 @@
 using HybridArchitectures.Kernels.Operators;
+using HybridArchitectures.Kernels.Reference;
 using static TorchSharp.torch;
 using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.Tensor>;
 
 namespace HybridArchitectures.Kernels.Tests;
 
-public sealed class ChannelDeltaRuleOperator : SequenceOperator
+/// <summary>Describes the gated delta rule with a decay per key channel for the tests.</summary>
+public sealed class ChannelDeltaRuleOperator : RecurrentOperator
 {
     // heads, value size, groups, key size
     static readonly (long H, long V, long G, long K)[] Sizes = [(4, 10, 2, 8), (3, 5, 3, 7), (2, 16, 1, 32), (5, 1, 1, 1)];
@@ -13,9 +15,9 @@ public sealed class ChannelDeltaRuleOperator : SequenceOperator
 
     public override IReadOnlyList<string> Timed => ["query", "key", "value", "decay", "strength"];
 
-    public override IReadOnlyList<string> Optional => ["initialState"];
-
     public override KernelBackend BackendFor(Tensor x) => ChannelDeltaRule.BackendFor(x);
+
+    public override OperatorOptions Select(KernelBackend backend) => new() { ChannelDeltaRuleBackend = backend };
 
     public override Tensors Inputs(long batch, long length, int variant = 0)
     {
@@ -33,12 +35,14 @@ public sealed class ChannelDeltaRuleOperator : SequenceOperator
         };
     }
 
-    public override (Tensor Output, Tensor Final) Forward(Tensors inputs, SequenceLayout? layout = null) => Forward(inputs, layout, 16);
-
-    public static (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout, int chunkSize) =>
+    public override (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout, int chunkSize) =>
         ChannelDeltaRule.Forward(i["query"], i["key"], i["value"], i["decay"], i["strength"], i.GetValueOrDefault("initialState"), layout, chunkSize);
 
-    public override (Tensor Output, Tensor Final) Composed(Tensors inputs, SequenceLayout? layout = null) => Forward(inputs, layout, 16);
+    public override (Tensor Output, Tensor Final) Reference(Tensors i, SequenceLayout? layout) =>
+        ChannelDeltaRuleReference.Forward(new(i["query"], i["key"], i["value"], i["decay"], i["strength"])
+        {
+            InitialState = i.GetValueOrDefault("initialState"), Layout = layout, DecaysChannels = true,
+        });
 
     public override Tensor Step(Tensor state, Tensors i) => ChannelDeltaRule.Step(state, i["query"], i["key"], i["value"], i["decay"], i["strength"]);
 }

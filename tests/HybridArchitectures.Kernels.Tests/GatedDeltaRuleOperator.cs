@@ -6,7 +6,8 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 
 namespace HybridArchitectures.Kernels.Tests;
 
-public sealed class GatedDeltaRuleOperator : SequenceOperator
+/// <summary>Describes the gated delta rule for the tests.</summary>
+public sealed class GatedDeltaRuleOperator : RecurrentOperator
 {
     // heads, value size, groups, key size
     static readonly (long H, long V, long G, long K)[] Sizes = [(4, 10, 2, 8), (3, 5, 3, 7), (2, 16, 1, 32), (5, 1, 1, 1), (4, 24, 2, 16)];
@@ -15,9 +16,11 @@ public sealed class GatedDeltaRuleOperator : SequenceOperator
 
     public override IReadOnlyList<string> Timed => ["query", "key", "value", "decay", "strength"];
 
-    public override IReadOnlyList<string> Optional => ["initialState"];
+    public override int ChunkSize => 64;
 
     public override KernelBackend BackendFor(Tensor x) => GatedDeltaRule.BackendFor(x);
+
+    public override OperatorOptions Select(KernelBackend backend) => new() { GatedDeltaRuleBackend = backend };
 
     // tensor cores take states and errors rounded to bfloat16: 2^-9 each
     public override double StateTolerance(Tensor output) =>
@@ -41,16 +44,12 @@ public sealed class GatedDeltaRuleOperator : SequenceOperator
         };
     }
 
-    public override (Tensor Output, Tensor Final) Forward(Tensors inputs, SequenceLayout? layout = null) => Forward(inputs, layout, 64);
-
-    public static (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout, int chunkSize) =>
+    public override (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout, int chunkSize) =>
         GatedDeltaRule.Forward(i["query"], i["key"], i["value"], i["decay"], i["strength"], i.GetValueOrDefault("initialState"), layout, chunkSize);
-
-    public override (Tensor Output, Tensor Final) Composed(Tensors inputs, SequenceLayout? layout = null) => Forward(inputs, layout, 64);
 
     public override Tensor Step(Tensor state, Tensors i) => GatedDeltaRule.Step(state, i["query"], i["key"], i["value"], i["decay"], i["strength"]);
 
-    public static (Tensor Output, Tensor Final) Reference(Tensors i, SequenceLayout? layout) => GatedDeltaRuleReference.Forward(
+    public override (Tensor Output, Tensor Final) Reference(Tensors i, SequenceLayout? layout) => GatedDeltaRuleReference.Forward(
         new(i["query"], i["key"], i["value"], i["decay"], i["strength"]) { InitialState = i.GetValueOrDefault("initialState"), Layout = layout });
 
     /// <summary>

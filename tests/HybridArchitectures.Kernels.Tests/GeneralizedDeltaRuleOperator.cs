@@ -1,10 +1,12 @@
 using HybridArchitectures.Kernels.Operators;
+using HybridArchitectures.Kernels.Reference;
 using static TorchSharp.torch;
 using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.Tensor>;
 
 namespace HybridArchitectures.Kernels.Tests;
 
-public sealed class GeneralizedDeltaRuleOperator : SequenceOperator
+/// <summary>Describes the generalized delta rule for the tests.</summary>
+public sealed class GeneralizedDeltaRuleOperator : RecurrentOperator
 {
     // heads, value size, key size
     static readonly (long H, long V, long K)[] Sizes = [(3, 10, 8), (2, 5, 7), (1, 16, 32), (4, 1, 1)];
@@ -13,9 +15,9 @@ public sealed class GeneralizedDeltaRuleOperator : SequenceOperator
 
     public override IReadOnlyList<string> Timed => ["query", "key", "value", "decay", "removal", "rate"];
 
-    public override IReadOnlyList<string> Optional => ["initialState"];
-
     public override KernelBackend BackendFor(Tensor x) => GeneralizedDeltaRule.BackendFor(x);
+
+    public override OperatorOptions Select(KernelBackend backend) => new() { GeneralizedDeltaRuleBackend = backend };
 
     public override Tensors Inputs(long batch, long length, int variant = 0)
     {
@@ -35,13 +37,15 @@ public sealed class GeneralizedDeltaRuleOperator : SequenceOperator
         };
     }
 
-    public override (Tensor Output, Tensor Final) Forward(Tensors inputs, SequenceLayout? layout = null) => Forward(inputs, layout, 16);
-
-    public static (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout, int chunkSize) =>
+    public override (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout, int chunkSize) =>
         GeneralizedDeltaRule.Forward(i["query"], i["key"], i["value"], i["decay"], i["removal"], i["rate"], i.GetValueOrDefault("initialState"),
             layout, chunkSize);
 
-    public override (Tensor Output, Tensor Final) Composed(Tensors inputs, SequenceLayout? layout = null) => Forward(inputs, layout, 16);
+    public override (Tensor Output, Tensor Final) Reference(Tensors i, SequenceLayout? layout) =>
+        GeneralizedDeltaRuleReference.Forward(new(i["query"], i["key"], i["value"], i["decay"], i["removal"], i["rate"])
+        {
+            InitialState = i.GetValueOrDefault("initialState"), Layout = layout,
+        });
 
     public override Tensor Step(Tensor state, Tensors i) =>
         GeneralizedDeltaRule.Step(state, i["query"], i["key"], i["value"], i["decay"], i["removal"], i["rate"]);

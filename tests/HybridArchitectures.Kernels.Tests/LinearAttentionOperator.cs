@@ -5,7 +5,8 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 
 namespace HybridArchitectures.Kernels.Tests;
 
-public sealed class LinearAttentionOperator : SequenceOperator
+/// <summary>Describes linear attention with a decay per key channel for the tests.</summary>
+public sealed class LinearAttentionOperator : RecurrentOperator
 {
     // heads, value size, key size
     static readonly (long H, long V, long K)[] Sizes = [(3, 10, 8), (2, 5, 7), (1, 1, 1)];
@@ -14,9 +15,9 @@ public sealed class LinearAttentionOperator : SequenceOperator
 
     public override IReadOnlyList<string> Timed => ["query", "key", "value", "decay"];
 
-    public override IReadOnlyList<string> Optional => ["initialState"];
-
     public override KernelBackend BackendFor(Tensor x) => LinearAttention.BackendFor(x);
+
+    public override OperatorOptions Select(KernelBackend backend) => new() { LinearAttentionBackend = backend };
 
     public override Tensors Inputs(long batch, long length, int variant = 0)
     {
@@ -32,15 +33,11 @@ public sealed class LinearAttentionOperator : SequenceOperator
         };
     }
 
-    public override (Tensor Output, Tensor Final) Forward(Tensors inputs, SequenceLayout? layout = null) => Forward(inputs, layout, 16);
-
-    public static (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout, int chunkSize) =>
+    public override (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout, int chunkSize) =>
         LinearAttention.Forward(i["query"], i["key"], i["value"], i["decay"], i.GetValueOrDefault("initialState"), layout, chunkSize);
 
-    public static (Tensor Output, Tensor Final) Reference(Tensors i, SequenceLayout? layout) => LinearAttentionReference.Forward(
+    public override (Tensor Output, Tensor Final) Reference(Tensors i, SequenceLayout? layout) => LinearAttentionReference.Forward(
         new(i["query"], i["key"], i["value"], i["decay"]) { InitialState = i.GetValueOrDefault("initialState"), Layout = layout });
-
-    public override (Tensor Output, Tensor Final) Composed(Tensors inputs, SequenceLayout? layout = null) => Forward(inputs, layout);
 
     public override Tensor Step(Tensor state, Tensors i) => LinearAttention.Step(state, i["query"], i["key"], i["value"], i["decay"]);
 }

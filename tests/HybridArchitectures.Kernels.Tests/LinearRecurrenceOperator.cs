@@ -5,7 +5,8 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 
 namespace HybridArchitectures.Kernels.Tests;
 
-public sealed class LinearRecurrenceOperator : SequenceOperator
+/// <summary>Describes the linear recurrence for the tests.</summary>
+public sealed class LinearRecurrenceOperator : RecurrentOperator
 {
     static readonly long[] Channels = [6, 1, 33];
 
@@ -13,9 +14,11 @@ public sealed class LinearRecurrenceOperator : SequenceOperator
 
     public override IReadOnlyList<string> Timed => ["x", "decay"];
 
-    public override IReadOnlyList<string> Optional => ["initialState"];
+    public override string Leading => "x";
 
     public override KernelBackend BackendFor(Tensor x) => LinearRecurrence.BackendFor(x);
+
+    public override OperatorOptions Select(KernelBackend backend) => new() { LinearRecurrenceBackend = backend };
 
     public override Tensors Inputs(long batch, long length, int variant = 0)
     {
@@ -29,13 +32,12 @@ public sealed class LinearRecurrenceOperator : SequenceOperator
         };
     }
 
-    public override (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout = null) =>
+    // the operator selects its chunks
+    public override (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout, int chunkSize) =>
         LinearRecurrence.Forward(i["x"], i["decay"], i.GetValueOrDefault("initialState"), layout);
 
-    public static (Tensor Output, Tensor Final) Reference(Tensors i, SequenceLayout? layout) =>
+    public override (Tensor Output, Tensor Final) Reference(Tensors i, SequenceLayout? layout) =>
         LinearRecurrenceReference.Forward(new(i["x"], i["decay"]) { InitialState = i.GetValueOrDefault("initialState"), Layout = layout });
-
-    public override (Tensor Output, Tensor Final) Composed(Tensors inputs, SequenceLayout? layout = null) => Forward(inputs, layout);
 
     public override Tensor Step(Tensor state, Tensors i) => LinearRecurrence.Step(state, i["x"], i["decay"]);
 }

@@ -11,7 +11,7 @@ sealed class SequenceProperties(SequenceOperator op, Device? device = null)
         op.Evaluate(inputs, type, layout, output, final, offset, row, device: device);
 
     /// <summary>Documents packed into a row, including empty ones, have the same outputs and gradients as each in a separate row.</summary>
-    public void PackedDocumentsEqualRowsOfTheirOwn(ScalarType type, long[] lengths, long pads, int variant = 0)
+    public void PackedDocumentsEqualSeparateRows(ScalarType type, long[] lengths, long pads, int variant = 0)
     {
         using var scope = NewDisposeScope();
         long tokens = lengths.Sum();

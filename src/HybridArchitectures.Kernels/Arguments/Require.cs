@@ -37,6 +37,10 @@ static class Require
     public static void Size(long value, [CallerArgumentExpression(nameof(value))] string name = "") =>
         InRange(value is >= 1 and <= MaxSize, name, value, value < 1 ? "at least 1" : $"at most {MaxSize}");
 
+    /// <summary>Checks that a number is a power of two.</summary>
+    public static void PowerOfTwo(int value, [CallerArgumentExpression(nameof(value))] string name = "") =>
+        InRange(value > 0 && BitOperations.IsPow2(value), name, value, "a power of two");
+
     /// <summary>Checks that a number is finite and above 0, and returns it.</summary>
     public static double Positive(double value, [CallerArgumentExpression(nameof(value))] string name = "") =>
         double.IsFinite(value) && value > 0 ? value : throw OutOfRange(name, value, "a finite number above 0");

@@ -26,4 +26,23 @@ readonly record struct ChunkDocuments(Tensor Hidden, Tensor? Fresh)
         Tensor PerHead(Tensor mask) => mask.transpose(0, 1).unsqueeze(2).expand([chunks, batch, heads, .. mask.shape[2..]]).flatten(0, 2);
         return new(future.logical_or(PerHead(document.unsqueeze(-1).ne(document.unsqueeze(-2)))), PerHead(document.ne(before.unsqueeze(-1))));
     }
+
+    /// <summary>
+    /// Returns the part that remains at token i of what token j wrote, for decays per channel: (N, i, j, channels). It is 0 for pairs that do not see
+    /// each other.
+    /// </summary>
+    /// <param name="decays">The logarithms of the decays, (N, Q, channels).</param>
+    public Tensor Remaining(Tensor decays)
+    {
+        long size = decays.size(1);
+        var order = Indices.Range(0, size, decays.device);
+        var notEarlier = order.unsqueeze(1).le(order.unsqueeze(0)).unsqueeze(-1);                            // (Q, Q, 1): i <= j
+        // a separate sum for each pair, without cancellation
+        var later = decays.unsqueeze(2).expand(decays.size(0), size, size, decays.size(2)).masked_fill(notEarlier, Scalars.Zero);
+        return later.cumsum(1).masked_fill(Hidden.unsqueeze(-1), Scalars.MinusInfinity).exp();
+    }
+
+    /// <summary>Returns the part that remains of the state before a chunk.</summary>
+    /// <param name="sums">The sums of the logarithms of the decays since the start of the chunk, (N, Q, channels).</param>
+    public Tensor FromStart(Tensor sums) => (Fresh is null ? sums : sums.masked_fill(Fresh.unsqueeze(-1), Scalars.MinusInfinity)).exp();
 }

@@ -72,10 +72,7 @@ public static class CausalConvolution
     static Tensor StepRows(KernelBackend backend, Tensor state, CausalConvolutionInputs inputs)
     {
         if (backend == KernelBackend.Cpu) return CausalConvolutionCpu.Step(state, inputs);
-        using var scope = NewDisposeScope();
-        var (output, after) = CausalConvolutionReference.Forward(inputs with { X = inputs.X.unsqueeze(1), InitialState = state });
-        state.copy_(after);
-        return output.squeeze(1).MoveToOuterDisposeScope();
+        return ReferenceStep.Run(state, () => CausalConvolutionReference.Forward(inputs with { X = inputs.X.unsqueeze(1), InitialState = state }));
     }
 
     static KernelBackend Chosen(CausalConvolutionInputs inputs)

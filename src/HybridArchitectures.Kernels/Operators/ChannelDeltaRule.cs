@@ -21,16 +21,7 @@ public static class ChannelDeltaRule
     /// Returns the back end that serves activations like <paramref name="value"/>: <see cref="KernelBackend.LibTorch"/> on any device, unless the
     /// reference is selected.
     /// </summary>
-    public static KernelBackend BackendFor(Tensor value)
-    {
-        Require.Alive(value);
-        return Backend switch
-        {
-            KernelBackend.Auto or KernelBackend.LibTorch => KernelBackend.LibTorch,
-            KernelBackend.Reference => KernelBackend.Reference,
-            _ => throw Require.Unfit(nameof(value), $"the back end of ChannelDeltaRule is {Backend}", "Auto, LibTorch or Reference"),
-        };
-    }
+    public static KernelBackend BackendFor(Tensor value) => SequenceChecks.ChooseComposed(Backend, value, nameof(ChannelDeltaRule));
 
     /// <summary>Processes complete rows. Differentiable in every tensor, including the final state.</summary>
     /// <param name="query">The queries, shape (B, L, G, K). H/G neighbouring heads share a group.</param>
@@ -72,10 +63,6 @@ public static class ChannelDeltaRule
     {
         var inputs = new DeltaRuleInputs(query, key, value, decay, strength) { DecaysChannels = true };
         inputs.CheckToken(state);
-        using var noGrad = no_grad();
-        using var scope = NewDisposeScope();
-        var (output, after) = ChannelDeltaRuleReference.Forward(inputs.AsRows(state));
-        state.copy_(after);
-        return output.squeeze(1).MoveToOuterDisposeScope();
+        return ReferenceStep.Run(state, () => ChannelDeltaRuleReference.Forward(inputs.AsRows(state)));
     }
 }

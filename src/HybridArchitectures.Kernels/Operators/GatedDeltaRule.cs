@@ -105,9 +105,6 @@ public static class GatedDeltaRule
         bool cuda = Backend is KernelBackend.Auto or KernelBackend.Cuda
             && (value.device_type == TorchSharp.DeviceType.CUDA || (Backend == KernelBackend.Cuda && CudaRuntime.Emulated));
         if (cuda && GatedDeltaStepCuda.Supports(key, value)) return GatedDeltaStepCuda.Step(state, inputs);
-        using var scope = NewDisposeScope();
-        var (output, after) = GatedDeltaRuleReference.Forward(inputs.AsRows(state));
-        state.copy_(after);
-        return output.squeeze(1).MoveToOuterDisposeScope();
+        return ReferenceStep.Run(state, () => GatedDeltaRuleReference.Forward(inputs.AsRows(state)));
     }
 }

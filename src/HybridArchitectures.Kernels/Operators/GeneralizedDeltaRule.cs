@@ -21,16 +21,7 @@ public static class GeneralizedDeltaRule
     /// Returns the back end that serves activations like <paramref name="value"/>: <see cref="KernelBackend.LibTorch"/> on any device, unless the
     /// reference is selected.
     /// </summary>
-    public static KernelBackend BackendFor(Tensor value)
-    {
-        Require.Alive(value);
-        return Backend switch
-        {
-            KernelBackend.Auto or KernelBackend.LibTorch => KernelBackend.LibTorch,
-            KernelBackend.Reference => KernelBackend.Reference,
-            _ => throw Require.Unfit(nameof(value), $"the back end of GeneralizedDeltaRule is {Backend}", "Auto, LibTorch or Reference"),
-        };
-    }
+    public static KernelBackend BackendFor(Tensor value) => SequenceChecks.ChooseComposed(Backend, value, nameof(GeneralizedDeltaRule));
 
     /// <summary>Processes complete rows. Differentiable in every tensor, including the final state.</summary>
     /// <param name="query">The queries, which RWKV-7 calls receptance, shape (B, L, H, K).</param>
@@ -75,10 +66,6 @@ public static class GeneralizedDeltaRule
     {
         var inputs = new GeneralizedDeltaInputs(query, key, value, decay, removal, rate);
         inputs.CheckToken(state);
-        using var noGrad = no_grad();
-        using var scope = NewDisposeScope();
-        var (output, after) = GeneralizedDeltaRuleReference.Forward(inputs.AsRows(state));
-        state.copy_(after);
-        return output.squeeze(1).MoveToOuterDisposeScope();
+        return ReferenceStep.Run(state, () => GeneralizedDeltaRuleReference.Forward(inputs.AsRows(state)));
     }
 }

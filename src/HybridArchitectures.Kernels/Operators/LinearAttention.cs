@@ -20,16 +20,7 @@ public static class LinearAttention
     /// Returns the back end that serves activations like <paramref name="value"/>: <see cref="KernelBackend.LibTorch"/> on any device, unless the
     /// reference is selected.
     /// </summary>
-    public static KernelBackend BackendFor(Tensor value)
-    {
-        Require.Alive(value);
-        return Backend switch
-        {
-            KernelBackend.Auto or KernelBackend.LibTorch => KernelBackend.LibTorch,
-            KernelBackend.Reference => KernelBackend.Reference,
-            _ => throw Require.Unfit(nameof(value), $"the back end of LinearAttention is {Backend}", "Auto, LibTorch or Reference"),
-        };
-    }
+    public static KernelBackend BackendFor(Tensor value) => SequenceChecks.ChooseComposed(Backend, value, nameof(LinearAttention));
 
     /// <summary>Processes complete rows. Differentiable in every tensor, including the final state.</summary>
     /// <param name="query">The queries, shape (B, L, H, K).</param>
@@ -65,10 +56,6 @@ public static class LinearAttention
     {
         var inputs = new LinearAttentionInputs(query, key, value, decay);
         inputs.CheckToken(state);
-        using var noGrad = no_grad();
-        using var scope = NewDisposeScope();
-        var (output, after) = LinearAttentionReference.Forward(inputs.AsRows(state));
-        state.copy_(after);
-        return output.squeeze(1).MoveToOuterDisposeScope();
+        return ReferenceStep.Run(state, () => LinearAttentionReference.Forward(inputs.AsRows(state)));
     }
 }

@@ -21,16 +21,7 @@ public static class LinearRecurrence
     /// Returns the back end that serves activations like <paramref name="x"/>: <see cref="KernelBackend.LibTorch"/> on any device, unless the
     /// reference is selected.
     /// </summary>
-    public static KernelBackend BackendFor(Tensor x)
-    {
-        Require.Alive(x);
-        return Backend switch
-        {
-            KernelBackend.Auto or KernelBackend.LibTorch => KernelBackend.LibTorch,
-            KernelBackend.Reference => KernelBackend.Reference,
-            _ => throw Require.Unfit(nameof(x), $"the back end of LinearRecurrence is {Backend}", "Auto, LibTorch or Reference"),
-        };
-    }
+    public static KernelBackend BackendFor(Tensor x) => SequenceChecks.ChooseComposed(Backend, x, nameof(LinearRecurrence));
 
     /// <summary>Processes complete rows. Differentiable in every tensor, including the final state.</summary>
     /// <param name="x">The input, shape (B, L, D), float32, bfloat16 or float64.</param>

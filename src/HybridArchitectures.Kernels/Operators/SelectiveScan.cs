@@ -101,9 +101,7 @@ public static class SelectiveScan
     static Tensor StepRows(KernelBackend backend, Tensor state, SelectiveScanInputs inputs)
     {
         if (backend == KernelBackend.Cpu) return SelectiveScanCpu.Step(state, inputs);
-        var (output, after) = SelectiveScanReference.Forward(inputs.AsRows(state));
-        state.copy_(after);
-        return output.squeeze(1);
+        return ReferenceStep.Run(state, () => SelectiveScanReference.Forward(inputs.AsRows(state)));
     }
 
     static KernelBackend Chosen(SelectiveScanInputs inputs)

@@ -109,9 +109,6 @@ public static class StateSpaceDual
     static Tensor StepRows(KernelBackend backend, Tensor state, StateSpaceDualInputs inputs)
     {
         if (backend == KernelBackend.Cpu) return StateSpaceDualCpu.Step(state, inputs);
-        using var scope = NewDisposeScope();
-        var (output, after) = StateSpaceDualReference.Forward(inputs.AsRows(state));
-        state.copy_(after);
-        return output.squeeze(1).MoveToOuterDisposeScope();
+        return ReferenceStep.Run(state, () => StateSpaceDualReference.Forward(inputs.AsRows(state)));
     }
 }

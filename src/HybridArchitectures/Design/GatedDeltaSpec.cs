@@ -1,4 +1,3 @@
-using System.Numerics;
 using System.Text.Json.Serialization;
 using HybridArchitectures.Kernels.Operators;
 
@@ -84,6 +83,8 @@ public sealed record GatedDeltaSpec : MixerSpec
     public override MixerSpec Resolve(int width) =>
         this with { ValueHeads = ValueHeads == 0 ? KeyHeads : ValueHeads, ValueHeadSize = ValueHeadSize == 0 ? KeyHeadSize : ValueHeadSize };
 
+    DeltaStateSize Sizes => new(ValueHeads, KeyHeadSize, ValueHeadSize, ChunkSize, ConvolutionWidth, ConvolutionChannels);
+
     /// <inheritdoc/>
     public override void Check(int width)
     {
@@ -96,12 +97,8 @@ public sealed record GatedDeltaSpec : MixerSpec
         Require.Size((long)ValueHeads * ValueHeadSize, "valueHeads x valueHeadSize");
         Require.Size(ConvolutionWidth, "convolutionWidth");
         if (GatedNormEpsilon is { } epsilon) Require.Positive(epsilon, "gatedNormEpsilon");
-        Require.That(ChunkSize > 0 && BitOperations.IsPow2(ChunkSize), "chunkSize", ChunkSize, "a power of two");
-        Require.Present(DecayRange, "decayRange", "a range");
-        DecayRange.CheckPositive("decayRange");
-        Require.Present(TimeStepRange, "timeStepRange", "a range");
-        TimeStepRange.CheckPositive("timeStepRange");
-        Require.NotNegative(TimeStepFloor, "timeStepFloor");
+        Require.PowerOfTwo(ChunkSize, "chunkSize");
+        DeltaStateSize.CheckRates(DecayRange, TimeStepRange, TimeStepFloor);
     }
 
     /// <summary>Gets the total width of the input projections: queries, keys, values and gate, update strengths and time steps.</summary>
@@ -122,23 +119,13 @@ public sealed record GatedDeltaSpec : MixerSpec
     public override double CountMatrixWeights(int width) => ((double)ProjectedWidth + ValueWidth) * width;
 
     /// <inheritdoc/>
-    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen)
-    {
-        // decay, what the key reads, what is written, what the query reads
-        if (accounting == FlopAccounting.Paper) return 7.0 * ValueWidth * KeyHeadSize;
-        double states = 6.0 * ValueWidth * KeyHeadSize;
-        if (seen.RowLength is not { } length) return states;
-        return ValueHeads * (double)Math.Min(ChunkSize, length) * (5.0 * KeyHeadSize + 3.0 * ValueHeadSize) + states;
-    }
+    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) => Sizes.CountMixingFlops(accounting, seen);
 
     /// <inheritdoc/>
-    public override MixerCache CountCache(int width, long length, int elementSize) => new(
-        Convolutions: (ConvolutionWidth - 1L) * ConvolutionChannels * elementSize,
-        Scans: (long)ValueWidth * KeyHeadSize * MixerCache.ScanElement(elementSize));
+    public override MixerCache CountCache(int width, long length, int elementSize) => Sizes.CountCache(elementSize);
 
     /// <inheritdoc/>
-    public override double CountPaperCacheBytes(int width, long length) =>
-        2.0 * (ValueWidth * (double)KeyHeadSize + ConvolutionWidth * (double)ConvolutionChannels);
+    public override double CountPaperCacheBytes(int width, long length) => Sizes.CountPaperCacheBytes();
 
     /// <inheritdoc/>
     public override double CountSavedActivations(int width, TrainingStepShape step)

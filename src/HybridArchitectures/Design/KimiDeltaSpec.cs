@@ -1,4 +1,3 @@
-using System.Numerics;
 using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Design;
@@ -91,6 +90,8 @@ public sealed record KimiDeltaSpec : MixerSpec
         };
     }
 
+    DeltaStateSize Sizes => new(Heads, HeadSize, ValueHeadSize, ChunkSize, ConvolutionWidth, ConvolutionChannels);
+
     /// <inheritdoc/>
     public override void Check(int width)
     {
@@ -102,12 +103,8 @@ public sealed record KimiDeltaSpec : MixerSpec
         Require.Size(DecayRank, "decayRank");
         Require.Size(GateRank, "gateRank");
         Require.Size(ConvolutionWidth, "convolutionWidth");
-        Require.That(ChunkSize > 0 && BitOperations.IsPow2(ChunkSize), "chunkSize", ChunkSize, "a power of two");
-        Require.Present(DecayRange, "decayRange", "a range");
-        DecayRange.CheckPositive("decayRange");
-        Require.Present(TimeStepRange, "timeStepRange", "a range");
-        TimeStepRange.CheckPositive("timeStepRange");
-        Require.NotNegative(TimeStepFloor, "timeStepFloor");
+        Require.PowerOfTwo(ChunkSize, "chunkSize");
+        DeltaStateSize.CheckRates(DecayRange, TimeStepRange, TimeStepFloor);
     }
 
     // queries, keys and values, strengths, and the first matrices of decays and gate; the second ones; the output
@@ -123,23 +120,13 @@ public sealed record KimiDeltaSpec : MixerSpec
     public override double CountMatrixWeights(int width) => MatrixWeights(width);
 
     /// <inheritdoc/>
-    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen)
-    {
-        // decay, what the key reads, what is written, what the query reads
-        if (accounting == FlopAccounting.Paper) return 7.0 * ValueWidth * HeadSize;
-        double states = 6.0 * ValueWidth * HeadSize;
-        if (seen.RowLength is not { } length) return states;
-        return Heads * (double)Math.Min(ChunkSize, length) * (5.0 * HeadSize + 3.0 * ValueHeadSize) + states;
-    }
+    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) => Sizes.CountMixingFlops(accounting, seen);
 
     /// <inheritdoc/>
-    public override MixerCache CountCache(int width, long length, int elementSize) => new(
-        Convolutions: (ConvolutionWidth - 1L) * ConvolutionChannels * elementSize,
-        Scans: (long)ValueWidth * HeadSize * MixerCache.ScanElement(elementSize));
+    public override MixerCache CountCache(int width, long length, int elementSize) => Sizes.CountCache(elementSize);
 
     /// <inheritdoc/>
-    public override double CountPaperCacheBytes(int width, long length) =>
-        2.0 * (ValueWidth * (double)HeadSize + ConvolutionWidth * (double)ConvolutionChannels);
+    public override double CountPaperCacheBytes(int width, long length) => Sizes.CountPaperCacheBytes();
 
     /// <inheritdoc/>
     public override double CountSavedActivations(int width, TrainingStepShape step)

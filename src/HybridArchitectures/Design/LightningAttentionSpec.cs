@@ -1,4 +1,3 @@
-using System.Numerics;
 using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Design;
@@ -54,6 +53,8 @@ public sealed record LightningAttentionSpec : MixerSpec
         return this with { HeadSize = width / Heads };
     }
 
+    LinearStateSize Sizes => new(Heads, HeadSize, HeadSize, ChunkSize);
+
     /// <inheritdoc/>
     public override void Check(int width)
     {
@@ -62,7 +63,7 @@ public sealed record LightningAttentionSpec : MixerSpec
         Require.Size((long)Heads * HeadSize, "heads x headSize");
         Require.Positive(DecayScale, "decayScale");
         Require.Positive(OutputNormEpsilon, "outputNormEpsilon");
-        Require.That(ChunkSize > 0 && BitOperations.IsPow2(ChunkSize), "chunkSize", ChunkSize, "a power of two");
+        Require.PowerOfTwo(ChunkSize, "chunkSize");
     }
 
     /// <inheritdoc/>
@@ -72,20 +73,13 @@ public sealed record LightningAttentionSpec : MixerSpec
     public override double CountMatrixWeights(int width) => 5.0 * InnerWidth * width;
 
     /// <inheritdoc/>
-    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen)
-    {
-        // decay, what is written, what the query reads
-        if (accounting == FlopAccounting.Paper) return 5.0 * InnerWidth * HeadSize;
-        double states = 4.0 * InnerWidth * HeadSize;
-        return seen.RowLength is { } length ? 4.0 * InnerWidth * Math.Min(ChunkSize, length) + states : states;
-    }
+    public override double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen) => Sizes.CountMixingFlops(accounting, seen);
 
     /// <inheritdoc/>
-    public override MixerCache CountCache(int width, long length, int elementSize) =>
-        new(Scans: (long)InnerWidth * HeadSize * MixerCache.ScanElement(elementSize));
+    public override MixerCache CountCache(int width, long length, int elementSize) => Sizes.CountCache(elementSize);
 
     /// <inheritdoc/>
-    public override double CountPaperCacheBytes(int width, long length) => 2.0 * InnerWidth * HeadSize;
+    public override double CountPaperCacheBytes(int width, long length) => Sizes.CountPaperCacheBytes();
 
     /// <inheritdoc/>
     public override double CountSavedActivations(int width, TrainingStepShape step)

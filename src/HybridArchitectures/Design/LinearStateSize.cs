@@ -1,8 +1,7 @@
-using System.Numerics;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>Contains the sizes of linear attention whose state of K x V numbers per head decays per key channel, and counts its work.</summary>
+/// <summary>Contains the sizes of linear attention with a state of K x V numbers per head, and counts its work.</summary>
 readonly record struct LinearStateSize(int Heads, int KeyHeadSize, int ValueHeadSize, int ChunkSize)
 {
     double KeyWidth => (double)Heads * KeyHeadSize;
@@ -17,7 +16,7 @@ readonly record struct LinearStateSize(int Heads, int KeyHeadSize, int ValueHead
         Require.Size(ValueHeadSize, "valueHeadSize");
         Require.Size((long)Heads * KeyHeadSize, "heads x keyHeadSize");
         Require.Size((long)Heads * ValueHeadSize, "heads x valueHeadSize");
-        Require.That(ChunkSize > 0 && BitOperations.IsPow2(ChunkSize), "chunkSize", ChunkSize, "a power of two");
+        Require.PowerOfTwo(ChunkSize, "chunkSize");
     }
 
     /// <summary>Returns the operations per token of decaying, writing and reading the state, and within a chunk.</summary>

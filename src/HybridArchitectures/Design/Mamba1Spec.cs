@@ -63,8 +63,7 @@ public sealed record Mamba1Spec : MixerSpec, IStateSpaceSpec
         Require.Size(ConvolutionWidth, "convolutionWidth");
         Require.Size(TimeStepRank, "timeStepRank");
         if (SelectionNormEpsilon is { } epsilon) Require.Positive(epsilon, "selectionNormEpsilon");
-        Require.Present(TimeStepRange, "timeStepRange", "a range");
-        TimeStepRange.CheckPositive("timeStepRange");
+        Interval.CheckPositive(TimeStepRange, "timeStepRange");
         Require.NotNegative(TimeStepFloor, "timeStepFloor");
     }
 

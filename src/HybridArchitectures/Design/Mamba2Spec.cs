@@ -1,4 +1,3 @@
-using System.Numerics;
 using System.Text.Json.Serialization;
 using HybridArchitectures.Kernels.Operators;
 
@@ -148,17 +147,15 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
         Require.AtLeast(Groups, 1, "groups");
         Require.Divides(Groups, "groups", Heads, "heads");
         Require.Size(ConvolutionWidth, "convolutionWidth");
-        Require.That(ChunkSize > 0 && BitOperations.IsPow2(ChunkSize), "chunkSize", ChunkSize, "a power of two");
+        Require.PowerOfTwo(ChunkSize, "chunkSize");
         Require.AtLeast(NormGroups, 0, "normGroups");
         Require.Divides(GatedNormGroups, "normGroups", InnerWidth, "inner width");
         if (GatedNormEpsilon is { } epsilon) Require.Positive(epsilon, "gatedNormEpsilon");
         Require.Positive(InputScale, "inputScale");
         Require.Positive(OutputScale, "outputScale");
         ProjectionScales?.Check();
-        Require.Present(DecayRange, "decayRange", "a range");
-        DecayRange.CheckPositive("decayRange");
-        Require.Present(TimeStepRange, "timeStepRange", "a range");
-        TimeStepRange.CheckPositive("timeStepRange");
+        Interval.CheckPositive(DecayRange, "decayRange");
+        Interval.CheckPositive(TimeStepRange, "timeStepRange");
         Require.NotNegative(TimeStepFloor, "timeStepFloor");
         TimeStepLimit?.CheckOrdered("timeStepLimit");
     }

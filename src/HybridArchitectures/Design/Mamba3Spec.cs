@@ -1,4 +1,3 @@
-using System.Numerics;
 using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Design;
@@ -78,9 +77,8 @@ public sealed record Mamba3Spec : MixerSpec
         Require.That(Angles >= 1, "stateSize", StateSize, "a state of which at least one pair is rotated");
         Require.Positive(DecayFloor, "decayFloor");
         if (SelectionNormEpsilon is { } epsilon) Require.Positive(epsilon, "selectionNormEpsilon");
-        Require.That(ChunkSize > 0 && BitOperations.IsPow2(ChunkSize), "chunkSize", ChunkSize, "a power of two");
-        Require.Present(TimeStepRange, "timeStepRange", "a range");
-        TimeStepRange.CheckPositive("timeStepRange");
+        Require.PowerOfTwo(ChunkSize, "chunkSize");
+        Interval.CheckPositive(TimeStepRange, "timeStepRange");
         Require.NotNegative(TimeStepFloor, "timeStepFloor");
     }
 

@@ -47,8 +47,7 @@ public sealed record RgLruSpec : MixerSpec
         Require.Size(InnerWidth, "innerWidth");
         Require.Divides(Heads, "heads", InnerWidth, "innerWidth");
         Require.Size(ConvolutionWidth, "convolutionWidth");
-        Require.Present(DecayRange, "decayRange", "a range");
-        DecayRange.CheckPositive("decayRange");
+        Interval.CheckPositive(DecayRange, "decayRange");
         Require.That(DecayRange.Maximum < 1, "decayRange.maximum", DecayRange.Maximum, "a number below 1");
     }
 

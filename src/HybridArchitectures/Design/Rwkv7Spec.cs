@@ -1,4 +1,3 @@
-using System.Numerics;
 using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Design;
@@ -95,7 +94,7 @@ public sealed record Rwkv7Spec : MixerSpec
         Require.Size(RateRank, "rateRank");
         Require.Size(GateRank, "gateRank");
         if (OutputNormEpsilon is { } epsilon) Require.Positive(epsilon, "outputNormEpsilon");
-        Require.That(ChunkSize > 0 && BitOperations.IsPow2(ChunkSize), "chunkSize", ChunkSize, "a power of two");
+        Require.PowerOfTwo(ChunkSize, "chunkSize");
     }
 
     // queries, keys, values and output; both matrices of decays, rates and gate

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>Computes the nonlinearities of feed-forward layers.</summary>
+/// <summary>Computes nonlinearities.</summary>
 static class Activations
 {
     static readonly TorchSharp.Scalar Cubic = Scalars.From(0.044715), Slope = Scalars.From(Math.Sqrt(2 / Math.PI)), Half = Scalars.From(0.5);
@@ -27,6 +27,9 @@ static class Activations
             default: throw Require.OutOfRange(nameof(activation), activation, $"one of {string.Join(", ", Enum.GetNames<Activation>())}");
         }
     }
+
+    /// <summary>Computes log(1 + e^x), as log(e^x + e^0). TorchSharp's softplus creates temporary scalars.</summary>
+    public static Tensor Softplus(Tensor x) => x.logaddexp(zeros_like(x));
 
     /// <summary>Computes activation(gate) * up.</summary>
     public static Tensor Gated(Activation activation, Tensor gate, Tensor up) =>

@@ -84,8 +84,7 @@ public sealed class GatedDelta : Mixer
         }
         var (strength, step) = LastDimension.Split(rate, group, group);
         step = step.flatten(2).add(Parameter("dt_bias", x), Scalars.One);
-        // softplus, as log(e^x + e^0)
-        var decay = step.logaddexp(zeros_like(step)) * Derived("A_log", x, logarithm => logarithm.exp().neg());
+        var decay = Activations.Softplus(step) * Derived("A_log", x, logarithm => logarithm.exp().neg());
         context.Probe?.OnDecay(context, decay.neg(), full([spec.ValueHeads], Scalars.MinusOne, decay.dtype, decay.device));
         return (Scaled(strength.flatten(2).sigmoid(), most), decay);
     }
@@ -94,7 +93,7 @@ public sealed class GatedDelta : Mixer
     Tensor Mix(Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength, RecurrentState? recurrent, SequenceContext context)
     {
         long length = query.size(1);
-        if (recurrent is not null && (length == 1 || context.IsStepwise) && context.Layout?.Valid is null)
+        if (context.IsDecoding(recurrent, length))
             return recurrent.EachToken(length, 1, context,
                 token => GatedDeltaRule.Step(recurrent.Scan, query.select(1, token), key.select(1, token),
                     value.select(1, token), decay.select(1, token), strength.select(1, token)));

@@ -46,11 +46,11 @@ public sealed class GatedLinearAttention : Mixer
         return output.Forward(normed.reshape(x.size(0), x.size(1), spec.ValueWidth));
     }
 
-    // log(sigmoid(z)) / normalizer = -softplus(-z) / normalizer, with softplus as log(e^x + e^0)
+    // log(sigmoid(z)) / normalizer = -softplus(-z) / normalizer
     Tensor Decays(Tensor ranks, LinearAttentionState? state)
     {
         var z = decayUp.Forward(ranks).to(state?.Memory.dtype ?? SequenceChecks.StateType(ranks)).neg();
-        return z.logaddexp(zeros_like(z)).mul(Scalars.From(-1 / spec.DecayNormalizer));
+        return Activations.Softplus(z).mul(Scalars.From(-1 / spec.DecayNormalizer));
     }
 
     /// <inheritdoc/>

@@ -63,8 +63,7 @@ public sealed class Hgrn2 : Mixer
         return (keys * bound.neg().sigmoid(), LogSigmoid(bound).logaddexp(LogSigmoid(bound.neg()).add(decays, Scalars.One)));
     }
 
-    // -softplus(-z), with softplus as log(e^x + e^0)
-    static Tensor LogSigmoid(Tensor z) => z.neg().logaddexp(zeros_like(z)).neg();
+    static Tensor LogSigmoid(Tensor z) => Activations.Softplus(z.neg()).neg();
 
     /// <inheritdoc/>
     public override MixerState CreateState(int batch, ScalarType compute, Device device) =>

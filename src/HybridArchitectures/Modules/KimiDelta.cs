@@ -64,14 +64,13 @@ public sealed class KimiDelta : Mixer
     Tensor Decays(Tensor steps, Tensor x)
     {
         steps = steps.add(Parameter("dt_bias", x), Scalars.One).view(steps.size(0), steps.size(1), spec.Heads, spec.HeadSize);
-        // softplus, as log(e^x + e^0)
-        return steps.logaddexp(zeros_like(steps)) * Derived("A_log", x, logarithm => logarithm.exp().neg().unsqueeze(-1));
+        return Activations.Softplus(steps) * Derived("A_log", x, logarithm => logarithm.exp().neg().unsqueeze(-1));
     }
 
     Tensor Mix(Tensor queries, Tensor keys, Tensor values, Tensor decays, Tensor strengths, RecurrentState? state, SequenceContext context)
     {
         long length = queries.size(1);
-        if (state is not null && (length == 1 || context.IsStepwise) && context.Layout?.Valid is null)
+        if (context.IsDecoding(state, length))
             return state.EachToken(length, 1, context, token => ChannelDeltaRule.Step(state.Scan, queries.select(1, token), keys.select(1, token),
                 values.select(1, token), decays.select(1, token), strengths.select(1, token)));
         var (mixing, final) = ChannelDeltaRule.Forward(queries, keys, values, decays, strengths, state?.Scan, context.Layout, spec.ChunkSize);

@@ -106,11 +106,9 @@ public sealed class Mamba3 : Mixer
     {
         var type = SequenceChecks.StateType(parts[1]);
         Tensor Wide(int part) => WithoutPads(parts[part].to(type), layout);
-        // softplus, as log(e^x + e^0)
-        static Tensor Softplus(Tensor value) => value.logaddexp(zeros_like(value));
         var x = WithoutPads(parts[1], layout).view(parts[1].size(0), parts[1].size(1), spec.Heads, spec.HeadSize);
-        var step = WithoutPads(Softplus(Wide(4).add(Parameter("dt_bias", x), Scalars.One)), layout);
-        var decay = (Softplus(Wide(5)).clamp_min(Scalars.From(spec.DecayFloor)) * step).clamp_min(Scalars.From(MinDecay));
+        var step = WithoutPads(Activations.Softplus(Wide(4).add(Parameter("dt_bias", x), Scalars.One)), layout);
+        var decay = (Activations.Softplus(Wide(5)).clamp_min(Scalars.From(spec.DecayFloor)) * step).clamp_min(Scalars.From(MinDecay));
         var weight = Wide(6).sigmoid();
         var turns = Wide(7).tanh().mul(Scalars.From(Math.PI)).unsqueeze(2) * step.unsqueeze(-1);               // (B, L, H, angles)
         // sums grow with the length, and float32 would lose their fraction

@@ -66,8 +66,7 @@ public sealed class RgLru : Mixer
         return output.Forward(mixed * Activations.Apply(spec.Activation, projected[1]));
     }
 
-    // -8 softplus, as log(e^x + e^0)
-    static Tensor Rates(Tensor decay) => decay.logaddexp(zeros_like(decay)).mul(Scalars.From(-GateSharpness));
+    static Tensor Rates(Tensor decay) => Activations.Softplus(decay).mul(Scalars.From(-GateSharpness));
 
     // sigmoid(x W + b) per head: (B, L, channels) to the same shape, in the dtype of states
     Tensor Gate(string name, Tensor x, ScalarType type)
@@ -90,7 +89,7 @@ public sealed class RgLru : Mixer
     static Tensor Mix(Tensor written, Tensor decay, RecurrentState? state, SequenceContext context)
     {
         long length = written.size(1);
-        if (state is not null && (length == 1 || context.IsStepwise) && context.Layout?.Valid is null)
+        if (context.IsDecoding(state, length))
             return state.EachToken(length, 1, context,
                 token => LinearRecurrence.Step(state.Scan, written.select(1, token), decay.select(1, token)));
         var (mixed, final) = LinearRecurrence.Forward(written, decay, state?.Scan, context.Layout);

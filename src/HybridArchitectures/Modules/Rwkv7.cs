@@ -108,7 +108,7 @@ public sealed class Rwkv7 : Mixer
         SequenceContext context)
     {
         long length = queries.size(1);
-        if (state is not null && (length == 1 || context.IsStepwise) && context.Layout?.Valid is null)
+        if (context.IsDecoding(state, length))
             return state.EachToken(length, 1, context, token => GeneralizedDeltaRule.Step(state.Scan, queries.select(1, token),
                 keys.select(1, token), values.select(1, token), decays.select(1, token), removals.select(1, token), rates.select(1, token)));
         var (mixed, final) = GeneralizedDeltaRule.Forward(queries, keys, values, decays, removals, rates, state?.Scan, context.Layout,

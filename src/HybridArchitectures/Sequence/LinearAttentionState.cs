@@ -39,7 +39,7 @@ public sealed class LinearAttentionState : MixerState
         int chunkSize)
     {
         long length = queries.size(1);
-        if (state is not null && (length == 1 || context.IsStepwise) && context.Layout?.Valid is null)
+        if (context.IsDecoding(state, length))
             return state.EachToken(length, 0, context, token => LinearAttention.Step(state.Memory, queries.select(1, token), keys.select(1, token),
                 values.select(1, token), decays.select(1, token)));
         var (mixed, final) = LinearAttention.Forward(queries, keys, values, decays, state?.Memory, context.Layout, chunkSize);

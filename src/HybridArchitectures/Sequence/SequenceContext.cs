@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
@@ -128,6 +129,12 @@ public sealed class SequenceContext : IDisposable
     /// their values after each, so that <see cref="HybridCache.KeepTokens"/> can remove tokens.
     /// </summary>
     internal bool IsStepwise { get; init; }
+
+    /// <summary>
+    /// Returns whether tokens of the pass update the state of a mixer in place, one after another: a single token of each row, or a stepwise pass.
+    /// </summary>
+    internal bool IsDecoding([NotNullWhen(true)] MixerState? state, long length) =>
+        state is not null && (length == 1 || IsStepwise) && Layout?.Valid is null;
 
     /// <summary>Gets or sets the current block, from 0.</summary>
     internal int Block { get; set; }
