@@ -149,66 +149,68 @@ struct Weights {
     Two* totals;                    // (Rows)
     int parts;
 
-    // parts whose sums are loaded at a time
-    static constexpr int Batch = 8;
+    // parts whose sums are loaded at a time: those of wide heads are in kernels that have the registers
+    static constexpr int Batch = E >= 128 || Rows > 16 ? 16 : 8;
+
+    // Every load here is of an address that exists, also past the last part, row or column: under a condition, a compiler may wait for each load
+    // before it decides about the next, and 32 parts then cost 32 latencies.
 
     // states: the function of part and row, of up to Most parts; by the whole block, which must have met before
     template <int Most, class States> __device__ __forceinline__ void weigh(int rows, const States& states) const {
-        const int lane = threadIdx.x % 32;
-        for (int row = threadIdx.x / 32; row < rows; row += Warps) {
-            // all loads first: they may come from memory
-            Two own[Most / 32];
-            float most = minus_infinity(), total = 0;
+        constexpr int Lots = Most / 32, Own = (Rows + Warps - 1) / Warps;
+        const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+        // all loads first: they may come from memory
+        Two own[Own][Lots];
 #pragma unroll
-            for (int i = 0; i < Most / 32; i++) {
-                own[i] = {minus_infinity(), 0};
-                if (lane + 32 * i < parts) own[i] = states(lane + 32 * i, row);
-            }
+        for (int r = 0; r < Own; r++)
 #pragma unroll
-            for (int i = 0; i < Most / 32; i++) most = own[i].x > most ? own[i].x : most;
+            for (int i = 0; i < Lots; i++) own[r][i] = states(lesser(lane + 32 * i, parts - 1), lesser(warp + r * Warps, rows - 1));
 #pragma unroll
-            for (int offset = 16; offset > 0; offset /= 2) {
-                const float other = from_lane_xor(most, offset);
-                most = other > most ? other : most;
-            }
-            const float base = most == minus_infinity() ? 0.f : most;
-#pragma unroll
-            for (int i = 0; i < Most / 32; i++) {
-                const float weight = exp2_approximate(own[i].x - base);
-                if (lane + 32 * i < parts) of[row * parts + lane + 32 * i] = weight;
-                total += weight * own[i].y;
-            }
-            total = lane_sum(total, 32);
-            if (lane == 0) totals[row] = {most, total};
-        }
+        for (int r = 0; r < Own; r++)
+            if (warp + r * Warps < rows) weigh_row<Lots>(warp + r * Warps, own[r]);
         __syncthreads();
+    }
+
+    // own: the lane's parts of a row, and any others past the last part
+    template <int Lots> __device__ __forceinline__ void weigh_row(int row, const Two (&own)[Lots]) const {
+        const int lane = threadIdx.x % 32;
+        float most = minus_infinity(), total = 0;
+#pragma unroll
+        for (int i = 0; i < Lots; i++) most = lane + 32 * i < parts && own[i].x > most ? own[i].x : most;
+#pragma unroll
+        for (int offset = 16; offset > 0; offset /= 2) {
+            const float other = from_lane_xor(most, offset);
+            most = other > most ? other : most;
+        }
+        const float base = most == minus_infinity() ? 0.f : most;
+#pragma unroll
+        for (int i = 0; i < Lots; i++) {
+            const bool there = lane + 32 * i < parts;
+            const float weight = exp2_approximate((there ? own[i].x : minus_infinity()) - base);
+            total += weight * (there ? own[i].y : 0.f);
+            if (there) of[row * parts + lane + 32 * i] = weight;
+        }
+        total = lane_sum(total, 32);
+        if (lane == 0) totals[row] = {most, total};
     }
 
     // sums: the function of part and row, which points to E floats; give: what is done with four columns of a row. `ahead` holds the sums of the
     // first parts for the first columns of the thread.
-    template <int Ahead, class Sums, class Give>
+    template <class Sums, int Ahead, class Give>
     __device__ __forceinline__ void add_up(int rows, const Sums& sums, const Raw<float, 4> (&ahead)[Ahead], const Give& give) const {
         for (int item = threadIdx.x; item < rows * (E / 4); item += 32 * Warps) {
             const int row = item / (E / 4), column = item % (E / 4) * 4;
             float total[4] = {};
             int part = 0;
             if (item == static_cast<int>(threadIdx.x)) {
-#pragma unroll
-                for (int i = 0; i < Ahead; i++)
-                    if (i < parts) add(total, of[row * parts + i], ahead[i]);
-                part = lesser(Ahead, parts);
+                add(total, row, 0, ahead);
+                part = Ahead;
             }
-            // several loads at a time, also of the last parts
             for (; part < parts; part += Batch) {
                 Raw<float, 4> own[Batch];
 #pragma unroll
-                for (int i = 0; i < Batch; i++) {
-                    own[i] = {};
-                    if (part + i < parts) own[i] = load_raw<float, 4>(sums(part + i, row), column);
-                }
-#pragma unroll
-                for (int i = 0; i < Batch; i++)
-                    if (part + i < parts) add(total, of[row * parts + part + i], own[i]);
+                for (int i = 0; i < Batch; i++) own[i] = load_raw<float, 4>(sums(lesser(part + i, parts - 1), row), column);
+                add(total, row, part, own);
             }
             give(row, column, total);
         }
@@ -216,17 +218,21 @@ struct Weights {
 
     template <int Ahead, class Sums>
     __device__ __forceinline__ void load_ahead(int rows, const Sums& sums, Raw<float, 4> (&ahead)[Ahead]) const {
-        const int item = threadIdx.x;
+        const int item = lesser(threadIdx.x, rows * (E / 4) - 1);
 #pragma unroll
-        for (int i = 0; i < Ahead; i++) {
-            ahead[i] = {};
-            if (i < parts && item < rows * (E / 4)) ahead[i] = load_raw<float, 4>(sums(i, item / (E / 4)), item % (E / 4) * 4);
-        }
+        for (int i = 0; i < Ahead; i++) ahead[i] = load_raw<float, 4>(sums(lesser(i, parts - 1), item / (E / 4)), item % (E / 4) * 4);
     }
 
-    static __device__ __forceinline__ void add(float (&total)[4], float weight, const Raw<float, 4>& own) {
+    // adds the sums of several parts in their order; those past the last part count as zeros
+    template <int Count>
+    __device__ __forceinline__ void add(float (&total)[4], int row, int firstPart, const Raw<float, 4> (&own)[Count]) const {
 #pragma unroll
-        for (int i = 0; i < 4; i++) total[i] += weight * own[i];
+        for (int i = 0; i < Count; i++) {
+            const bool there = firstPart + i < parts;
+            const float weight = of[row * parts + lesser(firstPart + i, parts - 1)];
+#pragma unroll
+            for (int e = 0; e < 4; e++) total[e] += weight * (there ? own[i][e] : 0.f);
+        }
     }
 };
 
@@ -286,7 +292,9 @@ template <class T> __device__ __forceinline__ void finish(const DecodeArguments&
     const auto sumsOfParts = [&](int part, int row) { return allSums + (static_cast<i64>(part) * stride + row) * E; };
     // with the states, not after them: all come from the second-level cache
     all.load_ahead(rows, sumsOfParts, ahead);
-    all.weigh<128>(rows, [&](int part, int row) { return allStates[part * stride + row]; });
+    const auto statesOfParts = [&](int part, int row) { return allStates[part * stride + row]; };
+    if (plan.parts <= 32) all.weigh<32>(rows, statesOfParts);
+    else all.weigh<128>(rows, statesOfParts);
     all.add_up(rows, sumsOfParts, ahead,
         [&](int row, int column, const float (&sum)[4]) { write_output<T>(args, plan, row, column, totals[row], sum); });
 }
