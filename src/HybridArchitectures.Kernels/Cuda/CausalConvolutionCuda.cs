@@ -13,7 +13,7 @@ static class CausalConvolutionCuda
 
     const string Source = "CausalConvolution.cu";
 
-    // for full rows of one document and a filter of 4 taps: tokens of a thread forward, tokens of a warp backward, and warps of a block backward
+    // for full rows and a filter of 4 taps: tokens of a thread forward, tokens of a warp backward, and warps of a block backward
     const int PlainTokens = 10, PlainTile = 24, Warps = 8;
 
     sealed record Saved(CausalConvolutionInputs Inputs, RowLayout Layout) : ISavedTensors<Saved>
@@ -104,7 +104,9 @@ static class CausalConvolutionCuda
             wide = ((strides * x.ElementSize) | CudaMemory.Address(x) | CudaMemory.Address(initial) | CudaMemory.Address(gradient)
             | CudaMemory.Address(finalGradient)) % vector == 0;
             bool backward = gradient is not null;
-            plain = weight.size(1) == 4 && starts is null && lengths is null && (!backward || (initial is null && finalGradient is null));
+            // rows of several documents with single channels, which no model has, are left to the general kernels
+            plain = weight.size(1) == 4 && (starts is null || wide) && lengths is null
+                && (!backward || (initial is null && finalGradient is null));
             long groups = channels / (wide ? 4 : 1);
             // depends only on the sizes and not on the GPU: sums over tiles are bit-equal everywhere
             long tile = (plain, backward) switch { (true, false) => PlainTokens, (true, true) => PlainTile, (_, false) => 128, _ => 256 };
@@ -128,11 +130,13 @@ static class CausalConvolutionCuda
 
         int Taps => Arguments.Width <= 4 ? 4 : 8;
 
+        string Plain => Arguments.Starts == 0 ? "plain" : "documents";
+
         public void RunForward()
         {
             if (plain)
             {
-                Run("forward_plain", Parts * Arguments.Groups);
+                Run($"forward_{Plain}", Parts * Arguments.Groups);
                 return;
             }
             Run($"forward_{Taps}", Parts * Arguments.Groups);
@@ -147,7 +151,7 @@ static class CausalConvolutionCuda
                 return;
             }
             int bytes = (int)x.ElementSize * (wide ? 4 : 1), stages = bytes > 8 ? 2 : 4;
-            Launch("backward_plain", Parts * ((Arguments.Groups + 31) / 32), 32 * Warps, (8 * stages + 6) * 32 * Warps * bytes);
+            Launch($"backward_{Plain}", Parts * ((Arguments.Groups + 31) / 32), 32 * Warps, (8 * stages + 6) * 32 * Warps * bytes);
         }
 
         public void RunStep() => Run($"step_{Taps}", Arguments.Batch * Arguments.Groups);

@@ -114,6 +114,46 @@ public class CausalConvolutionCudaTests : IDisposable
                 [OperatorCheck.Normal(batch, length, channels), OperatorCheck.Normal(channels, 4), biased ? OperatorCheck.Normal(channels) : null]));
     }
 
+    // full rows of several documents, too: documents that begin at every token of a stage, before and after the end of a tile and of a block, and
+    // at neighbouring tokens
+    [Theory]
+    [InlineData(8, true, false)]
+    [InlineData(4, false, false)]
+    [InlineData(132, true, false)]
+    [InlineData(8, true, true)]
+    public void Full_rows_of_documents_match_the_reference_in_every_gradient(int channels, bool silu, bool continued)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(12);
+        long[][] documents = [[1, 1, 2, 5, 7, 6, 1, 24, 1, 3, 40, 101, 3, 1, 4], [200], [23, 1, 1, 1, 166, 1, 7], [190, 10]];
+        using var layout = SequenceLayout.Packed(documents, 200);
+        Assert.Null(layout.Valid);
+        Tensor?[] inputs = [OperatorCheck.Normal(4, 200, channels), OperatorCheck.Normal(channels, 4), OperatorCheck.Normal(channels),
+            continued ? OperatorCheck.Normal(4, 3, channels) : null];
+        CudaEmulation.BothOrders(() => OperatorCheck.MatchesReference(
+            i => CausalConvolution.Forward(i[0]!, i[1]!, i[2], silu, i[3], layout).Output,
+            i => CausalConvolutionReference.Forward(new(i[0]!, i[1]!, i[2]) { Silu = silu, InitialState = i[3], Layout = layout }).Output, inputs));
+    }
+
+    [Fact]
+    public void Full_rows_of_documents_equal_their_documents_to_the_bit()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(13);
+        using var noGrad = no_grad();
+        using var emulation = new CudaEmulation();
+        long[] lengths = [1, 2, 9, 10, 11, 3, 64];
+        using var layout = SequenceLayout.Packed([lengths], lengths.Sum());
+        foreach (var type in new[] { ScalarType.Float32, ScalarType.BFloat16 })
+        {
+            var (x, weight, bias) = (randn([1, lengths.Sum(), 8], type), randn([8, 4], type), randn([8], type));
+            var together = CausalConvolution.Forward(x, weight, bias, true, null, layout);
+            var apart = x.split(lengths, 1).Select(document => CausalConvolution.Forward(document, weight, bias, true)).ToArray();
+            Assert.True(together.Output.Equals(cat([.. apart.Select(one => one.Output)], 1)), $"{type}");
+            Assert.True(together.FinalState.Equals(apart[^1].FinalState), $"{type}, final state");
+        }
+    }
+
     [Theory]
     [InlineData(8), InlineData(5)]
     public void Full_rows_in_bfloat16_are_as_good_as_composed_with_parameters_of_either_type(int channels)
@@ -126,6 +166,12 @@ public class CausalConvolutionCudaTests : IDisposable
                 i => CausalConvolutionReference.Forward(new(i[0]!, i[1]!, i[2]) { Silu = true }).Output, i =>
                 CausalConvolutionReference.Forward(new(i[0]!, i[1]!, i[2]) { Silu = true }).Output,
                 [OperatorCheck.Normal(3, 150, channels), OperatorCheck.Normal(channels, 4), OperatorCheck.Normal(channels)], float32);
+        if (channels != 8) return;
+        using var layout = SequenceLayout.Packed([[1, 30, 2, 117], [150], [148, 1, 1]], 150);
+        Tensor Reference(IReadOnlyList<Tensor?> i) =>
+            CausalConvolutionReference.Forward(new(i[0]!, i[1]!, i[2]) { Silu = true, Layout = layout }).Output;
+        OperatorCheck.BFloat16IsAsGoodAsComposed(i => CausalConvolution.Forward(i[0]!, i[1]!, i[2], true, null, layout).Output, Reference, Reference,
+            [OperatorCheck.Normal(3, 150, channels), OperatorCheck.Normal(channels, 4), OperatorCheck.Normal(channels)]);
     }
 
     [Fact]
