@@ -28,6 +28,7 @@ static class GpuCases
         yield return GatedDeltaStep(3, 2, 4, 16, type);
         yield return SelectiveScan(2, 40, 70, 16, type);
         yield return Convolution(2, 40, 70, 4, type);
+        yield return Convolution(2, 40, 70, 4, type, document: 30);
         yield return Norm(33, 64, type);
         yield return GatedNorm(33, 64, type);
         yield return Fusion(33, 64, 4, type);
@@ -49,6 +50,7 @@ static class GpuCases
         yield return SelectiveScan(8, 4096, 8192, 16, type);
         yield return SelectiveScan(1, 4096, 8192, 16, type);
         yield return Convolution(8, 4096, 8192, 4, type);
+        yield return Convolution(8, 4096, 8192, 4, type, document: 1000);
         yield return Norm(65536, 2048, type);
         yield return GatedNorm(65536, 4096, type);
         yield return Fusion(65536, 4096, 64, type);
@@ -123,12 +125,23 @@ static class GpuCases
             return () => Kernels.Operators.SelectiveScan.Forward(x, step, a, keys, queries, skip, gate, bias, softplus: true).Output;
         });
 
-    static GpuCase Convolution(long b, long d, long l, long w, ScalarType type) =>
-        new("convolution", $"B{b} D{d} L{l} W{w}", type, GpuLimits.Pass(b * l * d, 2, 3, type), inputs =>
+    static GpuCase Convolution(long b, long d, long l, long w, ScalarType type, long? document = null)
+    {
+        string seen = document is null ? "" : $", documents of {document}";
+        return new("convolution", $"B{b} D{d} L{l} W{w}{seen}", type, GpuLimits.Pass(b * l * d, 2, 3, type), inputs =>
         {
             var (x, weight, bias) = (inputs.Leaf([b, l, d]), inputs.Leaf([d, w]), inputs.Leaf([d]));
-            return () => CausalConvolution.Forward(x, weight, bias, silu: true).Output;
+            var layout = document is { } length ? Documents(b, l, length, inputs.Device) : null;
+            return () => CausalConvolution.Forward(x, weight, bias, silu: true, null, layout).Output;
         });
+    }
+
+    // rows of documents of one length, of which the last can be shorter
+    static SequenceLayout Documents(long b, long l, long length, Device device)
+    {
+        long[] row = [.. Enumerable.Range(0, (int)((l + length - 1) / length)).Select(i => Math.Min(length, l - i * length))];
+        return SequenceLayout.Packed([.. Enumerable.Repeat(row, (int)b)], l, device);
+    }
 
     static GpuCase Norm(long rows, long width, ScalarType type) =>
         new("rmsnorm", $"{rows} x {width}", type, GpuLimits.Pass(rows * width, 2, 3, type), inputs =>
@@ -183,8 +196,7 @@ static class GpuCases
             AttentionPositions? positions = null;
             if (document is { } length)
             {
-                long[] row = [.. Enumerable.Range(0, (int)((l + length - 1) / length)).Select(i => Math.Min(length, l - i * length))];
-                using var layout = SequenceLayout.Packed([.. Enumerable.Repeat(row, (int)b)], l, inputs.Device);
+                using var layout = Documents(b, l, length, inputs.Device);
                 positions = AttentionPositions.FromLayout(layout, inputs.Device);
             }
             return () => FusedAttention.Forward(query, key, value, window: window, sinks: sinks, positions: positions);

@@ -20,9 +20,9 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 /// <param name="Filter">Part of a design's name; null for all.</param>
 /// <param name="Parts">
 /// What is measured: any of "kernels", "steps" (with the kernels of a step), "launches" (one by one), "decode", "long" (from 512 to 2,048 tokens),
-/// "eager", "prefill", "lengths" (first and second calls), "load".
+/// "drafts" (passes that verify drafts), "eager", "prefill", "lengths" (first and second calls), "load".
 /// </param>
-/// <param name="Batches">The numbers of rows of "steps", "launches" and "decode".</param>
+/// <param name="Batches">The numbers of rows of "steps", "launches", "decode" and "drafts".</param>
 /// <param name="Tiny">Whether small models are measured, to see that everything runs.</param>
 /// <param name="Anchors">Whether transformers is measured too.</param>
 /// <param name="Device">Where.</param>
@@ -57,6 +57,7 @@ sealed record GpuDecode(
             }
             if (Parts.Contains("decode"))
                 foreach (int batch in Batches) Decode(name, model, batch);
+            if (Parts.Contains("drafts")) Drafts(name, model);
             if (Parts.Contains("lengths")) new GpuLengths(Device, Tiny, Figures).Prompts(name, model);
             if (Parts.Contains("long")) Continue(name, model, 4, Tiny ? 64 : 2048);
             if (Parts.Contains("eager")) Eager(name, model);
@@ -152,6 +153,57 @@ sealed record GpuDecode(
         });
         Print($"| {name} | {batch} | {batch / step:f0} ({begin:f0} over the first {Short}) | {1e3 * step:f3} | "
             + $"{batch / eager:f0} | {1e3 * first:f1} |");
+    }
+
+    // passes over the last token and its drafts, whose last token is rejected, and generations with drafts
+    void Drafts(string name, HybridLanguageModel model)
+    {
+        foreach (int batch in Device.type == DeviceType.CUDA ? Batches : [])
+            foreach (int width in (int[])[2, 4, 8])
+            {
+                var (direct, _) = PassTime(model, batch, width, captures: false);
+                var (graph, nodes) = PassTime(model, batch, width, captures: true);
+                Figures.Add("drafts", new { design = name, batch, tokens = width, direct_ms = 1e3 * direct, graph_ms = 1e3 * graph, nodes });
+                Print($"{name}, {batch} rows, pass over {width} tokens: {1e3 * direct:f3} ms directly, {1e3 * graph:f3} ms as a graph of {nodes} "
+                    + "nodes");
+            }
+        using var generator = new TextGenerator(model);
+        int[][] prompts = [[.. Enumerable.Range(0, Tiny ? 16 : PromptLength).Select(i => i % 16)]];
+        double Rate(int? drafts, bool graphs)
+        {
+            var options = new GenerationOptions { Temperature = 0, MaxNewTokens = Short, DraftTokens = drafts, CudaGraphs = graphs };
+            generator.Generate(prompts, options);
+            return Short / Seconds(() => generator.Generate(prompts, options));
+        }
+        Print($"{name}, prompt of {prompts[0].Length} and {Short} tokens: {Rate(null, true):f0} tokens/s without drafts, {Rate(3, false):f0} with 3 "
+            + $"drafts directly, {Rate(3, true):f0} as graphs");
+    }
+
+    // seconds, and launches of the graph
+    (double Seconds, long Nodes) PassTime(HybridLanguageModel model, int batch, int width, bool captures)
+    {
+        const int Warm = 4, Timed = 16;
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        using var cache = model.CreateCache(batch);
+        cache.CudaGraphs = false;
+        int length = Tiny ? 16 : PromptLength;
+        cache.Reserve(length + (Warm + Timed) * width);
+        using (var context = new SequenceContext(cache: cache))
+            model.NextLogits(zeros([batch, length], ScalarType.Int64, Device), context).Dispose();
+        using var pass = new DraftPass(model, cache, width, scores => scores);
+        long[] ids = [.. Enumerable.Range(0, batch * width).Select(at => (long)at)];
+        int[] counts = [.. Enumerable.Repeat(width - 1, batch)];
+        void Passes(int count)
+        {
+            for (int i = 0; i < count; i++)
+            {
+                pass.Run(ids, captures);
+                pass.Keep(counts);
+            }
+        }
+        Passes(Warm);
+        return (Seconds(() => Passes(Timed)) / Timed, pass.Nodes);
     }
 
     // the whole call, with the prompt; the second call uses the captured step of the first

@@ -20,6 +20,7 @@ sealed class DecodeLoop : IDisposable
     readonly bool samples;
     readonly Tensor ids, result, numbers, at;
     readonly StepGraph graph;
+    readonly DraftPasses drafts;
     readonly DeviceReadback[] readbacks;
     IReadOnlyList<GenerationRow> rows;
     Func<Tensor, Tensor> prepare;
@@ -42,6 +43,7 @@ sealed class DecodeLoop : IDisposable
         numbers = Own(zeros([rows.Count, Block], ScalarType.Float64, device));
         at = Own(zeros([1], ScalarType.Int64, device));
         graph = new StepGraph(cache, Step);
+        drafts = new DraftPasses(model, cache, PrepareDrafts);
         readbacks = [new(result), new(result)];
     }
 
@@ -53,7 +55,13 @@ sealed class DecodeLoop : IDisposable
     /// <summary>Gets the number of captures.</summary>
     public int Captures => graph.Captures;
 
-    /// <summary>Gets whether the graph reads the weights of the model as they are.</summary>
+    /// <summary>Gets the number of captures of passes that verify drafts.</summary>
+    public int DraftCaptures => drafts.Captures;
+
+    /// <summary>Gets the size in bytes of what the graphs hold in addition to the cache.</summary>
+    public long Bytes => drafts.CopyBytes;
+
+    /// <summary>Gets whether the graphs read the weights of the model as they are.</summary>
     public bool IsCurrent => weights.IsCurrent();
 
     /// <summary>Begins again with other rows, as many as before, whose tokens except the last are in the cache.</summary>
@@ -87,6 +95,23 @@ sealed class DecodeLoop : IDisposable
     {
         var values = readbacks[taken++ % readbacks.Length].End<long>();
         return [.. Enumerable.Range(0, rows.Count).Select(row => values[rows.Count + row] == 0 ? -1 : (int)values[row])];
+    }
+
+    /// <summary>
+    /// Returns the most probable token after each of the last tokens and drafts of every row; -1 where none could be selected. No other step may be
+    /// pending.
+    /// </summary>
+    /// <param name="tokens">The tokens (rows, width), row by row.</param>
+    /// <param name="width">The number of tokens of each row, at least 2.</param>
+    public int[] Verify(long[] tokens, int width) => drafts.Verify(tokens, width);
+
+    /// <summary>Keeps the first tokens of each row of the last pass of <see cref="Verify"/>, and removes the others from the cache.</summary>
+    public void Keep(IReadOnlyList<int> counts, int width) => drafts.Keep(counts, width);
+
+    Tensor PrepareDrafts(Tensor scores)
+    {
+        weights.Remember();
+        return prepare(scores);
     }
 
     void UploadNumbers()
@@ -136,6 +161,7 @@ sealed class DecodeLoop : IDisposable
     public void Dispose()
     {
         graph.Dispose();
+        drafts.Dispose();
         foreach (var readback in readbacks) readback.Dispose();
         foreach (var tensor in new[] { ids, result, numbers, at }) tensor.Dispose();
     }

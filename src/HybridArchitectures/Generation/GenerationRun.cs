@@ -30,7 +30,7 @@ sealed class GenerationRun : IDisposable
     KeptLoop? kept;
     Tensor? absentIds;
     List<GenerationRow> slots = [];         // the rows of the cache, including those that have ended
-    bool failed, disposed;
+    bool failed, disposed, refusesGraphs;
 
     /// <summary>Creates a run.</summary>
     /// <param name="model">The model.</param>
@@ -74,7 +74,10 @@ sealed class GenerationRun : IDisposable
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         if (cache is not null && Drafts() is { } drafts)
-            return drafts.All(guess => guess.Length == 0) && (HasLoop() || StartLoop()) ? ComputeAlone() : Verify(drafts);
+        {
+            bool hasLoop = HasLoop() || StartLoop();
+            return hasLoop && drafts.All(guess => guess.Length == 0) ? ComputeAlone() : Verify(drafts, hasLoop);
+        }
         if (cache is not null && (loop is not null || StartLoop())) return ComputeLoop();
         var logits = cache is null ? ReadPrompts(cancellation) : Continue();
         var ids = Choose(logits);
@@ -105,7 +108,8 @@ sealed class GenerationRun : IDisposable
     // Lets a later run use the loop and its cache, unless they hold much memory, the graph reads memory of this run, or there is one already.
     void Keep()
     {
-        if (kept is null && loop is { Captures: > 0, IsCurrent: true } && absent.Length == 0 && cache!.Bytes <= KeptLoop.MaxBytes)
+        if (kept is null && loop is { IsCurrent: true } && loop.Captures + loop.DraftCaptures > 0 && absent.Length == 0
+            && cache!.Bytes + loop.Bytes <= KeptLoop.MaxBytes)
             kept = new(vocabulary, KeptLoop.RulesOf(options), cache, loop);
     }
 
@@ -171,7 +175,7 @@ sealed class GenerationRun : IDisposable
     }
 
     // one pass over the last token of each row and its drafts; drafts that the model would have selected are kept
-    GeneratedPiece[] Verify(int[][] drafts)
+    GeneratedPiece[] Verify(int[][] drafts, bool hasLoop)
     {
         int width = 1 + drafts.Max(guess => guess.Length);
         var ids = new long[active.Count * width];
@@ -181,12 +185,7 @@ sealed class GenerationRun : IDisposable
             // rows with fewer drafts are filled with tokens that are discarded
             for (int i = 1; i < width; i++) ids[row * width + i] = i <= drafts[row].Length ? drafts[row][i - 1] : 0;
         }
-        using var context = new SequenceContext(cache: cache) { IsStepwise = true };
-        var logits = model.Forward(tensor(ids, [active.Count, width], ScalarType.Int64, device: model.Device), context);
-        var scores = RuledOnDevice(logits.flatten(0, 1));
-        var (values, indices) = scores.max(1);
-        var best = TensorMemory.ToArray<float>(values);
-        var chosen = TensorMemory.ToArray<long>(indices);
+        int[] chosen = hasLoop ? loop!.Verify(ids, width) : VerifyDirectly(ids, width);
         var counts = new int[active.Count];
         var pieces = new List<GeneratedPiece>();
         for (int row = 0; row < active.Count; row++)
@@ -194,14 +193,25 @@ sealed class GenerationRun : IDisposable
             do
             {
                 int at = row * width + counts[row]++;
-                if (!float.IsFinite(best[at])) throw NotFinite(row);
-                pieces.Add(active[row].Accept((int)chosen[at]));
+                if (chosen[at] < 0) throw NotFinite(row);
+                pieces.Add(active[row].Accept(chosen[at]));
             }
             while (!active[row].IsFinished && counts[row] <= drafts[row].Length && drafts[row][counts[row] - 1] == active[row].History[^1]);
         }
-        cache!.KeepTokens(counts, width);
+        if (hasLoop) loop!.Keep(counts, width);
+        else cache!.KeepTokens(counts, width);
         DropFinished();
         return [.. pieces];
+    }
+
+    // the most probable token after each of the tokens (rows, width); -1 where none can be selected
+    int[] VerifyDirectly(long[] ids, int width)
+    {
+        using var context = new SequenceContext(cache: cache) { IsStepwise = true };
+        var logits = model.Forward(tensor(ids, [active.Count, width], ScalarType.Int64, device: model.Device), context);
+        var (values, indices) = RuledOnDevice(logits.flatten(0, 1)).max(1);
+        var best = TensorMemory.ToArray<float>(values);
+        return [.. TensorMemory.ToArray<long>(indices).Select((id, at) => float.IsFinite(best[at]) ? (int)id : -1)];
     }
 
     int DefaultChunk() => model.Device.type == TorchSharp.DeviceType.CUDA ? Math.Max(HostChunk, DeviceTokens / active.Count) : HostChunk;
@@ -211,10 +221,11 @@ sealed class GenerationRun : IDisposable
     {
         if (model is not HybridLanguageModel hybrid || model.Device.type != TorchSharp.DeviceType.CUDA) return false;
         ReserveRoom();
-        if (!options.CudaGraphs) return false;
+        if (!options.CudaGraphs || refusesGraphs) return false;
         if ((options.HostRule ?? StepGraph.Refusal(hybrid)) is { } reason)
         {
             KernelEvents.Log.EagerSteps(reason);
+            refusesGraphs = true;
             return false;
         }
         slots = [.. active];
@@ -231,7 +242,7 @@ sealed class GenerationRun : IDisposable
     // where its size differs.
     void ReserveRoom()
     {
-        long room = Math.Min(options.MaxNewTokens, MaxRoom) + active.Max(row => row.Prompt.Count);
+        long room = Math.Min(options.MaxNewTokens, MaxRoom) + active.Max(row => row.Prompt.Count) + (options.DraftTokens ?? 0);
         cache!.Reserve((room + RoomStep - 1) / RoomStep * RoomStep);
     }
 

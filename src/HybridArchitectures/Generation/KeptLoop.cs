@@ -3,7 +3,7 @@ using HybridArchitectures.Sequence;
 namespace HybridArchitectures.Generation;
 
 /// <summary>
-/// Contains the cache and the captured step of a generation that has ended. The model saves them, and its next generation of the same kind uses both
+/// Contains the cache and the captured steps of a generation that has ended. The model saves them, and its next generation of the same kind uses both
 /// again and captures nothing.
 /// </summary>
 /// <param name="Vocabulary">The number of tokens that can be selected.</param>
@@ -12,7 +12,7 @@ namespace HybridArchitectures.Generation;
 /// <param name="Loop">The loop over the cache.</param>
 sealed record KeptLoop(int Vocabulary, GenerationOptions Rules, HybridCache Cache, DecodeLoop Loop) : IDisposable
 {
-    /// <summary>Specifies the maximum size of a cache that is saved, in bytes.</summary>
+    /// <summary>Specifies the maximum size of what is saved, in bytes: the cache, and the copies of states that graphs hold.</summary>
     public const long MaxBytes = 512L << 20;
 
     /// <summary>Returns whether a generation can use it.</summary>

@@ -10,8 +10,9 @@ namespace HybridArchitectures.Models;
 /// that a graph uses is replaced, for example when the cache grows, the next two steps do this again.
 /// </summary>
 /// <param name="cache">The cache, all of whose rows take part.</param>
-/// <param name="step">A step: one pass over one token of every row, with all its work on the device.</param>
-sealed class StepGraph(HybridCache cache, Action step) : IDisposable
+/// <param name="step">A step: one pass over the same number of tokens of every row, with all its work on the device.</param>
+/// <param name="tokens">The number of tokens of every row. The default is 1.</param>
+sealed class StepGraph(HybridCache cache, Action step, int tokens = 1) : IDisposable
 {
     readonly List<nint> addresses = [];
     CudaGraph? graph;
@@ -24,6 +25,9 @@ sealed class StepGraph(HybridCache cache, Action step) : IDisposable
 
     /// <summary>Gets the number of captures.</summary>
     public int Captures { get; private set; }
+
+    /// <summary>Gets whether the last step was launched as a graph.</summary>
+    public bool IsCaptured => graph is not null;
 
     /// <summary>Returns why steps of a model cannot be captured, or null if they can.</summary>
     public static string? Refusal(HybridLanguageModel model)
@@ -45,12 +49,12 @@ sealed class StepGraph(HybridCache cache, Action step) : IDisposable
     /// <summary>Runs one step.</summary>
     public void Step()
     {
-        cache.Reserve(cache.Lengths.Max() + 1);
+        cache.Reserve(cache.Lengths.Max() + tokens);
         if (graph is not null && IsCurrent())
         {
             cache.Upload();
             graph.Launch();
-            cache.CountStep();
+            cache.CountStep(tokens);
             return;
         }
         if (graph is not null || (isReady && !IsCurrent()))

@@ -73,11 +73,7 @@ public sealed class CombinedState(MixerState attention, MixerState stateSpace) :
         StateSpace.Clear();
     }
 
-    internal override void KeepTokens(IReadOnlyList<int> counts, int length)
-    {
-        Attention.KeepTokens(counts, length);
-        StateSpace.KeepTokens(counts, length);
-    }
+    internal override IEnumerable<MixerState> Parts => [.. Attention.Parts, .. StateSpace.Parts];
 
     internal override void Reserve(long length)
     {

@@ -65,10 +65,10 @@ public sealed partial class HybridCache
         areCurrent = true;
     }
 
-    /// <summary>Counts one token per row that a captured step has added on the device.</summary>
-    internal void CountStep()
+    /// <summary>Counts the tokens per row that a captured step has added on the device.</summary>
+    internal void CountStep(int tokens)
     {
-        for (int row = 0; row < lengths.Length; row++) lengths[row]++;
+        for (int row = 0; row < lengths.Length; row++) lengths[row] += tokens;
     }
 
     /// <summary>Returns cosines and sines of positions from 0, (positions, half) each, for at least <paramref name="length"/> positions.</summary>
@@ -119,14 +119,29 @@ public sealed partial class HybridCache
     /// <summary>After a stepwise pass, keeps the first tokens of each row, at least one, and removes the other tokens of the pass.</summary>
     /// <param name="counts">The number of tokens to keep per row.</param>
     /// <param name="length">The number of tokens of the pass.</param>
-    internal void KeepTokens(IReadOnlyList<int> counts, int length)
+    /// <param name="copies">
+    /// The copies of a pass that was launched as a graph, from <see cref="TakeCopies"/> after its capture. Null means that the pass ran directly, and
+    /// that its copies are disposed.
+    /// </param>
+    internal void KeepTokens(IReadOnlyList<int> counts, int length, IReadOnlyList<TokenCopies?>? copies = null)
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        foreach (var state in States) state?.KeepTokens(counts, length);
+        int at = 0;
+        foreach (var part in Parts) part.KeepTokens(counts, length, copies?[at++]);
         for (int row = 0; row < lengths.Length; row++) lengths[row] -= length - counts[row];
         if (counts.Any(count => count < length)) areCurrent = false;
     }
+
+    /// <summary>
+    /// Returns the copies of states that a captured stepwise pass writes whenever it is launched, one per part of the states. The caller owns them.
+    /// </summary>
+    internal IReadOnlyList<TokenCopies?> TakeCopies() => [.. Parts.Select(part => part.TakeCopies())];
+
+    /// <summary>Gets the size in bytes of the copies of the last stepwise pass.</summary>
+    internal long CopyBytes => Parts.Sum(part => part.CopyBytes);
+
+    IEnumerable<MixerState> Parts => States.OfType<MixerState>().SelectMany(state => state.Parts);
 
     void DisposeSteps()
     {

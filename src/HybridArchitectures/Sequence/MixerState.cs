@@ -10,7 +10,7 @@ namespace HybridArchitectures.Sequence;
 /// </summary>
 public abstract class MixerState : IDisposable
 {
-    Dictionary<(int Token, int Index), Tensor>? remembered;
+    TokenCopies? copies;            // of the last stepwise pass
 
     /// <summary>Gets the tensors of the state, batch first. The state owns them, and they change with each pass.</summary>
     public abstract IReadOnlyList<Tensor> Tensors { get; }
@@ -82,8 +82,8 @@ public abstract class MixerState : IDisposable
     internal void Remember(int token, int index, SequenceContext context)
     {
         if (token >= context.Length - 1) return;
-        remembered ??= [];
-        remembered[(token, index)] = Tensors[index].clone().DetachFromDisposeScope();
+        copies ??= new();
+        copies.Add(token, index, Tensors[index]);
     }
 
     /// <summary>
@@ -101,17 +101,28 @@ public abstract class MixerState : IDisposable
         return stack(results, 1);
     }
 
-    /// <summary>Sets each row to its state after its first tokens of the last stepwise pass.</summary>
-    internal virtual void KeepTokens(IReadOnlyList<int> counts, int length)
+    /// <summary>Gets the states that take part in stepwise passes: this one, or those that it combines.</summary>
+    internal virtual IEnumerable<MixerState> Parts => [this];
+
+    /// <summary>Gets the size in bytes of the copies of the last stepwise pass.</summary>
+    internal long CopyBytes => copies?.Bytes ?? 0;
+
+    /// <summary>Returns the copies of the last stepwise pass, or null if it made none. The caller owns them.</summary>
+    internal TokenCopies? TakeCopies()
     {
-        if (remembered is null) return;
-        foreach (int index in remembered.Keys.Select(key => key.Index).Distinct())
-        {
-            for (int row = 0; row < counts.Count; row++)
-                if (counts[row] < length) Tensors[index].select(0, row).copy_(remembered[(counts[row] - 1, index)].select(0, row));
-        }
-        foreach (var copy in remembered.Values) copy.Dispose();
-        remembered = null;
+        var taken = copies;
+        copies = null;
+        return taken;
+    }
+
+    /// <summary>
+    /// Sets each row to its state after its first tokens of the last stepwise pass, from copies that the caller owns, or from those of the pass,
+    /// which are disposed.
+    /// </summary>
+    internal void KeepTokens(IReadOnlyList<int> counts, int length, TokenCopies? owned)
+    {
+        (owned ?? copies)?.Restore(Tensors, counts, length);
+        if (owned is null) TakeCopies()?.Dispose();
     }
 
     /// <summary>Reserves memory for <paramref name="length"/> tokens per row if the state grows.</summary>
@@ -126,6 +137,7 @@ public abstract class MixerState : IDisposable
     /// <inheritdoc/>
     public virtual void Dispose()
     {
+        TakeCopies()?.Dispose();
         foreach (var tensor in Tensors) tensor.Dispose();
         GC.SuppressFinalize(this);
     }

@@ -114,6 +114,28 @@ public sealed class GraphDeviceTests : IDisposable
         }
     }
 
+    // a cache that grows, passes of several numbers of tokens, drafts that are accepted and rejected, and a second generation with the same graphs
+    [Theory, InlineData("inter"), InlineData("sliding window"), InlineData("mamba1"), InlineData("gated delta")]
+    public void Drafts_are_verified_by_graphs_that_give_the_tokens_of_direct_passes(string name)
+    {
+        using var model = Model(name);
+        using var generator = new TextGenerator(model);
+        var random = new Random(11);
+        int[][] prompts = [[.. Enumerable.Range(0, 990).Select(i => i % 5 == 0 ? random.Next(37) : i % 7)]];
+        foreach (int drafts in new[] { 1, 3, 7 })
+        {
+            var options = new GenerationOptions { Temperature = 0, MaxNewTokens = 120, DraftTokens = drafts };
+            var direct = generator.Generate(prompts, options with { CudaGraphs = false });
+            for (int round = 0; round < 2; round++)
+            {
+                var graphs = generator.Generate(prompts, options);
+                Assert.True(direct[0].Ids.SequenceEqual(graphs[0].Ids),
+                    $"{name}, {drafts} drafts: [{string.Join(" ", direct[0].Ids)}] became [{string.Join(" ", graphs[0].Ids)}]");
+                Assert.True(Kept(model)!.Loop.DraftCaptures > 0, $"{name}, {drafts} drafts");
+            }
+        }
+    }
+
     [Fact]
     public void A_graph_is_kept_when_rows_end_at_different_times_and_follows_changed_weights()
     {

@@ -160,4 +160,45 @@ public sealed class DeviceStepTests : IDisposable
         using var second = single.Select(1);
         Near(Step(model, second, [10])[0], next[1], $"{name}, the row that did not");
     }
+
+    /// <summary>A captured pass writes its copies of the states again whenever it is launched, so its owner uses them several times.</summary>
+    [Theory, MemberData(nameof(WithoutCustom))]
+    public void Copies_that_are_taken_from_a_pass_are_not_disposed_and_not_changed_by_later_passes(string name)
+    {
+        using var noGrad = no_grad();
+        using var model = TinyDesigns.Model(name);
+        model.eval();
+        using HybridCache cache = model.CreateCache(2), other = model.CreateCache(2);
+        foreach (var each in new[] { cache, other }) Read(model, each, tensor(new long[] { 1, 2, 3, 4, 5, 6, 7, 8 }, [2, 4]), 4, 2);
+        long[] ids = [4, 9, 2, 7, 1, 3, 5, 8];
+        using var snapshot = cache.Snapshot();
+        Stepwise(model, cache, ids);
+        long bytes = cache.CopyBytes;
+        var copies = cache.TakeCopies();
+        Assert.Equal(bytes, copies.Sum(one => one?.Bytes ?? 0));
+        Assert.Equal(0, cache.CopyBytes);
+        cache.Rewind(snapshot);
+        Stepwise(model, cache, [7, 7, 7, 7, 7, 7, 7, 7]);           // a pass of another graph, with copies of its own
+        cache.KeepTokens([1, 1], 4);
+        cache.Rewind(snapshot);
+        foreach (int[] counts in new int[][] { [1, 3], [4, 2] })
+        {
+            Stepwise(model, cache, ids);
+            cache.TakeCopies().ToList().ForEach(one => one?.Dispose());
+            cache.KeepTokens(counts, 4, copies);
+            using var expected = other.Fork();
+            Stepwise(model, expected, ids);
+            expected.KeepTokens(counts, 4);
+            Assert.Equal(expected.Lengths, cache.Lengths);
+            Near(Step(model, expected, [9, 10]), Step(model, cache, [9, 10]), $"{name}, {counts[0]} and {counts[1]}");
+            cache.Rewind(snapshot);
+        }
+        foreach (var one in copies) one?.Dispose();
+    }
+
+    static void Stepwise(HybridLanguageModel model, HybridCache cache, long[] ids)
+    {
+        using var context = new SequenceContext(cache: cache) { IsStepwise = true };
+        model.Forward(tensor(ids, [2, ids.Length / 2]), context).Dispose();
+    }
 }
