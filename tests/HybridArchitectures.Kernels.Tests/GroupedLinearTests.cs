@@ -1,6 +1,8 @@
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Reference;
 using HybridArchitectures.Kernels.Runtime;
+using HybridArchitectures.Kernels.Tests.Cuda;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests;
@@ -21,6 +23,24 @@ public class GroupedLinearTests
         OperatorCheck.MatchesReference(
             given => GroupedLinear.Forward(given[0]!, given[1]!, places), given => GroupedLinearReference.Forward(given[0]!, given[1]!, places),
             [OperatorCheck.Normal(ends[^1], inputs), OperatorCheck.Normal(ends.Length, outputs, inputs)]);
+    }
+
+    [Theory]
+    [InlineData(ScalarType.BFloat16, 8), InlineData(ScalarType.Float32, 4), InlineData(ScalarType.BFloat16, 4200)]
+    public void The_kernel_clears_groups_without_rows_and_no_others(ScalarType type, int width)
+    {
+        using var scope = NewDisposeScope();
+        CudaEmulation.BothOrders(() =>
+        {
+            var values = full([6, 2, width], Scalars.From(double.NaN), type);
+            values.narrow(0, 2, 1).fill_(Scalars.Two);
+            Assert.True(EmptyGroupsCuda.Serves(values));
+            EmptyGroupsCuda.Clear(values, tensor([0, 5, 9, 9, 9, 10], ScalarType.Int32));
+            var cleared = values.eq(Scalars.Zero).flatten(1);
+            Assert.Equal([true, false, false, true, true, false], cleared.all(1).data<bool>().ToArray());
+            Assert.Equal([true, false, false, true, true, false], cleared.any(1).data<bool>().ToArray());
+            Assert.True(values[2].eq(Scalars.Two).all().item<bool>());
+        });
     }
 
     [Fact]

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Reference;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -64,9 +65,15 @@ public static class GroupedLinear
         var gradient = context.Gradients[0]!.contiguous();
         var dX = context.Needs(0) ? Product(gradient, saved.Weight.contiguous(), saved.Ends) : null;
         var dWeight = context.Needs(1) ? Product(gradient.transpose(0, 1), saved.X.contiguous(), saved.Ends) : null;
-        // libtorch does not initialize results that it does not compute
-        dWeight?.masked_fill_(Empty(saved.Ends).view(-1, 1, 1), Scalars.Zero);
+        if (dWeight is not null) ClearEmpty(dWeight, saved.Ends);
         return [dX, dWeight];
+    }
+
+    // libtorch does not initialize results that it does not compute
+    static void ClearEmpty(Tensor dWeight, Tensor ends)
+    {
+        if (EmptyGroupsCuda.Serves(dWeight)) EmptyGroupsCuda.Clear(dWeight, ends);
+        else dWeight.masked_fill_(Empty(ends).view(-1, 1, 1), Scalars.Zero);
     }
 
     static Tensor Product(Tensor left, Tensor right, Tensor ends) =>

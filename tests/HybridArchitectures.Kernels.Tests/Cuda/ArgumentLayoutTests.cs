@@ -22,6 +22,7 @@ public class ArgumentLayoutTests
         { "BranchFusion.cu", "FusionArguments", typeof(BranchFusionCuda.Arguments) },
         { "CausalConvolution.cu", "ConvolutionArguments", typeof(CausalConvolutionCuda.Arguments) },
         { "CrossEntropy.cu", "CrossEntropyArguments", typeof(CrossEntropyCuda.Arguments) },
+        { "EmptyGroups.cu", "EmptyGroupsArguments", Nested(typeof(EmptyGroupsCuda), "Arguments") },
         { "ExpertRouting.cu", "RouteArguments", Nested(typeof(ExpertRoutingCuda), "RouteArguments") },
         { "ExpertRouting.cu", "MixArguments", Nested(typeof(ExpertRoutingCuda), "MixArguments") },
         { "FewRowsLinear.cu", "FewRowsArguments", typeof(FewRowsArguments) },

@@ -149,25 +149,28 @@ struct Weights {
     Two* totals;                    // (Rows)
     int parts;
 
-    // parts whose sums are loaded at a time: those of wide heads are in kernels that have the registers
-    static constexpr int Batch = E >= 128 || Rows > 16 ? 16 : 8;
+    // neighbouring columns of a row that a thread adds up: the four heads of 64 elements of a key head are work for a whole block
+    static constexpr int Columns = E >= 128 ? 4 : 2;
 
     // Every load here is of an address that exists, also past the last part, row or column: under a condition, a compiler may wait for each load
     // before it decides about the next, and 32 parts then cost 32 latencies.
 
     // states: the function of part and row, of up to Most parts; by the whole block, which must have met before
     template <int Most, class States> __device__ __forceinline__ void weigh(int rows, const States& states) const {
-        constexpr int Lots = Most / 32, Own = (Rows + Warps - 1) / Warps;
+        // the loads of several rows first: they may come from memory
+        constexpr int Lots = Most / 32, Own = Lots > 1 ? 1 : (Rows + Warps - 1) / Warps;
         const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-        // all loads first: they may come from memory
-        Two own[Own][Lots];
+#pragma unroll 1
+        for (int first = warp; first < rows; first += Own * Warps) {
+            Two own[Own][Lots];
 #pragma unroll
-        for (int r = 0; r < Own; r++)
+            for (int r = 0; r < Own; r++)
 #pragma unroll
-            for (int i = 0; i < Lots; i++) own[r][i] = states(lesser(lane + 32 * i, parts - 1), lesser(warp + r * Warps, rows - 1));
+                for (int i = 0; i < Lots; i++) own[r][i] = states(lesser(lane + 32 * i, parts - 1), lesser(first + r * Warps, rows - 1));
 #pragma unroll
-        for (int r = 0; r < Own; r++)
-            if (warp + r * Warps < rows) weigh_row<Lots>(warp + r * Warps, own[r]);
+            for (int r = 0; r < Own; r++)
+                if (first + r * Warps < rows) weigh_row<Lots>(first + r * Warps, own[r]);
+        }
         __syncthreads();
     }
 
@@ -194,22 +197,22 @@ struct Weights {
         if (lane == 0) totals[row] = {most, total};
     }
 
-    // sums: the function of part and row, which points to E floats; give: what is done with four columns of a row. `ahead` holds the sums of the
-    // first parts for the first columns of the thread.
+    // sums: the function of part and row, which points to E floats; give: what is done with Columns columns of a row. `ahead` holds the sums of the
+    // first parts for the first columns of the thread; as many are loaded at a time later.
     template <class Sums, int Ahead, class Give>
-    __device__ __forceinline__ void add_up(int rows, const Sums& sums, const Raw<float, 4> (&ahead)[Ahead], const Give& give) const {
-        for (int item = threadIdx.x; item < rows * (E / 4); item += 32 * Warps) {
-            const int row = item / (E / 4), column = item % (E / 4) * 4;
-            float total[4] = {};
+    __device__ __forceinline__ void add_up(int rows, const Sums& sums, const Raw<float, Columns> (&ahead)[Ahead], const Give& give) const {
+        for (int item = threadIdx.x; item < rows * (E / Columns); item += 32 * Warps) {
+            const int row = item / (E / Columns), column = item % (E / Columns) * Columns;
+            float total[Columns] = {};
             int part = 0;
             if (item == static_cast<int>(threadIdx.x)) {
                 add(total, row, 0, ahead);
                 part = Ahead;
             }
-            for (; part < parts; part += Batch) {
-                Raw<float, 4> own[Batch];
+            for (; part < parts; part += Ahead) {
+                Raw<float, Columns> own[Ahead];
 #pragma unroll
-                for (int i = 0; i < Batch; i++) own[i] = load_raw<float, 4>(sums(lesser(part + i, parts - 1), row), column);
+                for (int i = 0; i < Ahead; i++) own[i] = load_raw<float, Columns>(sums(lesser(part + i, parts - 1), row), column);
                 add(total, row, part, own);
             }
             give(row, column, total);
@@ -217,27 +220,28 @@ struct Weights {
     }
 
     template <int Ahead, class Sums>
-    __device__ __forceinline__ void load_ahead(int rows, const Sums& sums, Raw<float, 4> (&ahead)[Ahead]) const {
-        const int item = lesser(threadIdx.x, rows * (E / 4) - 1);
+    __device__ __forceinline__ void load_ahead(int rows, const Sums& sums, Raw<float, Columns> (&ahead)[Ahead]) const {
+        const int item = lesser(threadIdx.x, rows * (E / Columns) - 1);
 #pragma unroll
-        for (int i = 0; i < Ahead; i++) ahead[i] = load_raw<float, 4>(sums(lesser(i, parts - 1), item / (E / 4)), item % (E / 4) * 4);
+        for (int i = 0; i < Ahead; i++)
+            ahead[i] = load_raw<float, Columns>(sums(lesser(i, parts - 1), item / (E / Columns)), item % (E / Columns) * Columns);
     }
 
     // adds the sums of several parts in their order; those past the last part count as zeros
     template <int Count>
-    __device__ __forceinline__ void add(float (&total)[4], int row, int firstPart, const Raw<float, 4> (&own)[Count]) const {
+    __device__ __forceinline__ void add(float (&total)[Columns], int row, int firstPart, const Raw<float, Columns> (&own)[Count]) const {
 #pragma unroll
         for (int i = 0; i < Count; i++) {
             const bool there = firstPart + i < parts;
             const float weight = of[row * parts + lesser(firstPart + i, parts - 1)];
 #pragma unroll
-            for (int e = 0; e < 4; e++) total[e] += weight * (there ? own[i][e] : 0.f);
+            for (int e = 0; e < Columns; e++) total[e] += weight * (there ? own[i][e] : 0.f);
         }
     }
 };
 
 template <class T> __device__ __forceinline__ void write_output(const DecodeArguments& args, const DecodePlan& plan, int row, int column,
-    const Two& state, const float (&sums)[4]) {
+    const Two& state, const float (&sums)[Weights::Columns]) {
     if (column >= args.valueSize) return;
     const int perHead = static_cast<int>(args.heads / args.keyHeads), number = plan.group + row;
     const int query = number / perHead, head = plan.keyHead * perHead + number % perHead;
@@ -248,8 +252,21 @@ template <class T> __device__ __forceinline__ void write_output(const DecodeArgu
         total = total * factor + exp2_approximate(logit - higher);
     }
     factor = total > 0 ? factor / total : 0.f;
-    const float output[4] = {sums[0] * factor, sums[1] * factor, sums[2] * factor, sums[3] * factor};
-    store<T, 4>(args.output, ((plan.row * args.queries + query) * args.heads + head) * args.valueSize + column, output);
+    float output[Weights::Columns];
+#pragma unroll
+    for (int i = 0; i < Weights::Columns; i++) output[i] = sums[i] * factor;
+    store<T, Weights::Columns>(args.output, ((plan.row * args.queries + query) * args.heads + head) * args.valueSize + column, output);
+}
+
+// Adds up the parts of the blocks of a row and key head, at most Most, of which Ahead are loaded at a time.
+template <class T, int Ahead, int Most, class States, class Sums> __device__ __forceinline__ void add_parts(
+    const DecodeArguments& args, const DecodePlan& plan, const Weights& all, int rows, const States& states, const Sums& sums) {
+    // with the states, not after them: all come from the second-level cache
+    Raw<float, Weights::Columns> ahead[Ahead];
+    all.load_ahead(rows, sums, ahead);
+    all.weigh<Most>(rows, states);
+    all.add_up(rows, sums, ahead,
+        [&](int row, int column, const float (&sum)[Weights::Columns]) { write_output<T>(args, plan, row, column, all.totals[row], sum); });
 }
 
 // The warps' parts are in shared memory: (Warps, Rows, SumStride) sums, then (Warps, Rows) states. All threads have met. Past them is room for Rows
@@ -262,19 +279,19 @@ template <class T> __device__ __forceinline__ void finish(const DecodeArguments&
     const Weights own = {weights, totals, Warps};
     own.weigh<32>(rows, [&](int part, int row) { return states[part * Rows + row]; });
     const auto sums = [&](int part, int row) { return shared + (part * Rows + row) * SumStride; };
-    Raw<float, 4> first[Warps], ahead[Weights::Batch];
+    Raw<float, Weights::Columns> first[Warps];
     own.load_ahead(rows, sums, first);
     if (plan.parts <= 1) {
         own.add_up(rows, sums, first,
-            [&](int row, int column, const float (&sum)[4]) { write_output<T>(args, plan, row, column, totals[row], sum); });
+            [&](int row, int column, const float (&sum)[Weights::Columns]) { write_output<T>(args, plan, row, column, totals[row], sum); });
         return;
     }
     const i64 line = static_cast<i64>(plan.row) * gridDim.x + blockIdx.x, at = line * args.parts;
     const int stride = static_cast<int>(args.rows);
     float* allSums = args.sums + at * stride * E;
     Two* allStates = args.states + at * stride;
-    own.add_up(rows, sums, first, [&](int row, int column, const float (&sum)[4]) {
-        store<float, 4>(allSums, (static_cast<i64>(blockIdx.y) * stride + row) * E + column, sum);
+    own.add_up(rows, sums, first, [&](int row, int column, const float (&sum)[Weights::Columns]) {
+        store<float, Weights::Columns>(allSums, (static_cast<i64>(blockIdx.y) * stride + row) * E + column, sum);
     });
     if (static_cast<int>(threadIdx.x) < rows) allStates[blockIdx.y * stride + threadIdx.x] = totals[threadIdx.x];
     fence_gpu();
@@ -290,11 +307,8 @@ template <class T> __device__ __forceinline__ void finish(const DecodeArguments&
     fence_gpu();
     const Weights all = {weights, totals, plan.parts};
     const auto sumsOfParts = [&](int part, int row) { return allSums + (static_cast<i64>(part) * stride + row) * E; };
-    // with the states, not after them: all come from the second-level cache
-    all.load_ahead(rows, sumsOfParts, ahead);
     const auto statesOfParts = [&](int part, int row) { return allStates[part * stride + row]; };
-    if (plan.parts <= 32) all.weigh<32>(rows, statesOfParts);
-    else all.weigh<128>(rows, statesOfParts);
-    all.add_up(rows, sumsOfParts, ahead,
-        [&](int row, int column, const float (&sum)[4]) { write_output<T>(args, plan, row, column, totals[row], sum); });
+    if (plan.parts <= 4) add_parts<T, 4, 32>(args, plan, all, rows, statesOfParts, sumsOfParts);
+    else if (plan.parts <= 32) add_parts<T, 16, 32>(args, plan, all, rows, statesOfParts, sumsOfParts);
+    else add_parts<T, 16, 128>(args, plan, all, rows, statesOfParts, sumsOfParts);
 }
