@@ -4,7 +4,6 @@ using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
 using HybridArchitectures.Storage;
-using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 

@@ -1,4 +1,5 @@
 using System.Globalization;
+using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
 
@@ -18,9 +19,8 @@ static class LoraSites
     {
         target = module switch
         {
-            Attention or LatentAttention or DifferentialAttention => LoraTargets.Attention,
-            StateSpaceMixer or GatedDelta or KimiDelta or LightningAttention or RgLru or GatedLinearAttention or Hgrn2 or Rwkv7
-                or Mamba3 => LoraTargets.StateSpace,
+            Mixer { Kind: MixerKind.Attention } => LoraTargets.Attention,
+            Mixer { Kind: MixerKind.Recurrent } => LoraTargets.StateSpace,
             Mixer or SharedTransformerAdapter => LoraTargets.OtherMixers,
             FeedForward => LoraTargets.FeedForward,
             _ => target,

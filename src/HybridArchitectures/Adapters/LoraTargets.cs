@@ -11,13 +11,13 @@ public enum LoraTargets
     Attention = 1,
 
     /// <summary>
-    /// Adapts input and output projections of state-space mixers and gated delta nets, including those in intra-layer hybrids. For Mamba-1, also the
-    /// projections of B, C and the time steps.
+    /// Adapts input and output projections of recurrent mixers, such as state-space mixers, delta nets and linear attention, including those in
+    /// intra-layer hybrids. For Mamba-1, also the projections of B, C and the time steps.
     /// </summary>
     StateSpace = 2,
 
     /// <summary>
-    /// Projections of other mixers, including custom ones, and those that join branches or shared transformers with the residual stream.
+    /// Adapts projections of other mixers, including custom ones, and those that join branches or shared transformers with the residual stream.
     /// </summary>
     OtherMixers = 4,
 
@@ -27,7 +27,7 @@ public enum LoraTargets
     /// <summary>Adapts all routed experts. Each expert has a separate adapter.</summary>
     Experts = 16,
 
-    /// <summary>Routers of experts and gates of shared experts.</summary>
+    /// <summary>Adapts routers of experts and gates of shared experts.</summary>
     Routers = 32,
 
     /// <summary>Adapts the head. If it is tied to the embedding, the adapter affects only the head.</summary>

@@ -98,6 +98,14 @@ public sealed record AttentionSpec : MixerSpec
     [JsonIgnore]
     public override string Symbol => Window is null ? "T" : "S";
 
+    internal override MixerKind Kind => MixerKind.Attention;
+
+    internal override bool IsFullAttention => Window is null;
+
+    internal override bool HasPositions => Rotary is not null;
+
+    internal override MixerSpec WithoutPositions() => IsFullAttention ? this with { Rotary = null } : this;
+
     /// <inheritdoc/>
     public override MixerSpec Resolve(int width) => Resolve(width, width, 0);
 

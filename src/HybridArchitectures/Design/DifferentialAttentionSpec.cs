@@ -43,6 +43,14 @@ public sealed record DifferentialAttentionSpec : MixerSpec
     [JsonIgnore]
     public override string Symbol => "D";
 
+    internal override MixerKind Kind => MixerKind.Attention;
+
+    internal override bool IsFullAttention => true;
+
+    internal override bool HasPositions => Rotary is not null;
+
+    internal override MixerSpec WithoutPositions() => this with { Rotary = null };
+
     /// <inheritdoc/>
     public override MixerSpec Resolve(int width)
     {

@@ -79,6 +79,20 @@ public sealed record GatedDeltaSpec : MixerSpec
     [JsonIgnore]
     public override string Symbol => "G";
 
+    internal override MixerKind Kind => MixerKind.Recurrent;
+
+    internal override ChunkSetting? Chunks => new(ChunkSize, size => this with { ChunkSize = size });
+
+    internal override MixerSpec? WithConvolution() => ConvolutionWidth == 1 ? this with { ConvolutionWidth = 4 } : null;
+
+    internal override bool TracksStates => NegativeEigenvalues;
+
+    internal override MixerSpec? WithStateTracking() => this with { NegativeEigenvalues = true };
+
+    /// <summary>Returns a gated delta net with as many key heads as value heads.</summary>
+    internal static GatedDeltaSpec WithHeads(int heads, int keySize, int valueSize) =>
+        new() { KeyHeads = heads, ValueHeads = heads, KeyHeadSize = keySize, ValueHeadSize = valueSize };
+
     /// <inheritdoc/>
     public override MixerSpec Resolve(int width) =>
         this with { ValueHeads = ValueHeads == 0 ? KeyHeads : ValueHeads, ValueHeadSize = ValueHeadSize == 0 ? KeyHeadSize : ValueHeadSize };

@@ -46,6 +46,12 @@ public sealed record Hgrn2Spec : MixerSpec
     [JsonIgnore]
     public override string Symbol => "h";
 
+    internal override MixerKind Kind => MixerKind.Recurrent;
+
+    internal override ChunkSetting? Chunks => new(ChunkSize, size => this with { ChunkSize = size });
+
+    internal override MixerSpec? WithConvolution() => GatedDeltaSpec.WithHeads(Heads, KeyHeadSize, ValueHeadSize);
+
     /// <inheritdoc/>
     public override MixerSpec Resolve(int width)
     {

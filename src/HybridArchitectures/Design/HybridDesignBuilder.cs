@@ -285,7 +285,7 @@ public sealed class HybridDesignBuilder
     /// Removes the rotary positions of full, latent and differential attention, alone or inside an intra-layer hybrid (NoPE). Sliding windows keep
     /// theirs. The recurrent blocks of a hybrid know the order of tokens.
     /// </summary>
-    public HybridDesignBuilder WithoutPositions() => new(state with { Changes = [.. state.Changes, FullAttention.WithoutPositions] });
+    public HybridDesignBuilder WithoutPositions() => new(state with { Changes = [.. state.Changes, mixer => mixer.WithoutPositions()] });
 
     /// <summary>Changes one block, for example <c>Override(1, block =&gt; block with { FeedForward = ... })</c>.</summary>
     /// <param name="position">The position of the block, counted from 1.</param>

@@ -61,6 +61,17 @@ public sealed record IntraHybridSpec : MixerSpec
     [JsonIgnore]
     public override string Symbol => "H";
 
+    internal override MixerKind Kind => MixerKind.Both;
+
+    internal override bool IsFullAttention => Attention.IsFullAttention;
+
+    internal override bool HasPositions => Attention.HasPositions;
+
+    internal override MixerSpec WithoutPositions() => this with { Attention = (AttentionSpec)Attention.WithoutPositions() };
+
+    internal override ChunkSetting? Chunks => StateSpace is { Chunks: { } inner }
+        ? new(inner.Size, size => this with { StateSpace = inner.Change(size) }) : null;
+
     /// <summary>Gets the number of channels of the state-space branch before its output projection.</summary>
     [JsonIgnore]
     public int InnerWidth => Branch.InnerWidth;

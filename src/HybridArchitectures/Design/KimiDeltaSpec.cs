@@ -72,6 +72,16 @@ public sealed record KimiDeltaSpec : MixerSpec
     [JsonIgnore]
     public override string Symbol => "K";
 
+    internal override MixerKind Kind => MixerKind.Recurrent;
+
+    internal override ChunkSetting? Chunks => new(ChunkSize, size => this with { ChunkSize = size });
+
+    internal override MixerSpec? WithConvolution() => ConvolutionWidth == 1 ? this with { ConvolutionWidth = 4 } : null;
+
+    internal override bool TracksStates => NegativeEigenvalues;
+
+    internal override MixerSpec? WithStateTracking() => this with { NegativeEigenvalues = true };
+
     /// <inheritdoc/>
     public override MixerSpec Resolve(int width)
     {

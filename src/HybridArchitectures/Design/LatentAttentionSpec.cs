@@ -66,6 +66,14 @@ public sealed record LatentAttentionSpec : MixerSpec
     [JsonIgnore]
     public override string Symbol => "A";
 
+    internal override MixerKind Kind => MixerKind.Attention;
+
+    internal override bool IsFullAttention => true;
+
+    internal override bool HasPositions => Rotary is not null;
+
+    internal override MixerSpec WithoutPositions() => this with { Rotary = null };
+
     /// <inheritdoc/>
     public override MixerSpec Resolve(int width)
     {

@@ -41,6 +41,12 @@ public sealed record LightningAttentionSpec : MixerSpec
     [JsonIgnore]
     public override string Symbol => "L";
 
+    internal override MixerKind Kind => MixerKind.Recurrent;
+
+    internal override ChunkSetting? Chunks => new(ChunkSize, size => this with { ChunkSize = size });
+
+    internal override MixerSpec? WithConvolution() => GatedDeltaSpec.WithHeads(Heads, HeadSize, HeadSize);
+
     /// <summary>Returns the rates at which the states of the heads decay, all above 0.</summary>
     internal double[] DecayRates() => [.. Enumerable.Range(1, Heads).Select(head => DecayScale * Math.Pow(2, -8.0 * head / Heads))];
 

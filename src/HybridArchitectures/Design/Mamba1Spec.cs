@@ -43,6 +43,10 @@ public sealed record Mamba1Spec : MixerSpec, IStateSpaceSpec
     [JsonIgnore]
     public override string Symbol => "m";
 
+    internal override MixerKind Kind => MixerKind.Recurrent;
+
+    internal override MixerSpec? WithConvolution() => ConvolutionWidth == 1 ? this with { ConvolutionWidth = 4 } : null;
+
     /// <inheritdoc/>
     public override MixerSpec Resolve(int width) => Resolve(width, 2 * width);
 

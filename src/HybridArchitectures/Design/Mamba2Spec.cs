@@ -110,6 +110,12 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
     [JsonIgnore]
     public override string Symbol => "M";
 
+    internal override MixerKind Kind => MixerKind.Recurrent;
+
+    internal override ChunkSetting? Chunks => new(ChunkSize, size => this with { ChunkSize = size });
+
+    internal override MixerSpec? WithConvolution() => ConvolutionWidth == 1 ? this with { ConvolutionWidth = 4 } : null;
+
     /// <inheritdoc/>
     public override MixerSpec Resolve(int width) => ResolveInner(2 * width);
 

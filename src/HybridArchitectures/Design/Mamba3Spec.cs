@@ -61,6 +61,10 @@ public sealed record Mamba3Spec : MixerSpec
     [JsonIgnore]
     public override string Symbol => "N";
 
+    internal override MixerKind Kind => MixerKind.Recurrent;
+
+    internal override ChunkSetting? Chunks => new(ChunkSize, size => this with { ChunkSize = size });
+
     /// <inheritdoc/>
     public override MixerSpec Resolve(int width) => InnerWidth != 0 ? this : this with { InnerWidth = checked(2 * width) };
 

@@ -92,6 +92,32 @@ public abstract record MixerSpec
     /// <summary>Returns how the mixer is named in tables and drawn in pictures.</summary>
     public abstract MixerDescription Describe();
 
+    /// <summary>Gets how the mixer remembers earlier tokens.</summary>
+    internal abstract MixerKind Kind { get; }
+
+    /// <summary>Gets whether the mixer contains attention over all earlier tokens.</summary>
+    internal virtual bool IsFullAttention => false;
+
+    /// <summary>Gets whether the attention of the mixer has rotary positions, with or without a window.</summary>
+    internal virtual bool HasPositions => false;
+
+    /// <summary>Returns full attention without rotary positions, and any other mixer as it is.</summary>
+    internal virtual MixerSpec WithoutPositions() => this;
+
+    /// <summary>Gets the chunk size. Null means that the mixer does not compute chunks.</summary>
+    internal virtual ChunkSetting? Chunks => null;
+
+    /// <summary>
+    /// Returns what replaces a recurrent mixer that has no short convolution by one that has it. Null means that no change is necessary or known.
+    /// </summary>
+    internal virtual MixerSpec? WithConvolution() => null;
+
+    /// <summary>Gets whether the state of the mixer can follow changes of sign, such as parity.</summary>
+    internal virtual bool TracksStates => false;
+
+    /// <summary>Returns the mixer with an option on that lets its state follow changes of sign, or null if it has no such option.</summary>
+    internal virtual MixerSpec? WithStateTracking() => null;
+
     /// <summary>Returns whether a row of this length needs a mask: a table of the row's pairs of positions, the same for all rows.</summary>
     internal virtual bool NeedsMask(long length) => false;
 

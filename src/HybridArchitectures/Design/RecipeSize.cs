@@ -1,4 +1,3 @@
-using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
 
 namespace HybridArchitectures.Design;

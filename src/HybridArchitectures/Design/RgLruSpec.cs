@@ -37,6 +37,10 @@ public sealed record RgLruSpec : MixerSpec
     [JsonIgnore]
     public override string Symbol => "R";
 
+    internal override MixerKind Kind => MixerKind.Recurrent;
+
+    internal override MixerSpec? WithConvolution() => ConvolutionWidth == 1 ? this with { ConvolutionWidth = 4 } : null;
+
     /// <inheritdoc/>
     public override MixerSpec Resolve(int width) => InnerWidth != 0 ? this : this with { InnerWidth = width };
 

@@ -64,6 +64,13 @@ public sealed record Rwkv7Spec : MixerSpec
     [JsonIgnore]
     public override string Symbol => "W";
 
+    internal override MixerKind Kind => MixerKind.Recurrent;
+
+    internal override ChunkSetting? Chunks => new(ChunkSize, size => this with { ChunkSize = size });
+
+    // removals can exceed what decays leave (arXiv 2503.14456, abstract)
+    internal override bool TracksStates => true;
+
     // as the authors' code chooses ranks
     static int Rank(double multiplier, int width) => Math.Max(32, (int)Math.Round(multiplier * Math.Sqrt(width) / 32) * 32);
 

@@ -1,6 +1,3 @@
-
-using HybridArchitectures.Cost;
-
 namespace HybridArchitectures.Design;
 
 /// <summary>

@@ -18,6 +18,8 @@ public sealed record ShortConvolutionSpec : MixerSpec
     [JsonIgnore]
     public override string Symbol => "C";
 
+    internal override MixerKind Kind => MixerKind.Other;
+
     /// <inheritdoc/>
     public override void Check(int width) => Require.Size(ConvolutionWidth, "convolutionWidth");
 

@@ -1,9 +1,7 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
-using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
@@ -32,8 +30,8 @@ public sealed class Attention : Mixer
         factory, spec, factory?.Width ?? 0, ownValues, ownOutput) { }
 
     /// <summary>Creates attention whose input width differs from its output width.</summary>
-    internal Attention(ModuleFactory factory, AttentionSpec spec, int inputWidth, bool ownValues = true, bool ownOutput = true) : base(
-        nameof(Attention))
+    internal Attention(ModuleFactory factory, AttentionSpec spec, int inputWidth, bool ownValues = true, bool ownOutput = true)
+        : base(nameof(Attention), spec)
     {
         ModuleChecks.Spec(factory, spec, inputWidth);
         (this.spec, this.inputWidth) = (spec, inputWidth);

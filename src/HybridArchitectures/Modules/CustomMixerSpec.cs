@@ -10,6 +10,8 @@ public abstract record CustomMixerSpec : MixerSpec
 {
     internal sealed override bool IsCustom => true;
 
+    internal sealed override MixerKind Kind => MixerKind.Other;
+
     /// <inheritdoc/>
     public override void Check(int width) { }
 

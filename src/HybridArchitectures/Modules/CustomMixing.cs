@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using HybridArchitectures.Kernels;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 

@@ -2,7 +2,6 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
@@ -21,7 +20,7 @@ public sealed class DifferentialAttention : Mixer
     readonly Linear query, key, value, output;
 
     /// <summary>Creates differential attention.</summary>
-    public DifferentialAttention(ModuleFactory factory, DifferentialAttentionSpec spec) : base(nameof(DifferentialAttention))
+    public DifferentialAttention(ModuleFactory factory, DifferentialAttentionSpec spec) : base(nameof(DifferentialAttention), spec)
     {
         ModuleChecks.Spec(factory, spec);
         (this.spec, width, epsilon) = (spec, factory.Width, factory.NormEpsilon);

@@ -2,7 +2,6 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
@@ -20,7 +19,7 @@ public sealed class GatedDelta : Mixer
     readonly double normEpsilon;
 
     /// <summary>Creates a gated delta layer.</summary>
-    public GatedDelta(ModuleFactory factory, GatedDeltaSpec spec) : base(nameof(GatedDelta))
+    public GatedDelta(ModuleFactory factory, GatedDeltaSpec spec) : base(nameof(GatedDelta), spec)
     {
         ModuleChecks.Spec(factory, spec);
         (this.spec, width) = (spec, factory.Width);

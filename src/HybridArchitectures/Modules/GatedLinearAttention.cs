@@ -2,7 +2,6 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
@@ -17,7 +16,7 @@ public sealed class GatedLinearAttention : Mixer
     readonly Linear query, key, value, gate, decayDown, decayUp, output;
 
     /// <summary>Creates gated linear attention.</summary>
-    public GatedLinearAttention(ModuleFactory factory, GatedLinearAttentionSpec spec) : base(nameof(GatedLinearAttention))
+    public GatedLinearAttention(ModuleFactory factory, GatedLinearAttentionSpec spec) : base(nameof(GatedLinearAttention), spec)
     {
         ModuleChecks.Spec(factory, spec);
         (this.spec, width, normEpsilon) = (spec, factory.Width, factory.NormEpsilon);

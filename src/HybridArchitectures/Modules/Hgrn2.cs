@@ -2,7 +2,6 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
@@ -22,7 +21,7 @@ public sealed class Hgrn2 : Mixer
     readonly Linear query, forget, value, output;
 
     /// <summary>Creates an HGRN2 mixer.</summary>
-    public Hgrn2(ModuleFactory factory, Hgrn2Spec spec) : base(nameof(Hgrn2))
+    public Hgrn2(ModuleFactory factory, Hgrn2Spec spec) : base(nameof(Hgrn2), spec)
     {
         ModuleChecks.Spec(factory, spec);
         (this.spec, width, normEpsilon) = (spec, factory.Width, spec.OutputNormEpsilon ?? factory.NormEpsilon);

@@ -1,4 +1,3 @@
-using TorchSharp;
 using TorchSharp.Modules;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;

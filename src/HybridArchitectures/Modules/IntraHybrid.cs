@@ -1,7 +1,6 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
@@ -21,7 +20,7 @@ public sealed class IntraHybrid : Mixer
     readonly double normEpsilon;
 
     /// <summary>Creates an intra-layer hybrid.</summary>
-    public IntraHybrid(ModuleFactory factory, IntraHybridSpec spec) : base(nameof(IntraHybrid))
+    public IntraHybrid(ModuleFactory factory, IntraHybridSpec spec) : base(nameof(IntraHybrid), spec)
     {
         ModuleChecks.Spec(factory, spec);
         this.spec = spec;

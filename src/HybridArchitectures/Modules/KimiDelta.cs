@@ -2,7 +2,6 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
@@ -19,7 +18,7 @@ public sealed class KimiDelta : Mixer
     readonly Linear query, key, value, strength, decayDown, decayUp, gateDown, gateUp, output;
 
     /// <summary>Creates a layer of Kimi delta attention.</summary>
-    public KimiDelta(ModuleFactory factory, KimiDeltaSpec spec) : base(nameof(KimiDelta))
+    public KimiDelta(ModuleFactory factory, KimiDeltaSpec spec) : base(nameof(KimiDelta), spec)
     {
         ModuleChecks.Spec(factory, spec);
         (this.spec, width, normEpsilon) = (spec, factory.Width, factory.NormEpsilon);

@@ -1,8 +1,6 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Operators;
-using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
@@ -26,7 +24,7 @@ public sealed class LatentAttention : Mixer
     readonly RootMeanSquareNorm latentNorm;
 
     /// <summary>Creates latent attention.</summary>
-    public LatentAttention(ModuleFactory factory, LatentAttentionSpec spec) : base(nameof(LatentAttention))
+    public LatentAttention(ModuleFactory factory, LatentAttentionSpec spec) : base(nameof(LatentAttention), spec)
     {
         ModuleChecks.Spec(factory, spec);
         (this.spec, width) = (spec, factory.Width);

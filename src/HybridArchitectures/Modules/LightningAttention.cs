@@ -1,8 +1,5 @@
 using HybridArchitectures.Design;
-using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Operators;
-using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
@@ -20,7 +17,7 @@ public sealed class LightningAttention : Mixer
     readonly RootMeanSquareNorm norm;
 
     /// <summary>Creates lightning attention.</summary>
-    public LightningAttention(ModuleFactory factory, LightningAttentionSpec spec) : base(nameof(LightningAttention))
+    public LightningAttention(ModuleFactory factory, LightningAttentionSpec spec) : base(nameof(LightningAttention), spec)
     {
         ModuleChecks.Spec(factory, spec);
         (this.spec, width) = (spec, factory.Width);

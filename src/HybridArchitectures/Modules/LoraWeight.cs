@@ -1,7 +1,5 @@
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Modules;
-using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 

@@ -1,5 +1,3 @@
-using HybridArchitectures.Sequence;
-using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;

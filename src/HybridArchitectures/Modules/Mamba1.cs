@@ -2,7 +2,6 @@ using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
@@ -24,7 +23,7 @@ public sealed class Mamba1 : StateSpaceMixer
     /// <param name="factory">Creates the parameters.</param>
     /// <param name="spec">Widths and state size.</param>
     /// <param name="ownOutput">Whether the mixer has an output projection. With false, a joint projection follows. The default is true.</param>
-    public Mamba1(ModuleFactory factory, Mamba1Spec spec, bool ownOutput = true) : base(nameof(Mamba1))
+    public Mamba1(ModuleFactory factory, Mamba1Spec spec, bool ownOutput = true) : base(nameof(Mamba1), spec)
     {
         ModuleChecks.Spec(factory, spec);
         (this.spec, width) = (spec, factory.Width);

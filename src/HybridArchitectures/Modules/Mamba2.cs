@@ -2,9 +2,7 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Cuda;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
-using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
@@ -25,7 +23,7 @@ public sealed class Mamba2 : StateSpaceMixer
     /// <param name="factory">Creates the parameters.</param>
     /// <param name="spec">Heads, sizes and state size.</param>
     /// <param name="ownOutput">Whether the mixer has an output projection. With false, a joint projection follows. The default is true.</param>
-    public Mamba2(ModuleFactory factory, Mamba2Spec spec, bool ownOutput = true) : base(nameof(Mamba2))
+    public Mamba2(ModuleFactory factory, Mamba2Spec spec, bool ownOutput = true) : base(nameof(Mamba2), spec)
     {
         ModuleChecks.Spec(factory, spec);
         (this.spec, width) = (spec, factory.Width);

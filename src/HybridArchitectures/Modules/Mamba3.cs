@@ -2,7 +2,6 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
@@ -38,7 +37,7 @@ public sealed class Mamba3 : Mixer
     readonly record struct Tokens(Tensor X, Tensor B, Tensor C, Tensor Decay, Tensor Written, Tensor Before, Tensor Angles);
 
     /// <summary>Creates a Mamba-3 mixer.</summary>
-    public Mamba3(ModuleFactory factory, Mamba3Spec spec) : base(nameof(Mamba3))
+    public Mamba3(ModuleFactory factory, Mamba3Spec spec) : base(nameof(Mamba3), spec)
     {
         ModuleChecks.Spec(factory, spec);
         (this.spec, width, epsilon) = (spec, factory.Width, spec.SelectionNormEpsilon ?? factory.NormEpsilon);

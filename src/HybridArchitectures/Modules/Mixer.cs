@@ -1,4 +1,4 @@
-using HybridArchitectures.Models;
+using HybridArchitectures.Design;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
@@ -11,6 +11,11 @@ namespace HybridArchitectures.Modules;
 /// <param name="kind">The name of the module in exceptions.</param>
 public abstract class Mixer(string kind) : HybridModule(kind)
 {
+    private protected Mixer(string kind, MixerSpec? spec) : this(kind) => Kind = spec?.Kind ?? MixerKind.Other;
+
+    /// <summary>Gets how the mixer remembers earlier tokens.</summary>
+    internal MixerKind Kind { get; }
+
     /// <summary>Mixes the positions of each row.</summary>
     /// <param name="x">The normed input, (batch, length, width). Padding is on the right, as in <see cref="SequenceContext.Layout"/>.</param>
     /// <param name="context">Positions, documents, padding, and the cache.</param>

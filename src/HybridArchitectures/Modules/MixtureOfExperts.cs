@@ -3,7 +3,6 @@ using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using TorchSharp;
 using static TorchSharp.torch;

@@ -1,8 +1,6 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;

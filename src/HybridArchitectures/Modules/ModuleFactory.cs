@@ -1,7 +1,6 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Sequence;
-using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 

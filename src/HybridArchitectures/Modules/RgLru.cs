@@ -2,7 +2,6 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
@@ -26,7 +25,7 @@ public sealed class RgLru : Mixer
     readonly Linear input, gate, output;
 
     /// <summary>Creates a recurrent block.</summary>
-    public RgLru(ModuleFactory factory, RgLruSpec spec) : base(nameof(RgLru))
+    public RgLru(ModuleFactory factory, RgLruSpec spec) : base(nameof(RgLru), spec)
     {
         ModuleChecks.Spec(factory, spec);
         (this.spec, width) = (spec, factory.Width);

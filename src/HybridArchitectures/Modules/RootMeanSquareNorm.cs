@@ -1,8 +1,6 @@
 using HybridArchitectures.Kernels.Operators;
-using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Sequence;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 

@@ -2,7 +2,6 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -37,7 +36,7 @@ public sealed class Rwkv7 : Mixer
     readonly record struct Inputs(Tensor Query, Tensor Decay, Tensor Key, Tensor Value, Tensor Rate, Tensor Gate);
 
     /// <summary>Creates a layer of RWKV-7.</summary>
-    public Rwkv7(ModuleFactory factory, Rwkv7Spec spec) : base(nameof(Rwkv7))
+    public Rwkv7(ModuleFactory factory, Rwkv7Spec spec) : base(nameof(Rwkv7), spec)
     {
         ModuleChecks.Spec(factory, spec);
         (this.spec, width, normEpsilon) = (spec, factory.Width, spec.OutputNormEpsilon ?? 1e-5 * spec.HeadSize);

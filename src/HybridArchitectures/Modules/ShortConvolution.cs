@@ -1,5 +1,4 @@
 using HybridArchitectures.Design;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
@@ -15,7 +14,7 @@ public sealed class ShortConvolution : Mixer
     readonly Linear input, output;
 
     /// <summary>Creates a short convolution.</summary>
-    public ShortConvolution(ModuleFactory factory, ShortConvolutionSpec spec) : base(nameof(ShortConvolution))
+    public ShortConvolution(ModuleFactory factory, ShortConvolutionSpec spec) : base(nameof(ShortConvolution), spec)
     {
         ModuleChecks.Spec(factory, spec);
         this.spec = spec;

@@ -1,7 +1,6 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Runtime;
 using TorchSharp.Modules;
-using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 

@@ -2,7 +2,6 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Reference;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
@@ -11,9 +10,10 @@ namespace HybridArchitectures.Modules;
 /// <summary>
 /// Represents a state-space mixer in two steps, so that an intra-layer hybrid can apply norm and fusion between the scan and the output projection.
 /// </summary>
-/// <param name="kind">The name of the module in exceptions.</param>
-public abstract class StateSpaceMixer(string kind) : Mixer(kind)
+public abstract class StateSpaceMixer : Mixer
 {
+    private protected StateSpaceMixer(string kind, MixerSpec? spec) : base(kind, spec) { }
+
     /// <summary>
     /// Returns (batch, length, innerWidth) before the output projection, and the input of the scan after the convolution, of the same shape.
     /// </summary>

@@ -1,5 +1,4 @@
 using HybridArchitectures.Kernels.Operators;
-using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 

@@ -1,4 +1,3 @@
-using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;

@@ -29,7 +29,7 @@ static class AttentionRules
     {
         var mixers = Mixers<MixerSpec>(design).ToList();
         if (!options.Retrieval || mixers.Count == 0 || design.Blocks.Any(block => block.Shared is not null)
-            || mixers.Any(entry => entry.Mixer is IntraHybridSpec || !LinearHybridRules.IsRecurrent(entry.Mixer))) yield break;
+            || mixers.Any(entry => entry.Mixer.Kind != MixerKind.Recurrent)) yield break;
         int layer = mixers[mixers.Count / 2].Layer, heads = design.Width / HeadSizeIn(design.Width);
         bool even = design.Width / heads % 2 == 0;
         yield return new("no-attention", Severity.Warning, null, "no block can look back at a token; the state loses distant facts.",

@@ -59,38 +59,10 @@ static class BuildRules
 
     static IEnumerable<Finding> Chunks(HybridDesign design, ReviewOptions options)
     {
-        foreach (var (layer, stateSpace) in StateSpaces(design))
-            if (stateSpace is Mamba2Spec mamba && Nearest(mamba.ChunkSize) is { } size)
-                yield return Uneven(layer, mamba.ChunkSize, size, ChangeMamba2(layer, spec => spec with { ChunkSize = size }));
         foreach (var (layer, mixer) in Mixers<MixerSpec>(design))
-            if (ChunkSize(mixer) is { } given && Nearest(given) is { } size)
-                yield return Uneven(layer, given, size, Change<MixerSpec>(layer, spec => WithChunkSize(spec, size)));
+            if (mixer.Chunks is { } chunks && Nearest(chunks.Size) is { } size)
+                yield return Uneven(layer, chunks.Size, size, Change<MixerSpec>(layer, spec => spec.Chunks is { } own ? own.Change(size) : spec));
     }
-
-    // null for a mixer without chunks, and for Mamba-2, which may also be a branch of a hybrid
-    static int? ChunkSize(MixerSpec mixer) => mixer switch
-    {
-        GatedDeltaSpec spec => spec.ChunkSize,
-        KimiDeltaSpec spec => spec.ChunkSize,
-        LightningAttentionSpec spec => spec.ChunkSize,
-        GatedLinearAttentionSpec spec => spec.ChunkSize,
-        Hgrn2Spec spec => spec.ChunkSize,
-        Rwkv7Spec spec => spec.ChunkSize,
-        Mamba3Spec spec => spec.ChunkSize,
-        _ => null,
-    };
-
-    static MixerSpec WithChunkSize(MixerSpec mixer, int size) => mixer switch
-    {
-        GatedDeltaSpec spec => spec with { ChunkSize = size },
-        KimiDeltaSpec spec => spec with { ChunkSize = size },
-        LightningAttentionSpec spec => spec with { ChunkSize = size },
-        GatedLinearAttentionSpec spec => spec with { ChunkSize = size },
-        Hgrn2Spec spec => spec with { ChunkSize = size },
-        Rwkv7Spec spec => spec with { ChunkSize = size },
-        Mamba3Spec spec => spec with { ChunkSize = size },
-        _ => mixer,
-    };
 
     // null if the size is already a power of two
     static int? Nearest(int size)

@@ -1,5 +1,3 @@
-using HybridArchitectures.Design;
-
 namespace HybridArchitectures.Review;
 
 /// <summary>Describes the evidence for a finding.</summary>

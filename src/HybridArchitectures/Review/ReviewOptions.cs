@@ -1,5 +1,3 @@
-using HybridArchitectures.Design;
-
 namespace HybridArchitectures.Review;
 
 /// <summary>Contains the options of a review.</summary>

@@ -1,5 +1,3 @@
-using HybridArchitectures.Design;
-
 namespace HybridArchitectures.Review;
 
 /// <summary>Specifies the severity of a finding.</summary>

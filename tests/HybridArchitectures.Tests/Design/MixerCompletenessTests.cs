@@ -1,13 +1,16 @@
 using System.Reflection;
 using System.Text.Json.Serialization;
+using HybridArchitectures.Conversion;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
+using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Design;
 
 /// <summary>
-/// Everything the library knows about a mixer is on its spec. A new spec without an example, a JSON name, a letter, a colour or a module fails here.
+/// Tests that a spec contains all that the library knows about its mixer. A new spec without an example, a JSON name, a letter, a colour or a module
+/// fails here.
 /// </summary>
 public class MixerCompletenessTests
 {
@@ -94,6 +97,72 @@ public class MixerCompletenessTests
         Assert.False(string.IsNullOrWhiteSpace(kind.Summary));
         Assert.False(string.IsNullOrWhiteSpace(kind.Details));
         Assert.Contains(kind.Summary, Design(Example(symbol)).Explain(64));
+    }
+
+    [Theory, MemberData(nameof(Names))]
+    public void Its_module_is_of_the_same_kind(string symbol)
+    {
+        var mixer = Example(symbol);
+        using var model = Design(mixer).CreateModel(seed: 1);
+        Assert.Equal(mixer.Kind, model.Stack.Blocks[0].Mixer!.Kind);
+        Assert.Equal(mixer.Kind == MixerKind.Other, mixer is ShortConvolutionSpec);
+    }
+
+    [Theory, MemberData(nameof(Names))]
+    public void Reviews_can_change_its_chunk_size(string symbol)
+    {
+        var mixer = Example(symbol);
+        var branch = mixer is IntraHybridSpec intra ? intra.StateSpace : mixer;
+        Assert.Equal(branch.GetType().GetProperty("ChunkSize")?.GetValue(branch), mixer.Chunks?.Size);
+        if (mixer.Chunks is { } chunks) Assert.Equal(128, chunks.Change(128).Chunks?.Size);
+    }
+
+    [Theory, MemberData(nameof(Names))]
+    public void Reviews_can_remove_the_positions_of_its_attention(string symbol)
+    {
+        var mixer = Example(symbol);
+        bool attends = mixer.Kind is MixerKind.Attention or MixerKind.Both;
+        var branch = (mixer is IntraHybridSpec intra ? intra.Attention : mixer) with { };
+        var rotary = branch.GetType().GetProperty("Rotary");
+        Assert.Equal(attends, rotary is not null);
+        Assert.Equal(attends && symbol != "S", mixer.IsFullAttention);
+        Assert.False(mixer.HasPositions);
+        if (!attends) return;
+        rotary!.SetValue(branch, new RotarySpec());
+        var rotated = mixer is IntraHybridSpec both ? both with { Attention = (AttentionSpec)branch } : branch;
+        Assert.True(rotated.HasPositions);
+        Assert.Equal(symbol == "S", rotated.WithoutPositions().HasPositions);
+    }
+
+    [Theory, MemberData(nameof(Names))]
+    public void Reviews_can_give_it_a_convolution(string symbol)
+    {
+        var mixer = Example(symbol);
+        if (mixer.Kind != MixerKind.Recurrent || mixer is Mamba3Spec or Rwkv7Spec)
+        {
+            // those of Mamba-3 and RWKV-7 see the token before theirs without a convolution
+            Assert.Null(mixer.WithConvolution());
+            return;
+        }
+        var width = mixer.GetType().GetProperty("ConvolutionWidth");
+        var narrow = width is null ? mixer : mixer with { };
+        width?.SetValue(narrow, 1);
+        var wide = narrow.WithConvolution();
+        Assert.Equal(4, wide?.GetType().GetProperty("ConvolutionWidth")?.GetValue(wide));
+        if (width is not null) Assert.Null(wide?.WithConvolution());
+    }
+
+    [Theory, MemberData(nameof(Names))]
+    public void Conversions_know_its_tensors_or_name_it_here(string symbol)
+    {
+        var mixer = Example(symbol);
+        using var model = Design(mixer).CreateModel(seed: 1);
+        using var scope = NewDisposeScope();
+        const string Prefix = "stack.blocks.0.mixer.";
+        var tensors = model.State.Where(item => item.Key.StartsWith(Prefix, StringComparison.Ordinal))
+            .ToDictionary(item => item.Key[Prefix.Length..], item => item.Value.detach());
+        bool isFresh = mixer is IntraHybridSpec or GatedLinearAttentionSpec or Hgrn2Spec or Mamba3Spec or DifferentialAttentionSpec;
+        Assert.Equal(isFresh, MixerSlots.Read(mixer, tensors, zeroCenteredNorms: false).Count == 0);
     }
 
     [Fact]
