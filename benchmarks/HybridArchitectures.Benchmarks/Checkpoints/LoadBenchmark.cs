@@ -12,7 +12,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Checkpoints;
 
 /// <summary>
-/// How fast a bfloat16 checkpoint of Hugging Face's layout becomes a float32 model, against reading the same file and doing nothing with it.
+/// Measures how fast a bfloat16 checkpoint in the layout of Hugging Face becomes a float32 model, and compares it with only reading the same file.
 /// </summary>
 static class LoadBenchmark
 {

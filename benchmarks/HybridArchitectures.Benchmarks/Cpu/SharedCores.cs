@@ -10,8 +10,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Cpu;
 
 /// <summary>
-/// A training step on cores that other programs use as well, for several ways of waiting of libtorch's threads. Each measurement runs in a separate
-/// process, since OpenMP reads its environment once; settings take turns, so that a machine that changes changes all alike.
+/// Measures a training step on cores that other programs use as well, for several ways in which the threads of libtorch wait. Each measurement runs
+/// in a separate process, because OpenMP reads its environment once. Settings take turns, so that changes of the machine affect all of them alike.
 /// </summary>
 static class SharedCores
 {

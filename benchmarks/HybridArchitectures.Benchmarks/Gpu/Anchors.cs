@@ -4,7 +4,7 @@ using System.Text.Json;
 namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
-/// The same operators in Python, measured in a separate process: PyTorch's, and mamba_ssm's and causal_conv1d's where they are installed.
+/// Measures the same operators in Python in a separate process: those of PyTorch, and those of mamba_ssm and causal_conv1d where they are installed.
 /// </summary>
 static class Anchors
 {
@@ -14,7 +14,7 @@ static class Anchors
     public sealed record Line(string op, string shape, string dtype, string anchor, double? forward_ms, double? total_ms);
 
     /// <summary>
-    /// Runs the rivals of the given operators; what went wrong is passed to <paramref name="report"/>, and what was measured until then is given.
+    /// Runs the rivals of the given operators. Errors are passed to <paramref name="report"/>, and the measurements before them are returned.
     /// </summary>
     public static IReadOnlyList<Line> Run(IEnumerable<string> ops, Action<string> report)
     {

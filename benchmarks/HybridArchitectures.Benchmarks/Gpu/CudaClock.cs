@@ -3,7 +3,7 @@ using TorchSharp;
 
 namespace HybridArchitectures.Benchmarks.Gpu;
 
-/// <summary>The CUDA driver's events on libtorch's default stream, and the GPU's free memory.</summary>
+/// <summary>Reads the events of the CUDA driver on the default stream of libtorch, and the free memory of the GPU.</summary>
 sealed unsafe class CudaClock
 {
     readonly delegate* unmanaged<nint*, uint, int> eventCreate;
@@ -31,7 +31,7 @@ sealed unsafe class CudaClock
         memoryInfo = (delegate* unmanaged<nuint*, nuint*, int>)Export("cuMemGetInfo_v2");
     }
 
-    /// <summary>The name of the GPU in use.</summary>
+    /// <summary>Gets the name of the GPU in use.</summary>
     public string DeviceName
     {
         get
@@ -55,7 +55,7 @@ sealed unsafe class CudaClock
         }
     }
 
-    /// <summary>The context of the calling thread; a new thread has none until it is set.</summary>
+    /// <summary>Gets or sets the context of the calling thread. A new thread has none until it is set.</summary>
     public nint Context
     {
         get

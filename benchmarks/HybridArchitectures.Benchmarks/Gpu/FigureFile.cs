@@ -7,8 +7,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
-/// A file of figures in JSON: an object with one list per kind of measurement. Several commands can write to one file: kinds that a command does not
-/// measure stay. It is written after each figure, so that an interrupted run keeps what it has.
+/// Represents a JSON file of figures: an object with one list per kind of measurement. Several commands can write to one file. A command keeps the
+/// kinds that it does not measure. The file is written after each figure, so that an interrupted run loses nothing.
 /// </summary>
 sealed class FigureFile
 {

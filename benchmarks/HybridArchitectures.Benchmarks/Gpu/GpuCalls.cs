@@ -8,7 +8,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
-/// The command gpu-calls: what one call costs the host at sizes where the GPU has next to nothing to do, and the managed memory it allocates.
+/// Runs the command gpu-calls, which measures what one call costs the host at sizes where the GPU has almost nothing to do, and the managed memory
+/// that the call allocates.
 /// </summary>
 static class GpuCalls
 {

@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Benchmarks.Gpu;
 
-/// <summary>An operator at one size.</summary>
+/// <summary>Describes an operator at one size.</summary>
 /// <param name="Op">The operator's name in the records.</param>
 /// <param name="Shape">Its sizes as the records print them.</param>
 /// <param name="Type">The activations' type.</param>
@@ -12,6 +12,6 @@ sealed record GpuCase(string Op, string Shape, ScalarType Type, GpuLimits Limits
 {
     public string TypeName => Type == ScalarType.Float32 ? "float32" : "bfloat16";
 
-    /// <summary>Whether there is a backward pass.</summary>
+    /// <summary>Gets whether there is a backward pass.</summary>
     public bool Differentiates => Limits.TotalMs is not null;
 }

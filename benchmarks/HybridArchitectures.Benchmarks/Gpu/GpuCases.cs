@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Benchmarks.Gpu;
 
-/// <summary>The operators and sizes that are measured: those of 1B models at a context of 8192.</summary>
+/// <summary>Contains the operators and sizes that are measured: those of 1B models with a context of 8192 tokens.</summary>
 static class GpuCases
 {
     /// <summary>Ends the shape of a loss that holds all logits, as its rivals do.</summary>

@@ -14,8 +14,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
-/// Decoding and prefill of the 1B recipes: tokens a second as graphs and eagerly, the first and the second call at each length, prompts, the time
-/// to the first token, and the time of loading. Weights are random and held in bfloat16.
+/// Measures decoding and prefill of the 1B recipes: tokens per second with graphs and without, the first and the second call at each length, prompts,
+/// the time to the first token, and the loading time. Weights are random bfloat16.
 /// </summary>
 /// <param name="Filter">Part of a design's name; null for all.</param>
 /// <param name="Parts">

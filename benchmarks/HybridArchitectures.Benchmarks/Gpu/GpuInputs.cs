@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Benchmarks.Gpu;
 
-/// <summary>One set of random inputs on a device, and the leaves among them that gradients are taken of.</summary>
+/// <summary>Contains one set of random inputs on a device. Gradients are computed of its leaves.</summary>
 sealed class GpuInputs(Device device, ScalarType type) : IDisposable
 {
     readonly List<Tensor> tensors = [], leaves = [];

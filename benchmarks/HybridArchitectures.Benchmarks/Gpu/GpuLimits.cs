@@ -3,16 +3,19 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
-/// The minimum time on a Hopper GPU for forward, and for forward and backward together: the largest of bytes over memory bandwidth, products over
-/// the matrix rate, and exponentials over their units. Bytes are those that must move (each input read once, each output written once), nothing that
-/// a kernel keeps for itself.
+/// Computes the minimum time on a Hopper GPU for forward, and for forward and backward together. It is the maximum of bytes over memory bandwidth,
+/// products over the matrix rate, and exponentials over their units. Each input counts as read once and each output as written once. What a kernel
+/// saves for itself does not count.
 /// </summary>
 readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
 {
     // a bfloat16 matrix product of random numbers, measured on such GPUs
     const double BFloat16PerSecond = 790e12;
 
-    /// <summary>A device-to-device copy, counting bytes read and written: measured before the cases are, else what one H200 gave.</summary>
+    /// <summary>
+    /// Gets or sets the bytes per second that a device-to-device copy reads and writes. It is measured before the cases. The default is the rate of
+    /// one H200.
+    /// </summary>
     public static double BytesPerSecond { get; set; } = 4.3e12;
 
     // float32 products at float32 accuracy: three TF32 products, at half bfloat16's rate, for each
@@ -94,7 +97,7 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
         return new(forward, forward + backward);
     }
 
-    /// <summary>A pass over memory: the number of tensors of one size that are read and written, forward and backward.</summary>
+    /// <summary>Counts a pass over memory: the number of tensors of one size that are read and written, forward and backward.</summary>
     public static GpuLimits Pass(double elements, double forward, double backward, ScalarType type) =>
         new(Bytes(elements * forward * Size(type)), Bytes(elements * (forward + backward) * Size(type)));
 

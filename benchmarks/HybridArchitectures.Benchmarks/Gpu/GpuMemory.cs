@@ -7,9 +7,9 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
-/// The most device memory an operator holds. libtorch's allocator keeps what it once took, so this is measured in a process where it keeps nothing:
-/// each tensor is the driver's own allocation, given back at once when it is freed, and the GPU's free memory, polled without pause, shows the
-/// memory in use, in steps of 2 MB.
+/// Measures the peak device memory of an operator. The allocator of libtorch keeps memory that it has once taken, so this is measured in a process in
+/// which it keeps nothing: each tensor is an allocation of the driver, and is released when it is freed. The free memory of the GPU is polled without
+/// pause. It shows the memory in use in steps of 2 MB.
 /// </summary>
 static class GpuMemory
 {

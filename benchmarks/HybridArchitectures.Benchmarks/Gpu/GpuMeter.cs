@@ -26,7 +26,7 @@ sealed class GpuMeter(Device device, double seconds) : IDisposable
     /// <summary>Gets the name of the GPU, or cpu.</summary>
     public string DeviceName => clock?.DeviceName ?? "cpu";
 
-    /// <summary>Bytes a second, read and written, of a copy of a gigabyte on the GPU; null in main memory.</summary>
+    /// <summary>Returns the bytes per second, read and written, of a copy of a gigabyte on the GPU, or null in main memory.</summary>
     public double? CopyRate()
     {
         if (clock is null) return null;

@@ -7,10 +7,12 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Benchmarks.Gpu;
 
-/// <summary>The command gpu-ops: measures every operator at its sizes and compares it with the limits of the GPU and with Python.</summary>
+/// <summary>
+/// Runs the command gpu-ops, which measures every operator at its sizes and compares it with the limits of the GPU and with Python.
+/// </summary>
 static class GpuOps
 {
-    /// <summary>Names of operators hold a plus sign, which stays as it is.</summary>
+    /// <summary>Writes the plus sign in names of operators as it is.</summary>
     public static readonly JsonSerializerOptions Json = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     static readonly JsonSerializerOptions Indented = new(Json) { WriteIndented = true };
@@ -112,7 +114,7 @@ static class GpuOps
         AnsiConsole.Write(table);
     }
 
-    /// <summary>The records of a file as a table in Markdown, as docs/internals/gpu.md shows it.</summary>
+    /// <summary>Prints the records of a file as a table in Markdown, as docs/internals/gpu.md shows it.</summary>
     public static int Print(string path)
     {
         var records = JsonSerializer.Deserialize<GpuRecord[]>(File.ReadAllText(path))!;

@@ -2,7 +2,7 @@ using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Benchmarks.Gpu;
 
-/// <summary>What was measured of one case. Times are medians in milliseconds.</summary>
+/// <summary>Contains the measurements of one case. Times are medians in milliseconds.</summary>
 sealed record GpuRecord
 {
     [JsonPropertyName("op")]
@@ -18,7 +18,7 @@ sealed record GpuRecord
     [JsonPropertyName("forward_ms")]
     public required double ForwardMs { get; init; }
 
-    /// <summary>Forward and backward to every input; null where there is no backward.</summary>
+    /// <summary>Gets the time of forward and backward to every input, in milliseconds. Null means that there is no backward.</summary>
     [JsonPropertyName("total_ms")]
     public double? TotalMs { get; init; }
 
@@ -52,10 +52,10 @@ sealed record GpuRecord
     public required string Device { get; init; }
 
     /// <summary>Gets the name of the GPU.</summary>
-    [JsonPropertyName("card")]
+    [JsonPropertyName("gpu")]
     public string? DeviceName { get; init; }
 
-    /// <summary>Bytes a second that a copy on the GPU moved in the same run, read and written; the limits rest on it.</summary>
+    /// <summary>Gets the bytes per second, read and written, of a copy on the GPU in the same run. The limits depend on it.</summary>
     [JsonPropertyName("copy_bytes_per_second")]
     public double? BytesPerSecond { get; init; }
 

@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Benchmarks.Gpu;
 
-/// <summary>Decoding steps of a model as a graph: their time, and that of each of their kernels.</summary>
+/// <summary>Measures decoding steps of a model with a graph: the time of a step, and that of each of its kernels.</summary>
 /// <param name="Name">The design.</param>
 /// <param name="Model">The model, on a GPU.</param>
 /// <param name="Batch">The number of rows.</param>

@@ -4,8 +4,9 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
-/// Bytes that are held, in a process whose allocators keep nothing: <see cref="Environment"/> says how it must be started. On a GPU each tensor is
-/// then the driver's own allocation, given back at once when it is freed; in main memory each large one is a separate mapping.
+/// Counts the bytes of all tensors, in a process whose allocators keep no free memory. <see cref="Environment"/> contains the variables with which it
+/// must be started. On a GPU, each tensor is then an allocation of the driver, which is released when the tensor is freed. In main memory, each large
+/// tensor is a separate mapping.
 /// </summary>
 sealed class HeldMemory(Device device)
 {
@@ -13,11 +14,11 @@ sealed class HeldMemory(Device device)
 
     readonly CudaClock? clock = device.type == DeviceType.CUDA ? new CudaClock() : null;
 
-    /// <summary>What must be set before the process begins.</summary>
+    /// <summary>Gets the environment variables that must be set before the process starts.</summary>
     public static IReadOnlyDictionary<string, string> Variables { get; } =
         new Dictionary<string, string> { [NoCache] = "1", [MappedFrom] = "65536", [TrimmedFrom] = "65536" };
 
-    /// <summary>Whether this process was started so.</summary>
+    /// <summary>Gets whether this process was started with these variables.</summary>
     public static bool CanMeasure => Variables.All(variable => System.Environment.GetEnvironmentVariable(variable.Key) == variable.Value);
 
     /// <summary>Returns the number of bytes held now.</summary>
@@ -30,7 +31,7 @@ sealed class HeldMemory(Device device)
         return Quick();
     }
 
-    /// <summary>The peak during the run, polled without pause; 0 in main memory, where polling is too slow.</summary>
+    /// <summary>Returns the peak during the run, polled without pause. It is 0 in main memory, where polling is too slow.</summary>
     public long Most(Action work)
     {
         if (clock is null)

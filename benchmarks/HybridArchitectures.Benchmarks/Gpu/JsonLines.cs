@@ -6,7 +6,7 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 /// <summary>Runs a program and takes what it prints: lines of JSON are results, others remarks.</summary>
 static class JsonLines
 {
-    /// <summary>What was printed until the program ended or patience did; what went wrong is passed to <paramref name="report"/>.</summary>
+    /// <summary>Returns what was printed until the program ended or the time was over. Errors are passed to <paramref name="report"/>.</summary>
     public static IReadOnlyList<T> FromProcess<T>(ProcessStartInfo start, string what, TimeSpan patience, Action<string> report)
     {
         start.RedirectStandardOutput = start.RedirectStandardError = true;

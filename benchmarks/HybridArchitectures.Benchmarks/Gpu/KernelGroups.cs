@@ -2,7 +2,7 @@ using System.Text.RegularExpressions;
 
 namespace HybridArchitectures.Benchmarks.Gpu;
 
-/// <summary>Assigns kernels to groups by their names, for tables of where the time of a step goes.</summary>
+/// <summary>Assigns kernels to groups by their names, for tables that show how the time of a step is spent.</summary>
 static partial class KernelGroups
 {
     // the first pattern that a name contains decides

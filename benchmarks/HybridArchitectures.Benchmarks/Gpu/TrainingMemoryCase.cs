@@ -2,7 +2,7 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Benchmarks.Gpu;
 
-/// <summary>A design whose training memory is measured.</summary>
+/// <summary>Describes a design whose training memory is measured.</summary>
 sealed record TrainingMemoryCase(string Name, HybridDesign Design, int Length, int Batch)
 {
     /// <summary>Returns one case of each kind of layer, and a hybrid of several.</summary>

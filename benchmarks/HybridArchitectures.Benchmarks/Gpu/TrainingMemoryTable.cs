@@ -10,10 +10,10 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Benchmarks.Gpu;
 
 /// <summary>
-/// The measured memory of training next to the estimate of the cost model. "State" is parameters, gradients, the optimizer's moments and the copies
-/// of weights that it keeps; "activations" what the blocks keep at the end of a forward pass (with checkpointing: the most when a block has been
-/// computed again), other copies of weights among it; "with loss" the same and what the loss keeps. "All" is state and the latter, "peak" the most
-/// that was held in a whole pass, which no estimate is made of.
+/// Prints the measured memory of training next to the estimate of the cost model. "State" is parameters, gradients, the moments of the optimizer and
+/// its copies of weights. "Activations" is what the blocks save at the end of a forward pass, including other copies of weights; with checkpointing,
+/// it is the maximum when a block has been computed again. "With loss" adds what the loss saves. "All" is the sum of state and "with loss". "Peak" is
+/// the maximum of a whole pass, for which there is no estimate.
 /// </summary>
 static class TrainingMemoryTable
 {

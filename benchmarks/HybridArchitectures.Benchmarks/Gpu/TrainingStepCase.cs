@@ -2,7 +2,7 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Benchmarks.Gpu;
 
-/// <summary>A design and the rows of a training step that is measured.</summary>
+/// <summary>Describes a design and the rows of a training step that is measured.</summary>
 /// <param name="Name">The name of the case.</param>
 /// <param name="Design">The design.</param>
 /// <param name="Rows">The number of rows of a step.</param>
