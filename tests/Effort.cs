@@ -1,6 +1,8 @@
 namespace HybridArchitectures;
 
-/// <summary>How much a test does: little in everyday runs, all of it where the environment variable <c>HYBRID_TESTS</c> is <c>full</c>.</summary>
+/// <summary>
+/// Selects how much a test does: little in everyday runs, everything if the environment variable <c>HYBRID_TESTS</c> is <c>full</c>.
+/// </summary>
 internal static class Effort
 {
     public static bool IsFull { get; } = Environment.GetEnvironmentVariable("HYBRID_TESTS") == "full";

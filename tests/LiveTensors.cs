@@ -7,7 +7,9 @@ internal static class LiveTensors
 {
     const int Attempts = 20;
 
-    /// <summary>The count once all that earlier tests left to the garbage collector is gone: it cannot fall in the middle of a comparison.</summary>
+    /// <summary>
+    /// Returns the count after the garbage collector has freed all that earlier tests left, so that this cannot happen during a comparison.
+    /// </summary>
     public static long Settled()
     {
         long count = torch.Tensor.TotalCount;

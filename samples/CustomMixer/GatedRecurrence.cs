@@ -8,9 +8,9 @@ using static TorchSharp.torch;
 namespace CustomMixer;
 
 /// <summary>
-/// The module of <see cref="GatedRecurrenceSpec"/>. Its recurrence is a selective scan with one state per channel. With a = -1 and b = c = 1 the scan
-/// computes h_t = exp(-d_t) h_{t-1} + d_t x_t. A forget gate of exp(-d_t) and an input of (1 - exp(-d_t)) v_t / d_t therefore result in the gated
-/// recurrence. The kernels of the library then handle packed documents, padding and states.
+/// Implements the module of <see cref="GatedRecurrenceSpec"/>. Its recurrence is a selective scan with one state per channel. With a = -1 and b = c =
+/// 1 the scan computes h_t = exp(-d_t) h_{t-1} + d_t x_t. A forget gate of exp(-d_t) and an input of (1 - exp(-d_t)) v_t / d_t therefore result in
+/// the gated recurrence. The kernels of the library then handle packed documents, padding and states.
 /// </summary>
 sealed class GatedRecurrence : Mixer
 {

@@ -44,7 +44,7 @@ var written = new TextGenerator(loaded, new ByteTokenizer())
     .Generate("Gets or sets the ", new GenerationOptions { MaxNewTokens = 100, Temperature = 0.6, Seed = 1 });
 Console.WriteLine($"it writes: Gets or sets the {written.Text.ReplaceLineEndings(" ")}");
 
-/// <summary>Reports immediately, on the training thread.</summary>
+/// <summary>Reports progress immediately, on the training thread.</summary>
 sealed class InlineProgress(Action<TrainingProgress> report) : IProgress<TrainingProgress>
 {
     public void Report(TrainingProgress value) => report(value);

@@ -9,10 +9,10 @@ namespace SweepSample;
 /// <param name="Trials">The nats per byte of held-out text after whole runs at several learning rates (see README.md).</param>
 sealed record Arm(HybridDesign Design, RateTrials Trials)
 {
-    /// <summary>The number of tokens of a row.</summary>
+    /// <summary>Specifies the number of tokens of a row.</summary>
     public const int ContextLength = 128;
 
-    /// <summary>The number of steps of the runs that chose the rates.</summary>
+    /// <summary>Specifies the number of steps of the runs that chose the rates.</summary>
     public const int TrialSteps = 400;
 
     /// <summary>Describes how the learning rates were chosen.</summary>

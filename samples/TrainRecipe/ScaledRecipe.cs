@@ -2,7 +2,9 @@ using HybridArchitectures.Design;
 
 namespace TrainRecipe;
 
-/// <summary>A recipe at another width: the same blocks in the same order, every width in proportion, fewer and smaller heads.</summary>
+/// <summary>
+/// Creates a recipe of another width. It has the same blocks in the same order, all widths in proportion, and fewer and smaller heads.
+/// </summary>
 static class ScaledRecipe
 {
     const int MinHeadSize = 16, MinStateHeadSize = 32;

@@ -4,7 +4,7 @@ using HybridArchitectures.Training.Running;
 
 namespace TrainRecipe;
 
-/// <summary>What the command line says.</summary>
+/// <summary>Contains the settings of the command line.</summary>
 sealed record Settings
 {
     public required Recipe Recipe { get; init; }

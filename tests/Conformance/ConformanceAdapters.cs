@@ -8,9 +8,9 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Conformance;
 
 /// <summary>
-/// Exchanges adapters with PEFT (<c>check_adapters.py</c>). <see cref="Export"/> writes a folder for each family: <c>base</c>, a checkpoint;
-/// <c>adapter</c>, adapters of it; and <c>adapted.safetensors</c> with ids, this library's logits for them, and how far off others may be. PEFT reads
-/// these, and leaves separate adapters, <c>peft</c>, with its logits, <c>peft.safetensors</c>, which <see cref="Read"/> compares.
+/// Exchanges adapters with PEFT (<c>check_adapters.py</c>). <see cref="Export"/> writes a folder for each family. It contains <c>base</c>, a
+/// checkpoint; <c>adapter</c>, its adapters; and <c>adapted.safetensors</c> with ids, the logits of this library for them, and the tolerance. PEFT
+/// reads these, and writes its own adapters, <c>peft</c>, with its logits, <c>peft.safetensors</c>. <see cref="Read"/> compares them.
 /// </summary>
 static class ConformanceAdapters
 {

@@ -10,7 +10,7 @@ using static HybridArchitectures.Conformance.ConformanceError;
 
 namespace HybridArchitectures.Conformance;
 
-/// <summary>Load-balancing losses of routers over several layers, masked or not, and their gradients.</summary>
+/// <summary>Compares the load-balancing losses of routers over several layers, with and without masks, and their gradients.</summary>
 static class ConformanceBalance
 {
     const double Tolerance = 1e-6;

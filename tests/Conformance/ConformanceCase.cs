@@ -13,12 +13,14 @@ using static HybridArchitectures.Conformance.ConformanceError;
 namespace HybridArchitectures.Conformance;
 
 /// <summary>
-/// A checkpoint with the outputs of a reference for it: <c>config.json</c>, weights, <c>expected.safetensors</c>, and <c>notes.json</c> with
-/// tolerances.
+/// Represents a checkpoint with the outputs of a reference for it: <c>config.json</c>, weights, <c>expected.safetensors</c>, and <c>notes.json</c>
+/// with tolerances.
 /// </summary>
 sealed class ConformanceCase : IDisposable
 {
-    /// <summary>What was recorded is what transformers computes, also where it differs from the models as they were trained.</summary>
+    /// <summary>
+    /// Loads models as transformers computes them, which is what was recorded, also where it differs from the models as they were trained.
+    /// </summary>
     public static readonly PretrainedLoadOptions AsRecorded = new() { Semantics = PretrainedSemantics.Transformers };
 
     const double MappedTolerance = 1e-5;        // of float32 logits with a size of up to 10
@@ -48,7 +50,7 @@ sealed class ConformanceCase : IDisposable
     /// <summary>Gets the name of the folder.</summary>
     public string Name { get; }
 
-    /// <summary>Whether a folder is such a case.</summary>
+    /// <summary>Returns whether a folder is such a case.</summary>
     public static bool Is(string folder) =>
         File.Exists(Path.Combine(folder, "config.json")) && File.Exists(Path.Combine(folder, "expected.safetensors"));
 
@@ -94,7 +96,7 @@ sealed class ConformanceCase : IDisposable
         yield return ("export", () => new(Name, "export", Export(model), 0));
     }
 
-    /// <summary>How far off a kind of output may be.</summary>
+    /// <summary>Returns the permitted error of a kind of output.</summary>
     public double Tolerance(string key) => tolerance.GetProperty(key).GetDouble();
 
     /// <summary>Returns the ids of the longest pass.</summary>

@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Conformance;
 
-/// <summary>How far apart tensors are.</summary>
+/// <summary>Computes the difference between tensors.</summary>
 static class ConformanceError
 {
     /// <summary>Returns the maximum absolute difference, computed on the CPU.</summary>
@@ -18,7 +18,7 @@ static class ConformanceError
     public static double Scaled(Tensor expected, Tensor actual) =>
         Difference(expected, actual) / Math.Max(1, expected.abs().max().to(ScalarType.Float64).item<double>());
 
-    /// <summary>The largest; NaN stays NaN.</summary>
+    /// <summary>Returns the maximum. NaN stays NaN.</summary>
     public static double Largest(IEnumerable<double> errors)
     {
         double largest = 0;

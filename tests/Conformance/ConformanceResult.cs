@@ -2,7 +2,7 @@ using System.Globalization;
 
 namespace HybridArchitectures.Conformance;
 
-/// <summary>How far one kind of output of a case is from what was recorded.</summary>
+/// <summary>Contains the difference between one kind of output of a case and the recorded output.</summary>
 /// <param name="Case">The case folder's name.</param>
 /// <param name="Kind">What was compared.</param>
 /// <param name="MaxError">The largest difference, in the measure of the tolerance.</param>

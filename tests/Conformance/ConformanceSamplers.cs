@@ -42,7 +42,7 @@ static class ConformanceSamplers
         return results;
     }
 
-    /// <summary>What each row has generated.</summary>
+    /// <summary>Returns the tokens that each row has generated.</summary>
     public static int[][] History(SafetensorsFile file)
     {
         var history = file.Read("history");

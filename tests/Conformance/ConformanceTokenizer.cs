@@ -4,7 +4,8 @@ using HybridArchitectures.Tokenization;
 namespace HybridArchitectures.Conformance;
 
 /// <summary>
-/// A tokenizer's recorded texts: ids, spellings, spans and decoded texts, from its JSON file and from its rank file. The error is how many differ.
+/// Compares a tokenizer with recorded ids, spellings, spans and decoded texts, from its JSON file and from its rank file. The error is the number of
+/// texts that differ.
 /// </summary>
 static class ConformanceTokenizer
 {

@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Conformance;
 
-/// <summary>Whether the checkpoint of a case keeps what generation leans on, see <see cref="DesignVerifier"/>.</summary>
+/// <summary>Verifies that the checkpoint of a case has the properties that generation needs, see <see cref="DesignVerifier"/>.</summary>
 static class ConformanceVerification
 {
     public static IEnumerable<ConformanceResult> Run(string folder, Device device)

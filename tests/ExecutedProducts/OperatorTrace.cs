@@ -5,8 +5,8 @@ using System.Text;
 namespace ExecutedProducts;
 
 /// <summary>
-/// libtorch's own record of the operators it executes, with the shapes they were given: what PyTorch calls an execution trace. TorchSharp does not
-/// offer it; the functions lie in libtorch under the names that C++ gave them, those of Linux here.
+/// Reads the record that libtorch keeps of the operators it executes and the shapes of their inputs, which PyTorch calls an execution trace.
+/// TorchSharp does not offer it. The functions are in libtorch under their C++ names, here those of Linux.
 /// </summary>
 static unsafe class OperatorTrace
 {

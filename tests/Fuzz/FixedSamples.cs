@@ -2,7 +2,7 @@ using CsCheck;
 
 namespace HybridArchitectures.Fuzz;
 
-/// <summary>Samples that are the same in every run, so that a test passes or fails with the code alone.</summary>
+/// <summary>Generates samples that are the same in every run, so that only a change of the code changes the result of a test.</summary>
 static class FixedSamples
 {
     /// <summary>Runs <paramref name="check"/> on <paramref name="count"/> values; the first that fails is named by its number.</summary>

@@ -3,7 +3,7 @@ using CsCheck;
 
 namespace HybridArchitectures.Fuzz;
 
-/// <summary>Random damage to the bytes of a file, of the kinds that transfers, crashes and ill will do.</summary>
+/// <summary>Damages the bytes of a file at random, as transfers, crashes and attackers do.</summary>
 static class Mutation
 {
     static readonly byte[] marks = [.. "{}[]\":,-.0123456789eE\\\0\n "u8, 0x80, 0xC3, 0xFF];

@@ -3,7 +3,7 @@ using System.Globalization;
 
 namespace HybridArchitectures.Cli.Tests;
 
-/// <summary>The options of the samples that are numbers.</summary>
+/// <summary>Tests the options of the samples that are numbers.</summary>
 public sealed class NumberOptionTests : IDisposable
 {
     readonly CultureInfo before = CultureInfo.CurrentCulture;

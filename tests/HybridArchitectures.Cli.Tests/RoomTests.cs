@@ -5,7 +5,9 @@ using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Cli.Tests;
 
-/// <summary>Dependencies between the namespaces of a project point one way. The folders are tested with the core library.</summary>
+/// <summary>
+/// Tests that dependencies between the namespaces of a project point in one direction. The folders are tested with the core library.
+/// </summary>
 public class RoomTests
 {
     [Theory]

@@ -6,8 +6,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Evaluation.Tests;
 
 /// <summary>
-/// Language models whose every probability is set by hand: the blocks do nothing, the embedding is the identity and the head holds a table, so that
-/// the logits of the token after one are a row of the table.
+/// Creates language models whose probabilities are set by hand. The blocks do nothing, the embedding is the identity, and the head contains a table.
+/// The logits after a token are a row of the table.
 /// </summary>
 static class Bigram
 {

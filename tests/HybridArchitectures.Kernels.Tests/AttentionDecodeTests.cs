@@ -5,7 +5,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests;
 
-/// <summary>Decoding over a cache: the reference against attention over each row alone, and the composed form against the reference.</summary>
+/// <summary>
+/// Tests decoding over a cache. The reference is compared with attention over each row alone, and the composed form with the reference.
+/// </summary>
 public sealed class AttentionDecodeTests
 {
     static Tensor Int32(params int[] values) => tensor(values, ScalarType.Int32);

@@ -5,7 +5,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Tests;
 
 /// <summary>
-/// The state-space dual in chunks of libtorch's products, against the token-by-token reference in float64: output, final state and every gradient.
+/// Compares the state-space dual in chunks of libtorch's products with the token-by-token reference in float64: output, final state and every
+/// gradient.
 /// </summary>
 public class ChunkedStateSpaceDualTests : IDisposable
 {

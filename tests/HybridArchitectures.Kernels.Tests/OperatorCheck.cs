@@ -7,8 +7,8 @@ namespace HybridArchitectures.Kernels.Tests;
 static class OperatorCheck
 {
     /// <summary>
-    /// A file that gets a line of class, result, error, error of the composed operators and size for every comparison of the two; none unless the
-    /// variable is set.
+    /// Names a file that receives one line for every comparison: class, result, error, error of the composed operators, and size. Null, unless the
+    /// variable is set, means no file.
     /// </summary>
     static readonly string? ErrorLog = Environment.GetEnvironmentVariable("HYBRID_ERROR_LOG");
 
@@ -51,7 +51,7 @@ static class OperatorCheck
     }
 
     /// <summary>
-    /// The gradients are those of the sum of outputs with these weights: cosines of bfloat16's precision, so that no type rounds them.
+    /// Returns the weights of the sum of outputs whose gradients are compared: cosines of bfloat16's precision, so that no type rounds them.
     /// </summary>
     public static Tensor Direction(Tensor output)
     {

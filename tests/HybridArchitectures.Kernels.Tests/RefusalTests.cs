@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests;
 
-/// <summary>Every public operator is called with what it cannot take; it either works or refuses by an exception that names an argument.</summary>
+/// <summary>Calls every public operator with unfit arguments. Each call either works or throws an exception that names an argument.</summary>
 public class RefusalTests
 {
     static readonly Dictionary<string, Func<Tensor?>> Unfit = new()

@@ -5,8 +5,8 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 namespace HybridArchitectures.Kernels.Tests;
 
 /// <summary>
-/// An operator along a sequence as tests see it: inputs by name, "initialState" among them. Results and gradients of a weighted sum of output and
-/// final state are compared; an error is the maximum difference over the maximum expected magnitude of that tensor.
+/// Describes an operator along a sequence for tests. Its inputs have names, "initialState" among them. Tests compare results and gradients of a
+/// weighted sum of output and final state. An error is the maximum difference divided by the maximum expected magnitude of that tensor.
 /// </summary>
 public abstract class SequenceOperator
 {
@@ -20,10 +20,10 @@ public abstract class SequenceOperator
     /// <summary>Gets the names of the inputs with the shape (batch, length, ...).</summary>
     public abstract IReadOnlyList<string> Timed { get; }
 
-    /// <summary>Those in the activations' type; all others are float32.</summary>
+    /// <summary>Gets the names of the inputs in the dtype of the activations. All others are float32.</summary>
     public virtual IReadOnlyList<string> Activations => Timed;
 
-    /// <summary>The names of inputs that may be left out.</summary>
+    /// <summary>Gets the names of the inputs that may be left out.</summary>
     public abstract IReadOnlyList<string> Optional { get; }
 
     public abstract int Variants { get; }
@@ -35,7 +35,7 @@ public abstract class SequenceOperator
     /// </summary>
     public virtual double StateTolerance(Tensor output) => Tolerance;
 
-    /// <summary>Random float64 inputs in main memory with every option in use; sizes differ with the variant.</summary>
+    /// <summary>Returns random float64 inputs in main memory with every option in use. Sizes differ with the variant.</summary>
     public abstract Tensors Inputs(long batch, long length, int variant = 0);
 
     public abstract (Tensor Output, Tensor Final) Forward(Tensors inputs, SequenceLayout? layout = null);
@@ -61,7 +61,7 @@ public abstract class SequenceOperator
         return double.IsNaN(difference) ? double.PositiveInfinity : difference / Math.Max(1e-3, expected.abs().max().item<double>());
     }
 
-    /// <summary>The inputs as leaves of a type (after rounding to another) on a device.</summary>
+    /// <summary>Returns the inputs as leaves of a dtype (after rounding to another) on a device.</summary>
     public Tensors Leaves(Tensors inputs, ScalarType type, ScalarType? rounding = null, Device? device = null)
     {
         var leaves = new Tensors();

@@ -3,7 +3,7 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 
 namespace HybridArchitectures.Kernels.Tests;
 
-/// <summary>What an operator along a sequence promises wherever it runs: in main memory, on a GPU, under the emulation of one.</summary>
+/// <summary>Checks the properties of an operator along a sequence: in main memory, on a GPU, and under emulation.</summary>
 sealed class SequenceProperties(SequenceOperator op, Device? device = null)
 {
     Tensors Evaluate(Tensors inputs, ScalarType type, SequenceLayout? layout = null, double output = 1, double final = 1, long offset = 0,

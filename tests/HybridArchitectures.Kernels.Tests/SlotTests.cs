@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests;
 
-/// <summary>Single steps over states in gathered slots have the same results as over separate states, and change nothing else.</summary>
+/// <summary>Tests that single steps over states in gathered slots have the same results as over separate states, and change nothing else.</summary>
 public class SlotTests
 {
     static readonly long[] Slots = [4, -1, 0, 2, -1];

@@ -21,7 +21,7 @@ static class ExampleDesigns
 
     public static HybridDesign Mamba { get; } = Of("Mamba-2", [.. Enumerable.Repeat(Mamba2, 13)]);
 
-    /// <summary>Every kind of part there is, and a name that is markup.</summary>
+    /// <summary>Gets a design with every kind of part, and a name that is markup.</summary>
     public static HybridDesign Everything { get; } = new HybridDesign
     {
         Name = "<script>alert('every & kind')</script>",
@@ -50,7 +50,7 @@ static class ExampleDesigns
         Blocks = mixers.Select(mixer => new BlockSpec { Mixer = mixer, FeedForward = FeedForwardSpec.SwiGlu(8192) }).ToEquatableList(),
     }.Resolve();
 
-    /// <summary>A user's mixer.</summary>
+    /// <summary>Describes a mixer as a user writes one.</summary>
     public sealed record LinearAttentionSpec(int Features) : CustomMixerSpec
     {
         public override string Symbol => "Q";

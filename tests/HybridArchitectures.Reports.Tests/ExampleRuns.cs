@@ -3,7 +3,7 @@ using HybridArchitectures.Training.Optimization;
 
 namespace HybridArchitectures.Reports.Tests;
 
-/// <summary>Curves that look like those of small byte models: a fall with noise, measured now and then on held-out text.</summary>
+/// <summary>Generates loss curves like those of small byte models. They fall with noise and have some measurements on held-out text.</summary>
 static class ExampleRuns
 {
     public static LossCurve Curve(string name, double floor, int steps = 400, int seed = 0)

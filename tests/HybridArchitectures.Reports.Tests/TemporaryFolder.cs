@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Reports.Tests;
 
-/// <summary>A new empty folder that goes away with its contents.</summary>
+/// <summary>Creates an empty folder that is deleted with its contents.</summary>
 sealed class TemporaryFolder : IDisposable
 {
     public string Path { get; } = Directory.CreateTempSubdirectory("hybrid-reports-").FullName;

@@ -3,7 +3,9 @@ using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Numerics;
 
-/// <summary>Options that are numbers with a decimal point in every culture, refused by name outside their range.</summary>
+/// <summary>
+/// Creates options that are numbers with a decimal point in every culture. Numbers outside their range are refused by the name of the option.
+/// </summary>
 static class NumberOption
 {
     /// <summary>Makes an option with a default.</summary>

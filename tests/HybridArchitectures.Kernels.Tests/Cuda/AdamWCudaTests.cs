@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>AdamW by its CUDA kernel under emulation, compared with the formula in float64.</summary>
+/// <summary>Compares the CUDA kernel of AdamW under emulation with the formula in float64.</summary>
 public class AdamWCudaTests
 {
     const double Beta1 = 0.9, Beta2 = 0.95, Epsilon = 1e-8, Decay = 0.1, Rate = 0.01;

@@ -11,7 +11,7 @@ using HybridArchitectures.Kernels.Runtime;
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>
-/// The arguments of a kernel are one structure, which C# and CUDA C++ declare separately. The compiler compares size and offsets of both.
+/// Tests the structures of kernel arguments, which C# and CUDA C++ declare separately. A compiler compares the size and the offsets of both.
 /// </summary>
 public class ArgumentLayoutTests
 {

@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>Attention as one would compose it of operators in the tensors' type, which the kernels are compared with.</summary>
+/// <summary>Composes attention of operators in the dtype of the tensors. The kernels are compared with it.</summary>
 static class AttentionComposed
 {
     /// <summary>Scores and probabilities in the type of the tensors, all of them in memory. The output of a query that sees nothing is 0.</summary>
@@ -21,7 +21,7 @@ static class AttentionComposed
         return einsum("bhls,bshe->blhe", scores.softmax(-1).narrow(-1, 0, key.size(1)).masked_fill(hidden, 0), Repeated(value));
     }
 
-    /// <summary>As <see cref="ErrsAtMostTwice"/>, with capped scores, sink logits, or both; the logits are a fourth input.</summary>
+    /// <summary>Checks the same as <see cref="ErrsAtMostTwice"/>, with capped scores, sink logits, or both. The logits are a fourth input.</summary>
     public static void ErrsAtMostTwiceCapped(Tensor[] inputs, double? softcap, int? window = null, int sinks = 0)
     {
         using var scope = NewDisposeScope();

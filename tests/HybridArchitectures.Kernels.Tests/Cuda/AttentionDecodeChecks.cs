@@ -5,10 +5,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>What the decoding kernels must fulfil, under emulation and on a GPU.</summary>
+/// <summary>Contains the checks of the decoding kernels under emulation and on a GPU.</summary>
 static class AttentionDecodeChecks
 {
-    /// <summary>Sizes, and what is done to the scores.</summary>
+    /// <summary>Describes the sizes of a case, and how its scores are changed.</summary>
     public sealed record Case(long Queries, long Capacity, long Heads, long KeyHeads, long Size, long ValueSize)
     {
         public int? Window { get; init; }
@@ -22,7 +22,7 @@ static class AttentionDecodeChecks
 
     public sealed record Inputs(Tensor Query, Tensor Keys, Tensor Values, Tensor Lengths, Tensor? Logits);
 
-    /// <summary>Random inputs in float64; slots that no row has reached hold NaN.</summary>
+    /// <summary>Returns random inputs in float64. Slots that no row has reached contain NaN.</summary>
     public static Inputs Random(Case one, Device device)
     {
         long batch = one.Lengths.Length;
@@ -121,7 +121,9 @@ static class AttentionDecodeChecks
         yield return new(3, 80, 8, 2, 64, 64) { Lengths = [500, 7], Softcap = 3, Logits = true, Window = 30, Sinks = 9, Ring = true };
     }
 
-    /// <summary>A row's result does not depend on the other rows, on the capacity, or on how many queries are taken at once.</summary>
+    /// <summary>
+    /// Checks that a row's result does not depend on the other rows, on the capacity, or on the number of queries that are taken at once.
+    /// </summary>
     public static void IsTheSameToTheBitInOtherCompany(Device device, ScalarType type)
     {
         using var scope = NewDisposeScope();
@@ -143,7 +145,7 @@ static class AttentionDecodeChecks
         }
     }
 
-    /// <summary>A cache that is a slice of a wider tensor is read where it lies.</summary>
+    /// <summary>Checks that a cache that is a slice of a wider tensor is read in place.</summary>
     public static void ReadsSlicesInPlace(Device device, ScalarType type)
     {
         using var scope = NewDisposeScope();

@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>The decoding kernels on a GPU.</summary>
+/// <summary>Tests the decoding kernels on a GPU.</summary>
 [Trait("device", "cuda")]
 public sealed class AttentionDecodeDeviceTests
 {

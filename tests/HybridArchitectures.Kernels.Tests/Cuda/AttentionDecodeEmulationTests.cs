@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>The decoding kernels under emulation.</summary>
+/// <summary>Tests the decoding kernels under emulation.</summary>
 public sealed class AttentionDecodeEmulationTests : IDisposable
 {
     readonly IDisposable options = OperatorOptions.Use(new() { AttentionDecodeBackend = KernelBackend.Cuda });

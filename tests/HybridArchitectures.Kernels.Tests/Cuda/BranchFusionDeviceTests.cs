@@ -5,8 +5,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>
-/// The fusion of branches on a GPU: errors at most twice those of composed operators of the same type, over memory that held NaN, in every form of
-/// the kernel.
+/// Tests the fusion of branches on a GPU in every form of the kernel. Errors are at most twice those of composed operators of the same dtype, over
+/// memory that contained NaN.
 /// </summary>
 [Trait("device", "cuda")]
 public class BranchFusionDeviceTests

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>
-/// The causal convolution by its CUDA kernels under emulation, against the reference in float64: output, final state and every gradient.
+/// Compares the CUDA kernels of the causal convolution under emulation with the reference in float64: output, final state and every gradient.
 /// </summary>
 public class CausalConvolutionCudaTests : IDisposable
 {

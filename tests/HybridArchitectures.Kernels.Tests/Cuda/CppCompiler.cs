@@ -2,7 +2,7 @@ using System.Diagnostics;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>The C++ compilers this machine has.</summary>
+/// <summary>Finds the C++ compilers of this machine.</summary>
 static class CppCompiler
 {
     /// <summary>Gets the folder of the headers and of the emulated driver.</summary>
@@ -11,7 +11,7 @@ static class CppCompiler
     /// <summary>Gets a compiler for the emulation. g++ comes first: clang takes two to four times as long for the kernels.</summary>
     public static string? Cpp { get; } = First("g++", "clang++-19", "clang++");
 
-    /// <summary>A clang that turns CUDA into PTX; newer ones do as well.</summary>
+    /// <summary>Gets a clang that compiles CUDA to PTX, or null. Newer versions do as well.</summary>
     public static string? Ptx { get; } = First("clang-19", "clang-20", "clang-21");
 
     /// <summary>Skips a test if there is no compiler, or fails it if HYBRID_REQUIRE_COMPILER is 1.</summary>

@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>Linear cross entropy by its CUDA kernel under emulation, against the reference in float64.</summary>
+/// <summary>Compares the CUDA kernel of linear cross entropy under emulation with the reference in float64.</summary>
 public class CrossEntropyCudaTests : IDisposable
 {
     readonly IDisposable options = OperatorOptions.Use(

@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>The runtime on a GPU.</summary>
+/// <summary>Tests the CUDA runtime on a GPU.</summary>
 [Trait("device", "cuda")]
 public class CudaDeviceTests
 {

@@ -8,9 +8,9 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>
-/// The CUDA back end over main memory, until disposed: <c>driver.cpp</c> replaces driver and compiler, which runs a block's threads as
-/// fibers. What kernels write to lies between guards and holds NaN before. Compiled kernels stay in a folder of the system's temporary one, so only
-/// a changed source is compiled.
+/// Emulates the CUDA back end over main memory until it is disposed. <c>driver.cpp</c> replaces the driver and the compiler, and runs the threads of
+/// a block as fibers. Memory that kernels write is between guards and contains NaN before. Compiled kernels stay in a folder of the temporary folder
+/// of the system, so that only a changed source is compiled.
 /// </summary>
 sealed unsafe class CudaEmulation : IDisposable
 {
@@ -33,7 +33,7 @@ sealed unsafe class CudaEmulation : IDisposable
         options = OperatorOptions.Use(OperatorOptions.Current with { Allocator = Allocate });
     }
 
-    /// <summary>How often a kernel source was compiled in this process.</summary>
+    /// <summary>Gets how often a kernel source was compiled in this process.</summary>
     public static int Compilations =>
         ((delegate* unmanaged<int>)NativeLibrary.GetExport(NativeLibrary.Load(Built.Value.Library), "emulation_compilations"))();
 

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>Products of decoding steps on a GPU, at the sizes of 1B models and beyond, over memory that held NaN.</summary>
+/// <summary>Tests the products of decoding steps on a GPU, at the sizes of 1B models and beyond, over memory that contained NaN.</summary>
 [Trait("device", "cuda")]
 public sealed class DecodingDeviceTests : IDisposable
 {

@@ -5,8 +5,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>The kernels of decoding steps under emulation: products of a few rows, products with a weight per row, and the writing of
-/// caches.</summary>
+/// <summary>
+/// Tests the kernels of decoding steps under emulation: products of a few rows, products with a weight per row, and the writing of caches.
+/// </summary>
 public sealed class DecodingEmulationTests : IDisposable
 {
     readonly TorchSharp.DisposeScope scope = NewDisposeScope();

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>Attention on a GPU: which kernel libtorch runs, and its results.</summary>
+/// <summary>Tests attention on a GPU: which kernel libtorch runs, and its results.</summary>
 [Trait("device", "cuda")]
 public class FusedAttentionDeviceTests
 {

@@ -5,7 +5,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>
-/// The attention kernels of compute capability 9.0 under emulation, output and gradients compared with those of composed bfloat16 operators.
+/// Tests the attention kernels for compute capability 9.0 under emulation. Output and gradients are compared with those of composed bfloat16
+/// operators.
 /// </summary>
 public sealed class FusedAttentionEmulationTests : IDisposable
 {

@@ -6,8 +6,8 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>
-/// The gated delta rule on a GPU in bfloat16. Errors are measured against float64 and may be at most twice those of chunks composed of bfloat16
-/// operators; whatever the kernels write to holds NaN before.
+/// Tests the gated delta rule on a GPU in bfloat16. Errors are measured against float64 and may be at most twice those of chunks composed of bfloat16
+/// operators. All memory that the kernels write contains NaN before.
 /// </summary>
 [Trait("device", "cuda")]
 public class GatedDeltaRuleDeviceTests

@@ -4,8 +4,8 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>
-/// The gated delta rule by its CUDA kernels under emulation: output, final state and every gradient against the reference in float64, and what
-/// <see cref="SequenceProperties"/> promises.
+/// Compares the CUDA kernels of the gated delta rule under emulation with the reference in float64: output, final state, every gradient, and
+/// <see cref="SequenceProperties"/>.
 /// </summary>
 public sealed class GatedDeltaRuleEmulationTests : IDisposable
 {

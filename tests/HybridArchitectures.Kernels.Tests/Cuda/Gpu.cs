@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>The GPU that device tests use.</summary>
+/// <summary>Provides the GPU that device tests use.</summary>
 static class Gpu
 {
     public static Device Device => CUDA;

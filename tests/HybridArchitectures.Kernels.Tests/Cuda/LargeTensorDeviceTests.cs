@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>Tensors of more than 2^31 elements on a GPU: results past that element equal those of a small call.</summary>
+/// <summary>Tests tensors of more than 2^31 elements on a GPU. Results past that element equal those of a small call.</summary>
 [Trait("device", "cuda")]
 public class LargeTensorDeviceTests
 {

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>Linear cross entropy on a GPU, compared with the same function with all logits in memory.</summary>
+/// <summary>Compares linear cross entropy on a GPU with the same function with all logits in memory.</summary>
 [Trait("device", "cuda")]
 public class LinearCrossEntropyDeviceTests
 {

@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>Sums over partial gradients by their CUDA kernel under emulation.</summary>
+/// <summary>Tests the CUDA kernel that sums partial gradients, under emulation.</summary>
 public class PartialSumsCudaTests
 {
     [Fact]

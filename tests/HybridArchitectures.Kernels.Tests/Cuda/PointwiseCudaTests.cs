@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>Norms, SwiGLU and rotary embedding by their CUDA kernels under emulation, against the references in float64.</summary>
+/// <summary>Compares the CUDA kernels of norms, SwiGLU and rotary embedding under emulation with the references in float64.</summary>
 public class PointwiseCudaTests : IDisposable
 {
     readonly IDisposable options = OperatorOptions.Use(new() { Backend = KernelBackend.Cuda });

@@ -6,8 +6,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>
-/// Norms, SwiGLU and rotary embedding on a GPU: errors at most twice those of composed operators of the same type, over memory that held NaN, at the
-/// published sizes and beyond.
+/// Tests norms, SwiGLU and rotary embedding on a GPU, at the published sizes and beyond. Errors are at most twice those of composed operators of the
+/// same dtype, over memory that contained NaN.
 /// </summary>
 [Trait("device", "cuda")]
 public class PointwiseDeviceTests

@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>An operator along a sequence whose state decays.</summary>
+/// <summary>Tests an operator along a sequence whose state decays, on a GPU.</summary>
 public abstract class ScanDeviceTests : SequenceDeviceTests
 {
     [Theory]

@@ -2,7 +2,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>An operator along a sequence whose state decays, by its CUDA kernels under emulation.</summary>
+/// <summary>Tests the CUDA kernels of an operator along a sequence whose state decays, under emulation.</summary>
 public abstract class ScanEmulationTests : SequenceEmulationTests
 {
     [Theory]

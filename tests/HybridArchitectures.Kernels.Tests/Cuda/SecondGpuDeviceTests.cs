@@ -7,7 +7,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>
-/// Tensors on a second GPU of a host, while libtorch works on the first: kernels, products and streams must be those of the GPU that holds them.
+/// Tests tensors on the second GPU of a host while libtorch works on the first. Kernels, products and streams must be those of the GPU with the
+/// tensors.
 /// </summary>
 [Trait("device", "cuda")]
 [Trait("gpus", "2")]

@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>
-/// The selective scan and its single step by their CUDA kernels under emulation, against the reference in float64: output, final state and every
+/// Compares the CUDA kernels of the selective scan and its single step under emulation with the reference in float64: output, final state and every
 /// gradient.
 /// </summary>
 public class SelectiveScanCudaTests : IDisposable

@@ -5,8 +5,8 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>
-/// An operator along a sequence on a GPU. Errors are measured against float64 and may be at most twice those of libtorch's operators composed in the
-/// same type; whatever the kernels write to holds NaN before.
+/// Tests an operator along a sequence on a GPU. Errors are measured against float64 and may be at most twice those of libtorch's operators composed
+/// in the same dtype. All memory that the kernels write contains NaN before.
 /// </summary>
 public abstract class SequenceDeviceTests
 {
@@ -17,10 +17,10 @@ public abstract class SequenceDeviceTests
     /// <summary>Returns inputs whose other sizes leave room for very long rows.</summary>
     protected abstract Tensors LongInputs(long length);
 
-    /// <summary>Sizes at which many blocks are at work at once.</summary>
+    /// <summary>Returns inputs with sizes at which many blocks are at work at once.</summary>
     protected abstract Tensors LargeInputs();
 
-    /// <summary>What to measure against in this type, where it is not the form token by token with float32 products.</summary>
+    /// <summary>Returns the form to compare with in this dtype. The default is the form token by token with float32 products.</summary>
     protected virtual Func<Tensors, SequenceLayout?, (Tensor, Tensor)>? Alike(ScalarType type) => null;
 
     SequenceProperties Properties

@@ -3,7 +3,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>
-/// An operator along a sequence by its CUDA kernels under emulation: what <see cref="SequenceDeviceTests"/> checks on a GPU, at sizes a CPU does.
+/// Tests the CUDA kernels of an operator along a sequence under emulation. These are the checks of <see cref="SequenceDeviceTests"/> at sizes for a
+/// CPU.
 /// </summary>
 public abstract class SequenceEmulationTests : IDisposable
 {

@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>
-/// The state-space dual by its CUDA kernels under emulation, against the reference in float64: output, final state and every gradient.
+/// Compares the CUDA kernels of the state-space dual under emulation with the reference in float64: output, final state and every gradient.
 /// </summary>
 public class StateSpaceDualCudaTests : IDisposable
 {

@@ -3,7 +3,7 @@ using System.Text;
 
 namespace HybridArchitectures.Kernels.Tests.Runtime;
 
-/// <summary>The names a native library exports, read from its file: ELF, PE and Mach-O, 64 bits, little-endian.</summary>
+/// <summary>Reads the names that a native library exports from its file: ELF, PE and Mach-O, 64 bits, little-endian.</summary>
 static class NativeExports
 {
     public static HashSet<string> FromFile(string path)

@@ -25,7 +25,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Reports.Tests.Arguments;
 
-/// <summary>A null item of a list is refused by the name of the argument and its index, in every public method.</summary>
+/// <summary>Tests that every public method refuses a null item of a list by the name of the argument and its index.</summary>
 public sealed class NullItemTests : IDisposable
 {
     static readonly HybridDesign Design = HybridDesign.Create(16, 257).WithAttention(2).WithMamba2(8, 8).Pattern("TM").Build();

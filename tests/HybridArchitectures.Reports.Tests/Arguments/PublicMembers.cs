@@ -8,7 +8,7 @@ using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Reports.Tests.Arguments;
 
-/// <summary>The public types of all packages, and the members that tests of arguments go through.</summary>
+/// <summary>Contains the public types of all packages and the members that tests of arguments call.</summary>
 static class PublicMembers
 {
     const BindingFlags Declared = BindingFlags.Public | BindingFlags.Instance | BindingFlags.Static | BindingFlags.DeclaredOnly;

@@ -8,7 +8,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Reports.Tests.Arguments;
 
-/// <summary>A number that an enumeration does not define is refused where it is set, by the name of the property.</summary>
+/// <summary>Tests that a number which an enumeration does not define is refused where it is set, by the name of the property.</summary>
 public class UndefinedEnumTests
 {
     // options of processes that work together are checked when their group is made

@@ -2,14 +2,14 @@ using System.Reflection;
 
 namespace HybridArchitectures.Reports.Tests.Packages;
 
-/// <summary>The packages of this repository, packed once from the build of this test run, with a separate version.</summary>
+/// <summary>Packs the packages of this repository once from the build of this test run, with a separate version.</summary>
 public sealed class PackedPackages : IAsyncLifetime
 {
     public static readonly string[] Names =
         ["HybridArchitectures", "HybridArchitectures.Evaluation", "HybridArchitectures.Kernels", "HybridArchitectures.Reports",
         "HybridArchitectures.Training"];
 
-    /// <summary>The URL of a repository, which a checkout without a remote does not know.</summary>
+    /// <summary>Specifies the URL of the repository for checkouts without a remote.</summary>
     public const string RepositoryUrl = "https://example.org/hybrid-architectures";
 
     readonly TemporaryFolder folder = new();
@@ -17,7 +17,7 @@ public sealed class PackedPackages : IAsyncLifetime
     /// <summary>Gets a version that no cache contains.</summary>
     public string Version { get; } = $"0.0.1-test.{DateTime.UtcNow:yyyyMMddHHmmss}.{Random.Shared.Next(1_000_000)}";
 
-    /// <summary>Where the .nupkg and .snupkg files are.</summary>
+    /// <summary>Gets the folder of the .nupkg and .snupkg files.</summary>
     public string Feed => Path.Combine(folder.Path, "feed");
 
     /// <summary>Gets a folder for the project of a user, outside the repository.</summary>
@@ -44,7 +44,7 @@ public sealed class PackedPackages : IAsyncLifetime
         Cache = (await Dotnet.Run(Scratch, "nuget", "locals", "global-packages", "--list")).Split(':', 2)[1].Trim();
     }
 
-    /// <summary>The package folder of this machine.</summary>
+    /// <summary>Gets the package folder of this machine.</summary>
     public string Cache { get; private set; } = "";
 
     public ValueTask DisposeAsync()

@@ -4,8 +4,8 @@ using System.Text.RegularExpressions;
 namespace HybridArchitectures.Reports.Tests.Packages;
 
 /// <summary>
-/// A user's program. Its first statement calls TorchSharp. Then it trains one step of a hybrid, and runs every example of the READMEs, the pages and
-/// the XML docs.
+/// Builds and runs the program of a user. Its first statement calls TorchSharp. Then it trains one step of a hybrid, and runs every example of the
+/// READMEs, the pages and the XML docs.
 /// </summary>
 static partial class ScratchProgram
 {
@@ -40,9 +40,7 @@ static partial class ScratchProgram
         }
         """;
 
-    /// <summary>
-    /// A page with this comment is one program: its blocks are the parts of it, in order. The blocks of other pages are programs each.
-    /// </summary>
+    /// <summary>Marks a page that is one program: its blocks are the parts, in order. On other pages each block is a program.</summary>
     const string OneProgram = "<!-- one program -->";
 
     /// <summary>Returns the program's files by name.</summary>
@@ -96,8 +94,8 @@ static partial class ScratchProgram
     }
 
     /// <summary>
-    /// The one example of a page that is a program in a file: a block marked <c>cs</c>, since directives such as <c>#:package</c> are no C# of a
-    /// project.
+    /// Returns the one example of a page that is a program in a file. Its block is marked <c>cs</c>, because directives such as <c>#:package</c> are
+    /// not C# of a project.
     /// </summary>
     public static string FileBased(string page) => FileProgram().Matches(page).Single().Groups[1].Value;
 

@@ -4,7 +4,7 @@ using System.Xml.Linq;
 
 namespace HybridArchitectures.Reports.Tests.Packages;
 
-/// <summary>The <c>example</c> elements of a package's XML docs, and the namespaces of its types.</summary>
+/// <summary>Contains the <c>example</c> elements of a package's XML docs, and the namespaces of its types.</summary>
 sealed partial record XmlExamples(IReadOnlyDictionary<string, string> Examples, IReadOnlySet<string> Namespaces)
 {
     public static XmlExamples Read(string package, string name)

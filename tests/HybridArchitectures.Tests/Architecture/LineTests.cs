@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Tests.Architecture;
 
-/// <summary>Lines have at most 150 characters, methods fewer than 40 lines, and device functions fewer than 100.</summary>
+/// <summary>Tests that lines have at most 150 characters, methods fewer than 40 lines, and device functions fewer than 100.</summary>
 public class LineTests
 {
     const int Limit = 150, MethodLimit = 40, DeviceFunctionLimit = 100;

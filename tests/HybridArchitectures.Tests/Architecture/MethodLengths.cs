@@ -2,7 +2,7 @@ using System.Text.RegularExpressions;
 
 namespace HybridArchitectures.Tests.Architecture;
 
-/// <summary>The lengths of the methods of a source file: from a line with a parameter list to the closing brace at the same indentation.</summary>
+/// <summary>Measures the methods of a source file, from a line with a parameter list to the closing brace with the same indentation.</summary>
 static partial class MethodLengths
 {
     public static IEnumerable<(string Place, int Lines)> Of(string path)

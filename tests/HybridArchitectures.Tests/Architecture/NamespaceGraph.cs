@@ -4,8 +4,8 @@ using System.Reflection.Emit;
 namespace HybridArchitectures.Tests.Architecture;
 
 /// <summary>
-/// Which namespaces of an assembly use which others, read from signatures, fields and the instructions of all methods. Constants and documentation do
-/// not count, since the compiler leaves no reference for them.
+/// Finds which namespaces of an assembly use which others. It reads signatures, fields and the instructions of all methods. Constants and
+/// documentation do not count, because the compiler leaves no reference for them.
 /// </summary>
 sealed class NamespaceGraph
 {

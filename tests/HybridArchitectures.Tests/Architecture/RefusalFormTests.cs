@@ -2,7 +2,7 @@ using System.Text.RegularExpressions;
 
 namespace HybridArchitectures.Tests.Architecture;
 
-/// <summary>One class words the refusals of arguments, so that all of them read "name is VALUE; expected EXPECTED."</summary>
+/// <summary>Tests that one class words the refusals of arguments, so that all of them read "name is VALUE; expected EXPECTED."</summary>
 public partial class RefusalFormTests
 {
     [Fact]

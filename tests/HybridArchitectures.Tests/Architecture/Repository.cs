@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Tests.Architecture;
 
-/// <summary>The sources that the tests read.</summary>
+/// <summary>Finds the sources that the tests read.</summary>
 static class Repository
 {
     /// <summary>Gets the folder of the solution.</summary>

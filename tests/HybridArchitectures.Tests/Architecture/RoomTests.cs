@@ -4,7 +4,7 @@ using HybridArchitectures.Kernels;
 
 namespace HybridArchitectures.Tests.Architecture;
 
-/// <summary>Each folder is one namespace with one purpose, and dependencies between them point one way.</summary>
+/// <summary>Tests that each folder is one namespace with one purpose, and that dependencies between them point in one direction.</summary>
 public partial class RoomTests
 {
     [Theory]

@@ -3,7 +3,7 @@ using HybridArchitectures.Tokenization;
 
 namespace HybridArchitectures.Tests.Chat;
 
-/// <summary>Bytes and the two special tokens of ChatML.</summary>
+/// <summary>Represents a tokenizer of bytes and the two special tokens of ChatML.</summary>
 sealed class ChatMlTokenizer() : Tokenizer(258, [new(256, "<|im_start|>"), new(257, "<|im_end|>")])
 {
     static readonly byte[] All = [.. Enumerable.Range(0, 256).Select(value => (byte)value)];

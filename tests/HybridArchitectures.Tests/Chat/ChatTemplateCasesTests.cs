@@ -5,8 +5,8 @@ using HybridArchitectures.Chat.Jinja;
 namespace HybridArchitectures.Tests.Chat;
 
 /// <summary>
-/// Whole templates against what Jinja2 renders (Cases/chat/render.py): those written for these tests, which use what published templates use, and
-/// published ones if <c>HYBRID_CHAT_TEMPLATES</c> names a folder in which render.py ran.
+/// Compares whole templates with the output of Jinja2 (Cases/chat/render.py). Some were written for these tests and use what published templates use.
+/// Published templates are compared if <c>HYBRID_CHAT_TEMPLATES</c> names a folder in which render.py ran.
 /// </summary>
 public class ChatTemplateCasesTests
 {

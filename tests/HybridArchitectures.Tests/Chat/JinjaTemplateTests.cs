@@ -3,7 +3,9 @@ using HybridArchitectures.Chat.Jinja;
 
 namespace HybridArchitectures.Tests.Chat;
 
-/// <summary>Small templates against what Jinja2 3.1 renders with transformers' settings; null where it refuses.</summary>
+/// <summary>
+/// Compares small templates with the output of Jinja2 3.1 with the settings of transformers. Null means that Jinja2 refuses the template.
+/// </summary>
 public class JinjaTemplateTests
 {
     static readonly JsonElement Root = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(AppContext.BaseDirectory, "Cases", "jinja",

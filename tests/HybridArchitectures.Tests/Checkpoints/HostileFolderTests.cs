@@ -9,7 +9,9 @@ using HybridArchitectures.Tokenization;
 
 namespace HybridArchitectures.Tests.Checkpoints;
 
-/// <summary>Folders made to break a loader: each loads, or ends in an exception that names the file, in little time and memory.</summary>
+/// <summary>
+/// Tests folders that are made to break a loader. Each loads, or ends in an exception that names the file, with little time and memory.
+/// </summary>
 public sealed class HostileFolderTests : IDisposable
 {
     const long MaxMemory = 500L << 20;

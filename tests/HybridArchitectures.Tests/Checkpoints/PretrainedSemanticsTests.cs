@@ -8,7 +8,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Checkpoints;
 
-/// <summary>Checkpoints of one Mamba-2 layer against its recurrence in float64, as trained and as transformers computes it.</summary>
+/// <summary>Compares checkpoints of one Mamba-2 layer with its recurrence in float64, as trained and as transformers computes it.</summary>
 public sealed class PretrainedSemanticsTests : IDisposable
 {
     const int VocabularySize = 13, Width = 12, Heads = 6, HeadSize = 4, Groups = 3, States = 5, Taps = 3;

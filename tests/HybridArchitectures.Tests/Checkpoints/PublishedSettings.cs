@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Tests.Checkpoints;
 
-/// <summary>Settings under the names that published checkpoints have, with the number of their parameters where it is published.</summary>
+/// <summary>Contains settings under the names of published checkpoints, with the number of parameters where it is published.</summary>
 static class PublishedSettings
 {
     public static readonly IReadOnlyDictionary<string, (string Config, long? Parameters)> All = new Dictionary<string, (string, long?)>

@@ -10,8 +10,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Tests.Checkpoints;
 
 /// <summary>
-/// Families with other sizes, patterns and options than those of the recorded cases: what is written is read again with the same outputs, and steps
-/// equal one pass. Everyday runs take one configuration of each family, full runs forty.
+/// Tests families with other sizes, patterns and options than those of the recorded cases. A written checkpoint is read again with the same outputs,
+/// and steps equal one pass. Everyday runs test one configuration of each family, and full runs test forty.
 /// </summary>
 public class RandomSettingsTests
 {

@@ -6,7 +6,7 @@ using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Tests.Checkpoints;
 
-/// <summary>Several threads, and in the test of the trainer's folder several processes, that save to one folder and read from it.</summary>
+/// <summary>Tests several threads that save to one folder and read from it. The test of the folder of a trainer uses several processes.</summary>
 public sealed class SharedFolderTests : IDisposable
 {
     readonly TemporaryFolder folder = new();

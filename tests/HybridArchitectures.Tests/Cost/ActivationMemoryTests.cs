@@ -120,7 +120,7 @@ public partial class ActivationMemoryTests
     [LibraryImport("libc.so.6", EntryPoint = "mallinfo2")]
     private static partial AllocatorInfo Query();
 
-    /// <summary>The mallinfo2 of the GNU C library: numbers of bytes and blocks.</summary>
+    /// <summary>Contains the mallinfo2 of the GNU C library: numbers of bytes and blocks.</summary>
     readonly record struct AllocatorInfo(
         nuint Arenas, nuint FreeBlocks, nuint FastBlocks, nuint Mappings, nuint Mapped, nuint Highest, nuint Fast, nuint UsedInArenas, nuint Free,
         nuint Top);

@@ -3,7 +3,7 @@ using HybridArchitectures.Modules;
 
 namespace HybridArchitectures.Tests.Cost;
 
-/// <summary>A user's mixer that counts its own operations and cache.</summary>
+/// <summary>Describes a user's mixer that counts its own operations and cache.</summary>
 public sealed record CountedSpec : CustomMixerSpec
 {
     public override string Symbol => "X";

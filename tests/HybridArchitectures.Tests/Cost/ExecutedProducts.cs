@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace HybridArchitectures.Tests.Cost;
 
-/// <summary>Operations of the matrix products in libtorch's record of the operators it executed.</summary>
+/// <summary>Contains the operations of the matrix products in libtorch's record of executed operators.</summary>
 /// <param name="Products">Of products of matrices, by the shapes of the operators.</param>
 /// <param name="Attention">Of fused attention, forward and backward.</param>
 public sealed record ExecutedProducts(double Products, double Attention)

@@ -5,7 +5,7 @@ using HybridArchitectures.Design;
 namespace HybridArchitectures.Tests.Cost;
 
 /// <summary>
-/// The operations of matrix products against those that libtorch says it has executed, forward, in training, with checkpointing and in a decoding
+/// Compares the counted operations of matrix products with those that libtorch executed: forward, in training, with checkpointing and in a decoding
 /// step.
 /// </summary>
 public sealed class ExecutedProductsTests(ExecutedProductsTests.Traces traces) : IClassFixture<ExecutedProductsTests.Traces>
@@ -120,7 +120,7 @@ public sealed class ExecutedProductsTests(ExecutedProductsTests.Traces traces) :
         }
     }
 
-    /// <summary>The passes of all designs, in a separate process.</summary>
+    /// <summary>Records the passes of all designs in a separate process.</summary>
     public sealed class Traces : IDisposable
     {
         readonly string folder = Directory.CreateTempSubdirectory("hybrid-test-").FullName;

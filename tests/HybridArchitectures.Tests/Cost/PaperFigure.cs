@@ -4,7 +4,7 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Tests.Cost;
 
-/// <summary>A cost printed in arXiv 2510.04800 and the result of the cost model.</summary>
+/// <summary>Contains a cost that arXiv 2510.04800 prints and the result of the cost model.</summary>
 /// <param name="Recipe">The model.</param>
 /// <param name="Quantity">What is printed.</param>
 /// <param name="Printed">The printed number, rounded to its last digit.</param>

@@ -3,7 +3,7 @@ using HybridArchitectures.Kernels;
 
 namespace HybridArchitectures.Tests.Design;
 
-/// <summary>Small designs that several tests share.</summary>
+/// <summary>Contains small designs that several tests share.</summary>
 static class Designs
 {
     public static AttentionSpec Attention { get; } = new() { Heads = 8, KeyValueHeads = 2, HeadSize = 8, ValueHeadSize = 8, Rotary = new() };

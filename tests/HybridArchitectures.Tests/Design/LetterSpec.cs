@@ -3,7 +3,7 @@ using HybridArchitectures.Modules;
 
 namespace HybridArchitectures.Tests.Design;
 
-/// <summary>A user's mixer of any letter, without module.</summary>
+/// <summary>Describes a user's mixer with any letter and without a module.</summary>
 public sealed record LetterSpec(string Letter) : CustomMixerSpec
 {
     public override string Symbol => Letter;

@@ -4,7 +4,7 @@ using HybridArchitectures.Fuzz;
 
 namespace HybridArchitectures.Tests.Design;
 
-/// <summary>Of any text or list a notation is given, it reads what it prints, or says why not.</summary>
+/// <summary>Tests that a notation reads what it prints, for any text or list, or says why it cannot.</summary>
 public class NotationPropertyTests
 {
     static readonly int Samples = Effort.Choose(3_000, 100_000);

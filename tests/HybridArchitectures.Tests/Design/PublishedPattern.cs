@@ -2,7 +2,7 @@ using HybridArchitectures.Design;
 
 namespace HybridArchitectures.Tests.Design;
 
-/// <summary>A published model's layers, as its makers write them and in the notation here.</summary>
+/// <summary>Contains the layers of a published model, as its authors write them and in the notation of this library.</summary>
 /// <param name="Name">The model.</param>
 /// <param name="Source">Where the layers can be read: a repository and its file, the model's published configuration, or a paper.</param>
 /// <param name="Blocks">Read from their notation.</param>

@@ -6,10 +6,12 @@ using HybridArchitectures.Review;
 
 namespace HybridArchitectures.Tests.Design;
 
-/// <summary>Does to a design what a remedy's text says, as a reader would.</summary>
+/// <summary>Changes a design as the text of a remedy says, like a reader would.</summary>
 static partial class RemedyText
 {
-    /// <summary>The design after it, or null where the text leaves the choice to the reader or speaks of more than blocks.</summary>
+    /// <summary>
+    /// Returns the design after the remedy. Null means that the text leaves the choice to the reader, or speaks of more than blocks.
+    /// </summary>
     public static HybridDesign? Apply(Finding finding, HybridDesign design)
     {
         string text = finding.Remedy.ToString();

@@ -4,7 +4,7 @@ using HybridArchitectures.Review;
 
 namespace HybridArchitectures.Tests.Design;
 
-/// <summary>A design at which a rule fires, one like it at which it does not.</summary>
+/// <summary>Contains a design at which a rule fires, and a similar one at which it does not.</summary>
 /// <param name="Rule">The rule's id.</param>
 /// <param name="Fires">Has the fault.</param>
 /// <param name="Passes">Has it not.</param>

@@ -3,7 +3,7 @@ using HybridArchitectures.Modules;
 
 namespace HybridArchitectures.Tests.Design;
 
-/// <summary>A user's mixer with a constructor, a default and a list.</summary>
+/// <summary>Describes a user's mixer with a constructor, a default and a list.</summary>
 public sealed partial record ShiftSpec(int By) : CustomMixerSpec
 {
     public EquatableList<double> Scales { get; init; } = [];

@@ -3,7 +3,7 @@ using HybridArchitectures.Modules;
 
 namespace HybridArchitectures.Tests.Design;
 
-/// <summary>A user's mixer that nobody registers.</summary>
+/// <summary>Describes a user's mixer that is not registered.</summary>
 public sealed partial record UnknownSpec : CustomMixerSpec
 {
     public override string Symbol => "Y";

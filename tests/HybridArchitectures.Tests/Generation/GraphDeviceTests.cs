@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Generation;
 
-/// <summary>Decoding on a GPU: captured graphs have the results of eager steps, and a row has the results that it has alone.</summary>
+/// <summary>Tests decoding on a GPU. Captured graphs have the results of eager steps, and a row has the same results as alone.</summary>
 [Trait("device", "cuda")]
 public sealed class GraphDeviceTests : IDisposable
 {

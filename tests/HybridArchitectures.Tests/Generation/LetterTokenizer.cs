@@ -3,7 +3,7 @@ using HybridArchitectures.Tokenization;
 
 namespace HybridArchitectures.Tests.Generation;
 
-/// <summary>A tokenizer as a user might write one: a token for each of the first characters from "A" on.</summary>
+/// <summary>Represents a tokenizer as a user might write it, with a token for each of the first characters from "A" on.</summary>
 sealed class LetterTokenizer(int size) : Tokenizer(size, [])
 {
     public override int? BeginOfText => null;

@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Generation;
 
-/// <summary>What the recorded scores, which <see cref="ConformanceSamplers"/> compares, do not say.</summary>
+/// <summary>Tests the properties of samplers that recorded scores do not show. <see cref="ConformanceSamplers"/> compares the scores.</summary>
 public sealed class SamplerCaseTests : IDisposable
 {
     const double Tolerance = 1e-6;

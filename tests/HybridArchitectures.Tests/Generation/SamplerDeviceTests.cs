@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Generation;
 
-/// <summary>Every filter keeps the same tokens on a GPU as on the CPU, also where scores tie and sums come close to the border.</summary>
+/// <summary>Tests that every filter keeps the same tokens on a GPU as on the CPU, also where scores tie and sums come close to the limit.</summary>
 [Trait("device", "cuda")]
 public class SamplerDeviceTests
 {

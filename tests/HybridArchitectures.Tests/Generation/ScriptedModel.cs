@@ -7,8 +7,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Tests.Generation;
 
 /// <summary>
-/// A model that knows rows by heart: each is told by its first token, and after token p it wants token p + 1. It insists on being fed exactly those
-/// tokens in that order without padding, so that a mistake in the feeding of a batch fails the test. After the end of a row come zeros.
+/// Represents a model that knows rows by heart. The first token selects the row, and after token p the model wants token p + 1. It accepts exactly
+/// those tokens in that order without padding, so that a mistake in the feeding of a batch fails the test. Zeros follow the end of a row.
 /// </summary>
 sealed class ScriptedModel(int vocabulary, IReadOnlyDictionary<int, int[]> rows) : LanguageModel(nameof(ScriptedModel))
 {

@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Generation;
 
-/// <summary>A model whose next token depends on the last one alone, by a fixed random table; or by a table that is given.</summary>
+/// <summary>Represents a model whose next token depends only on the last one, by a fixed random table or a given one.</summary>
 sealed class TableModel : LanguageModel
 {
     readonly Tensor table;

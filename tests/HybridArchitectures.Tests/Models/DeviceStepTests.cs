@@ -5,8 +5,10 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Models;
 
-/// <summary>Decoding steps as on a GPU, whose lengths and positions are tensors, here in main memory: they have the results of steps with numbers
-/// of the host.</summary>
+/// <summary>
+/// Tests decoding steps whose lengths and positions are tensors, as on a GPU, in main memory. They have the results of steps with numbers of the
+/// host.
+/// </summary>
 public sealed class DeviceStepTests : IDisposable
 {
     readonly TorchSharp.DisposeScope scope = NewDisposeScope();

@@ -12,7 +12,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Models;
 
-/// <summary>Models whose weights are held in bfloat16.</summary>
+/// <summary>Tests models whose weights are held in bfloat16.</summary>
 public sealed class HeldWeightsTests : IDisposable
 {
     readonly TorchSharp.DisposeScope scope = NewDisposeScope();

@@ -174,7 +174,7 @@ public sealed class HybridCacheTests : IDisposable
         Assert.Equal([5, 1, 7, 4, 4], batch.Taken);
     }
 
-    /// <summary>Rows of a cache, of which each must get the logits that it gets alone.</summary>
+    /// <summary>Represents rows of a cache. Each must get the same logits as alone.</summary>
     sealed class RunningBatch : IDisposable
     {
         static readonly long[] PromptLengths = [6, 3, 9, 4, 7];

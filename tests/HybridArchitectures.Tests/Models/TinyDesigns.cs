@@ -4,7 +4,7 @@ using HybridArchitectures.Models;
 
 namespace HybridArchitectures.Tests.Models;
 
-/// <summary>Designs of two to four small blocks that together use every mixer, feed-forward, fusion and norm.</summary>
+/// <summary>Contains designs of two to four small blocks that together use every mixer, feed-forward, fusion and norm.</summary>
 static class TinyDesigns
 {
     const int Width = 24, VocabularySize = 37;
@@ -139,7 +139,7 @@ static class TinyDesigns
 
     public static HybridDesign Get(string name) => All.Single(design => design.Name == name);
 
-    /// <summary>A model whose every parameter is random, so that no term is hidden by a zero or a one.</summary>
+    /// <summary>Creates a model with random parameters, so that no term is hidden by a zero or a one.</summary>
     public static HybridLanguageModel Model(string name)
     {
         var model = Get(name).CreateModel(seed: 3);

@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Modules;
 
-/// <summary>Mixers with other nonlinearities than SiLU, compared with compositions of operators.</summary>
+/// <summary>Compares mixers with nonlinearities other than SiLU with compositions of operators.</summary>
 public sealed class ActivationTests : IDisposable
 {
     const int Width = 12, Length = 7;

@@ -8,7 +8,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Tests.Modules;
 
 /// <summary>
-/// A mixer as a user writes it who has never heard of dispose scopes: h[t] = h[t-1] / 2 + w x[t], whose state holds plain tensors and gets new ones.
+/// Implements a mixer as a user writes it who does not know dispose scopes: h[t] = h[t-1] / 2 + w x[t]. Its state contains plain tensors and receives
+/// new ones.
 /// </summary>
 sealed class DecayMixer : Mixer
 {
@@ -32,7 +33,7 @@ sealed class DecayMixer : Mixer
         new DecayState(zeros([batch, Parameter("weight").size(0)], compute, device));
 }
 
-/// <summary>The state of <see cref="DecayMixer"/>.</summary>
+/// <summary>Represents the state of <see cref="DecayMixer"/>.</summary>
 sealed class DecayState(Tensor sum) : MixerState
 {
     public Tensor Sum { get; set; } = sum;
@@ -42,7 +43,7 @@ sealed class DecayState(Tensor sum) : MixerState
     public override MixerState Select(Tensor rows) => new DecayState(Sum.index_select(0, rows));
 }
 
-/// <summary>The spec of <see cref="DecayMixer"/>.</summary>
+/// <summary>Describes <see cref="DecayMixer"/>.</summary>
 sealed record DecaySpec : CustomMixerSpec
 {
     public override string Symbol => "X";

@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Modules;
 
-/// <summary>Differential attention against both softmax distributions as matrices, in float64.</summary>
+/// <summary>Compares differential attention with both softmax distributions as matrices, in float64.</summary>
 public class DifferentialAttentionTests
 {
     const int Width = 12, Length = 9;

@@ -10,7 +10,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Modules;
 
-/// <summary>HGRN2 against its recurrence head by head, in float64, and the lower bounds that all layers of a file share.</summary>
+/// <summary>Compares HGRN2 with its recurrence head by head, in float64, and tests the lower bounds that all layers of a file share.</summary>
 public class Hgrn2Tests
 {
     const int Width = 12, Length = 11;

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Modules;
 
-/// <summary>A projection, a bias and a scale that is frozen.</summary>
+/// <summary>Implements a mixer of a projection, a bias and a frozen scale.</summary>
 sealed class PromisedMixer : Mixer
 {
     readonly Linear project;

@@ -3,22 +3,22 @@ using HybridArchitectures.Modules;
 
 namespace HybridArchitectures.Tests.Modules;
 
-/// <summary>A custom mixer whose promises a test sets.</summary>
+/// <summary>Describes a custom mixer whose promises a test sets.</summary>
 public sealed record PromisedSpec : CustomMixerSpec
 {
-    /// <summary>Parameters that are counted beyond those there are.</summary>
+    /// <summary>Gets or sets the number of parameters that are counted in excess.</summary>
     public long ParametersTooMany { get; init; }
 
     public long CacheBytes { get; init; }
 
     public double Flops { get; init; }
 
-    /// <summary>Lost in JSON, which writes properties.</summary>
+    /// <summary>Is lost in JSON, which writes properties only.</summary>
     public int Field;
 
     public int[]? Numbers { get; init; }
 
-    /// <summary>What every Resolve adds to.</summary>
+    /// <summary>Gets or sets a number that every call of Resolve increases.</summary>
     public int Grows { get; init; }
 
     public bool IsLost { get; init; }

@@ -9,7 +9,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Tests.Modules;
 
 /// <summary>
-/// RWKV-7 against a layer of flash-linear-attention: outputs, state and gradients recorded in float64 by Cases/rwkv7/make_case.py.
+/// Compares RWKV-7 with a layer of flash-linear-attention. Cases/rwkv7/make_case.py recorded its outputs, state and gradients in float64.
 /// </summary>
 public class Rwkv7Tests
 {

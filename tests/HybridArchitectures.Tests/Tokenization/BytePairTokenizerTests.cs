@@ -4,7 +4,7 @@ using HybridArchitectures.Tokenization;
 
 namespace HybridArchitectures.Tests.Tokenization;
 
-/// <summary>What recorded tokens do not say; those are among the conformance cases.</summary>
+/// <summary>Tests what recorded tokens do not show. Recorded tokens are among the conformance cases.</summary>
 public sealed class BytePairTokenizerTests : IDisposable
 {
     static readonly string Cases = Path.Combine(AppContext.BaseDirectory, "Cases", "tokenizers");

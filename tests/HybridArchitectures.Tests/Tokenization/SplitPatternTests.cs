@@ -2,7 +2,7 @@ using HybridArchitectures.Tokenization;
 
 namespace HybridArchitectures.Tests.Tokenization;
 
-/// <summary>Split patterns, compared with the pieces of the reference library (tokenizers 0.23.2, with Oniguruma).</summary>
+/// <summary>Compares split patterns with the pieces of the reference library (tokenizers 0.23.2, with Oniguruma).</summary>
 public class SplitPatternTests
 {
     static string Cut(string pattern, string text) =>

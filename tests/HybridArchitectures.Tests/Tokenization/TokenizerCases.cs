@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace HybridArchitectures.Tests.Tokenization;
 
-/// <summary>The recorded results of the reference library for a small vocabulary in Llama 3's layout.</summary>
+/// <summary>Contains the recorded results of the reference library for a small vocabulary in the layout of Llama 3.</summary>
 static class TokenizerCases
 {
     public static readonly string Folder = Path.Combine(AppContext.BaseDirectory, "Cases", "tokenizer");

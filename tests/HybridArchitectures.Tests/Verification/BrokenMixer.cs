@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Verification;
 
-/// <summary>A decayed sum over the tokens of a row, computed token by token, with one fault.</summary>
+/// <summary>Implements a decayed sum over the tokens of a row, token by token, with one fault.</summary>
 sealed class BrokenMixer : Mixer
 {
     readonly Fault fault;

@@ -3,7 +3,7 @@ using HybridArchitectures.Modules;
 
 namespace HybridArchitectures.Tests.Verification;
 
-/// <summary>A running mean over a row, right or wrong in one way.</summary>
+/// <summary>Describes a running mean over a row that is right or has one fault.</summary>
 public sealed record BrokenSpec(Fault Fault) : CustomMixerSpec
 {
     public override string Symbol => "B";

@@ -1,6 +1,6 @@
 namespace HybridArchitectures.Tests.Verification;
 
-/// <summary>What is wrong with a <see cref="BrokenMixer"/>.</summary>
+/// <summary>Specifies the fault of a <see cref="BrokenMixer"/>.</summary>
 public enum Fault
 {
     None, SeesTheNextToken, CountsPads, ForgetsItsState, StepsDifferently, LeaksOverDocuments, MixesRows, MovesRows, KeepsMoreThanItsTensors, Throws,

@@ -6,7 +6,7 @@ using Parquet.Schema;
 
 namespace HybridArchitectures.Training.Tests.Data;
 
-/// <summary>Texts as files of every layout.</summary>
+/// <summary>Writes texts as files of every layout.</summary>
 static class SampleFiles
 {
     public static string[] Texts(int count, int seed = 1)

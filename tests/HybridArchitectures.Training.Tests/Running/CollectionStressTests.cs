@@ -7,7 +7,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Training.Tests.Running;
 
 /// <summary>
-/// Training with activation checkpointing next to threads that collect garbage and make strings: the process lives and the numbers are the same.
+/// Tests training with activation checkpointing next to threads that collect garbage and create strings. The process survives, and the numbers are
+/// the same.
 /// </summary>
 public sealed class CollectionStressTests : IDisposable
 {

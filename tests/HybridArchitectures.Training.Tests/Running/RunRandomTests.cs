@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Tests.Running;
 
-/// <summary>All random numbers of a run come from its seed, whatever else the process has drawn.</summary>
+/// <summary>Tests that all random numbers of a run come from its seed, whatever else the process has drawn.</summary>
 public sealed class RunRandomTests : IDisposable
 {
     readonly TokenDataset data = Small.Data();

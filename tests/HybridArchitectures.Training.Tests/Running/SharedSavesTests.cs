@@ -3,7 +3,7 @@ using HybridArchitectures.Checkpoints;
 
 namespace HybridArchitectures.Training.Tests.Running;
 
-/// <summary>Several processes save to one folder and load from it, while others die in the middle of saves.</summary>
+/// <summary>Tests several processes that save to one folder and load from it, while others are killed in the middle of saves.</summary>
 public sealed class SharedSavesTests : IDisposable
 {
     readonly TemporaryFolder folder = new();

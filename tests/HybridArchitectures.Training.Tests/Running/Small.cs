@@ -6,7 +6,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Tests.Running;
 
-/// <summary>A small hybrid, a text that can be learnt, and options to train with.</summary>
+/// <summary>Creates a small hybrid, a text that can be learnt, and training options.</summary>
 static class Small
 {
     public const int VocabularySize = 20;

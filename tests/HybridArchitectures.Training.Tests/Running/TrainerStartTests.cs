@@ -9,7 +9,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Tests.Running;
 
-/// <summary>What a trainer refuses when it is made or started, before any work is lost.</summary>
+/// <summary>Tests what a trainer refuses when it is created or started, before any work is lost.</summary>
 public sealed class TrainerStartTests : IDisposable
 {
     readonly TemporaryFolder folder = new();
@@ -21,7 +21,7 @@ public sealed class TrainerStartTests : IDisposable
         folder.Dispose();
     }
 
-    /// <summary>A mixer that nobody has registered.</summary>
+    /// <summary>Describes a mixer that is not registered.</summary>
     sealed record NamelessSpec : CustomMixerSpec
     {
         public override string Symbol => "X";

@@ -1,4 +1,4 @@
-// Answers the CUDA driver's and NVRTC's entry points on a machine without a card: "compiling" runs a C++ compiler over the kernel source behind emulation.hpp,
+// Answers the CUDA driver's and NVRTC's entry points on a machine without a GPU: "compiling" runs a C++ compiler over the kernel source behind emulation.hpp,
 // the "image" is the library that comes out, and a launch runs it. EMULATION_COMPILER, with its options, and EMULATION_FOLDER, which holds emulation.hpp
 // and this library (driver.so), are given when this is compiled.
 #include <cstdio>
