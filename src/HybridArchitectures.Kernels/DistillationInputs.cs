@@ -1,4 +1,3 @@
-using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels;

@@ -1,5 +1,3 @@
-using HybridArchitectures.Kernels.Runtime;
-
 namespace HybridArchitectures.Kernels;
 
 /// <summary>Specifies the back end of an operator.</summary>

@@ -5,9 +5,7 @@ using HybridArchitectures.Conversion;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Training.Conversion;
-using HybridArchitectures.Training.Data;
 using HybridArchitectures.Training.Running;
-using static TorchSharp.torch;
 
 namespace HybridArchitectures.Cli.Commands;
 

@@ -1,10 +1,7 @@
 using System.CommandLine;
-using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Cli.Inputs;
 using HybridArchitectures.Cli.Output;
 using HybridArchitectures.Storage;
-using HybridArchitectures.Training.Data;
-using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Cli.Commands;
 

@@ -1,8 +1,6 @@
 using System.CommandLine;
-using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Cli.Inputs;
 using HybridArchitectures.Cli.Output;
-using HybridArchitectures.Design;
 using HybridArchitectures.Review;
 using HybridArchitectures.Storage;
 

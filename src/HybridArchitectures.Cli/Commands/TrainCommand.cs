@@ -4,7 +4,6 @@ using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Cli.Inputs;
 using HybridArchitectures.Cli.Output;
 using HybridArchitectures.Cost;
-using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Training.Distributed;
 using HybridArchitectures.Training.Running;

@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
-using HybridArchitectures.Reports.Drawing;
 using HybridArchitectures.Storage;
 using YamlDotNet.Core;
 using YamlDotNet.Core.Events;

@@ -1,6 +1,5 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Storage;
 

@@ -1,6 +1,5 @@
 using System.Text.Json;
 using HybridArchitectures.Storage;
-using Parquet;
 using Parquet.Serialization;
 
 namespace HybridArchitectures.Evaluation.Benchmarks;

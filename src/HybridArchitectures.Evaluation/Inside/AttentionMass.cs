@@ -1,5 +1,4 @@
 using HybridArchitectures.Design;
-using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Reference;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;

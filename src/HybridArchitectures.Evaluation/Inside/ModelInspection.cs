@@ -1,5 +1,4 @@
 using HybridArchitectures.Evaluation.Tasks;
-using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;

@@ -1,4 +1,3 @@
-using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Models;
 using HybridArchitectures.Storage;
 using HybridArchitectures.Training.Data;

@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
-using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Storage;
 

@@ -1,5 +1,4 @@
 using HybridArchitectures.Models;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Evaluation.Tasks;

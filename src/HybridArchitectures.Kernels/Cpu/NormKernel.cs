@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;

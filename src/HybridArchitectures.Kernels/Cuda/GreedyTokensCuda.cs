@@ -1,5 +1,4 @@
 using HybridArchitectures.Kernels.Runtime;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;

@@ -1,4 +1,3 @@
-using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Cuda.GatedDelta;
 using HybridArchitectures.Kernels.Cuda.StateSpace;
 

@@ -1,4 +1,3 @@
-using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Storage;
 

@@ -1,5 +1,4 @@
 using System.Globalization;
-using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Reports.Drawing;
 

@@ -1,4 +1,3 @@
-using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Reports.Drawing;

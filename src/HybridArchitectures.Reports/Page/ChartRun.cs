@@ -1,5 +1,3 @@
-using HybridArchitectures.Reports.Drawing;
-
 namespace HybridArchitectures.Reports.Page;
 
 /// <summary>Contains one run of a chart.</summary>

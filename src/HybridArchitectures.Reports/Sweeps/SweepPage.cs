@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text;
 using HybridArchitectures.Cost;
-using HybridArchitectures.Design;
 using HybridArchitectures.Evaluation.Statistics;
 using HybridArchitectures.Evaluation.Sweeps;
 using HybridArchitectures.Evaluation.Tasks;

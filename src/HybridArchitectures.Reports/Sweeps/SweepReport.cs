@@ -1,5 +1,3 @@
-using HybridArchitectures.Checkpoints;
-using HybridArchitectures.Cost;
 using HybridArchitectures.Evaluation.Inference;
 using HybridArchitectures.Evaluation.Statistics;
 using HybridArchitectures.Evaluation.Sweeps;

@@ -1,6 +1,5 @@
 using System.Text;
 using System.Text.Json;
-using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Training.Data;

@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
 using System.Xml;
-using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Training.Data;

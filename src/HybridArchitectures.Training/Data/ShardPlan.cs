@@ -1,7 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
-using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Storage;
 using HybridArchitectures.Tokenization;

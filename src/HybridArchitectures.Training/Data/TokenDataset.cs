@@ -1,4 +1,3 @@
-using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Storage;
 using HybridArchitectures.Tokenization;
 using static TorchSharp.torch;

@@ -1,5 +1,4 @@
 using System.Globalization;
-using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Storage;
 using HybridArchitectures.Tokenization;
 

@@ -1,7 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
 using HybridArchitectures.Kernels.Runtime;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Distributed;

@@ -1,4 +1,3 @@
-using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
 using HybridArchitectures.Storage;

@@ -1,7 +1,6 @@
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
-using TorchSharp;
 using TorchSharp.Modules;
 
 namespace HybridArchitectures.Training.Running;

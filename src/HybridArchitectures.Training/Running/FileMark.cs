@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
 using System.Globalization;
 using System.Numerics;
-using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Training.Running;

@@ -1,11 +1,8 @@
 using System.Diagnostics;
 using HybridArchitectures.Adapters;
-using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
-using HybridArchitectures.Sequence;
 using HybridArchitectures.Training.Data;
 using HybridArchitectures.Training.Distributed;
-using HybridArchitectures.Training.Optimization;
 using TorchSharp;
 using static TorchSharp.torch;
 

@@ -1,4 +1,3 @@
-using HybridArchitectures.Adapters;
 using HybridArchitectures.Models;
 using HybridArchitectures.Storage;
 using static TorchSharp.torch;

@@ -4,7 +4,6 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Storage;
 using HybridArchitectures.Verification;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Checkpoints;

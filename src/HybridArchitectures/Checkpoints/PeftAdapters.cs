@@ -1,7 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using HybridArchitectures.Adapters;
-using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;

@@ -1,7 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
-using HybridArchitectures.Adapters;
 using HybridArchitectures.Modules;
 using HybridArchitectures.Storage;
 

@@ -1,5 +1,3 @@
-using HybridArchitectures.Adapters;
-
 namespace HybridArchitectures.Checkpoints;
 
 /// <summary>

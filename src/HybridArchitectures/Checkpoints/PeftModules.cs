@@ -1,5 +1,4 @@
 using HybridArchitectures.Adapters;
-using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Models;
 
 namespace HybridArchitectures.Checkpoints;

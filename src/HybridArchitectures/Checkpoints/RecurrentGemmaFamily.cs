@@ -1,7 +1,5 @@
 using System.Text.Json.Nodes;
 using HybridArchitectures.Design;
-using HybridArchitectures.Kernels.Runtime;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Checkpoints;

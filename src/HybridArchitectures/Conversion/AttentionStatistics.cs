@@ -1,6 +1,5 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
-using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Conversion;

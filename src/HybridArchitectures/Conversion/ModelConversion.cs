@@ -1,5 +1,4 @@
 using HybridArchitectures.Design;
-using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using static TorchSharp.torch;
 

@@ -1,5 +1,3 @@
-using HybridArchitectures.Design;
-
 namespace HybridArchitectures.Cost;
 
 /// <summary>Describes an accelerator for estimates of decoding time.</summary>

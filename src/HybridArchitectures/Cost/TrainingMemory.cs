@@ -1,5 +1,4 @@
 using HybridArchitectures.Design;
-using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
 using TorchSharp;
 

@@ -1,11 +1,9 @@
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
-using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Storage;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Sequence;

@@ -1,6 +1,5 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
-using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 

@@ -1,9 +1,7 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
-using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Models;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Sequence;

@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
 using HybridArchitectures.Kernels.Runtime;
 using Microsoft.Win32.SafeHandles;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Storage;

@@ -1,5 +1,4 @@
 using System.Text.Json;
-using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Tokenization;

@@ -2,7 +2,6 @@ using System.Buffers;
 using System.Buffers.Text;
 using System.Globalization;
 using System.Text;
-using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Storage;
 
 namespace HybridArchitectures.Tokenization;

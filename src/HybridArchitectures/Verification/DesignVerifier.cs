@@ -1,7 +1,6 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Verification;

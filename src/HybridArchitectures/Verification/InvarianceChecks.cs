@@ -2,7 +2,6 @@ using HybridArchitectures.Cost;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
-using HybridArchitectures.Modules;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 

@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using HybridArchitectures.Kernels.Runtime;
 
 namespace HybridArchitectures.Kernels.Cuda.Attention;
 
