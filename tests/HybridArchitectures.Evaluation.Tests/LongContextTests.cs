@@ -169,7 +169,7 @@ public sealed class LongContextTests
     {
         using var model = HybridDesign.Create(32, 64).WithAttention(heads: 2).WithMamba2(stateSize: 8, headSize: 16).Depth(2)
             .Ratio(attention: 1, ssm: 1).Build().CreateModel(seed: 1);
-        var options = new InferenceCostOptions { BatchSizes = [1, 3], PromptLength = 20, TotalLengths = [24, 40], TimedSteps = 4 };
+        var options = new InferenceCostOptions { BatchSizes = [1, 3], PromptLength = 20, TotalLengths = [24, 40], TimedSteps = 4, Repetitions = 2 };
         var rows = new InferenceCostTask(options).Measure(model);
         Assert.Equal([(1, 24), (1, 40), (3, 24), (3, 40)], rows.Select(row => (row.BatchSize, row.TotalLength)));
         Assert.All(rows, row =>
@@ -180,5 +180,6 @@ public sealed class LongContextTests
         Assert.True(rows[1].CacheBytes > rows[0].CacheBytes);
         Assert.All(rows, row => Assert.True(row.PredictedPeakBytes > row.PredictedCacheBytes));
         Assert.Throws<ArgumentOutOfRangeException>(() => new InferenceCostTask(new() { PromptLength = 8, TotalLengths = [8] }).Measure(model));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new InferenceCostTask(new() { Repetitions = 0 }).Measure(model));
     }
 }

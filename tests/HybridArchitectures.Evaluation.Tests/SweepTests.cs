@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Evaluation.HeldOut;
+using HybridArchitectures.Evaluation.Inference;
 using HybridArchitectures.Evaluation.Statistics;
 using HybridArchitectures.Evaluation.Sweeps;
 using HybridArchitectures.Evaluation.Tasks;
@@ -178,6 +179,22 @@ public sealed class SweepTests : IDisposable
         Assert.Equal(2, calls);
         Assert.DoesNotContain(lines.All, line => line.Phase == "training");
         Assert.Equal([1.0, 2], result.Runs.Select(run => run.Find("count", "parameters")!.Value));
+    }
+
+    [Fact]
+    public void A_task_that_needs_no_trained_weights_is_measured_after_the_model_was_deleted()
+    {
+        var options = Options("deleted") with { Seeds = [1], Tasks = [], KeepModels = false };
+        Assert.True(new Sweep(options).Run().IsComplete);
+        var cost = new InferenceCostTask(new() { BatchSizes = [1], PromptLength = 8, TotalLengths = [12] });
+        var lines = new Lines();
+        var result = new Sweep(options with { Tasks = [cost] }).Run(lines);
+        Assert.True(result.IsComplete);
+        Assert.DoesNotContain(lines.All, line => line.Phase == "training");
+        Assert.All(result.Runs, run => Assert.True(run.Find(cost.Name, "cache, 1 x 12")!.Value > 0));
+        // a loss does need them
+        var error = Assert.Throws<InvalidDataException>(() => new Sweep(options with { Tasks = [cost, new HeldOutTask(heldOut, 16)] }).Run());
+        Assert.Contains("the trained model is gone", error.Message);
     }
 
     [Fact]

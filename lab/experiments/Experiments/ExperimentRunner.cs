@@ -121,7 +121,7 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
         if (part.Measured.HasFlag(PartTasks.Cost))
             yield return new InferenceCostTask(new()
             {
-                PromptLength = context / 2, TotalLengths = [2 * context], TimedSteps = Math.Min(64, context),
+                PromptLength = context / 2, TotalLengths = [2 * context], TimedSteps = Math.Min(256, context), Repetitions = 3,
             });
         if (part.Measured.HasFlag(PartTasks.Recall))
             foreach (double ratio in (double[])[1, 1.5, 2]) yield return RecallAt(ratio).ToEvaluationTask(size.Trials.Recall);

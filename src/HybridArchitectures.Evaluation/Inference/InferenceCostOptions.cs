@@ -22,6 +22,9 @@ public sealed record InferenceCostOptions
     /// </summary>
     public int? TimedSteps { get; init; }
 
+    /// <summary>Gets or sets how often each time is measured. The result is the median. The default value is 1.</summary>
+    public int Repetitions { get; init; } = 1;
+
     /// <summary>Gets or sets the seed of the random prompts. The default value is 0.</summary>
     public long Seed { get; init; }
 
@@ -34,5 +37,6 @@ public sealed record InferenceCostOptions
             TotalLengths?.Count ?? 0,
             $"at least 1 length, each more than {PromptLength}, the prompt");
         Require.InRange(TimedSteps is null or >= 1, nameof(TimedSteps), TimedSteps, "at least 1 step, or null");
+        Require.InRange(Repetitions >= 1, nameof(Repetitions), Repetitions, "at least 1");
     }
 }

@@ -228,6 +228,8 @@ public sealed class Sweep
         if (plan.Folder.ReadTraining().Failure is not null) return null;
         string? last = Directory.Exists(plan.Folder.CheckpointsFolder)
             ? Directory.GetDirectories(plan.Folder.CheckpointsFolder, "step-*").Order(StringComparer.Ordinal).LastOrDefault() : null;
+        if (last is null && options.Tasks.All(task => !task.DependsOnWeights || plan.Folder.HasTask(task.Name)))
+            return plan.Design.Design.CreateModel(options.ComputeType, options.Device, plan.Seed);
         if (last is null)
             throw new InvalidDataException($"{plan.Folder.Path}: the trained model is gone; expected a checkpoint in "
                 + $"{plan.Folder.CheckpointsFolder}. "

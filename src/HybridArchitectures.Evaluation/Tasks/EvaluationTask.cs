@@ -8,6 +8,12 @@ public abstract class EvaluationTask
     /// <summary>Gets the name of the task. Tasks that are used together must have different names.</summary>
     public abstract string Name { get; }
 
+    /// <summary>
+    /// Gets whether the result depends on the values of the weights. The default is true. If it is false, a sweep can measure a run whose trained
+    /// model has been deleted: it uses a model of the same design with fresh weights.
+    /// </summary>
+    public virtual bool DependsOnWeights => true;
+
     /// <summary>Measures a model. The model is not changed.</summary>
     /// <param name="model">The model, on its device.</param>
     /// <param name="cancellation">Stops the measurement with an <see cref="OperationCanceledException"/>.</param>
