@@ -181,6 +181,40 @@ __device__ __forceinline__ unsigned begins_of(const ConvolutionArguments& args, 
     return bits;
 }
 
+// Adds up the sums of the warps of a block for the filter, in shared memory, and writes them. By the whole block.
+template <int V, int Warps> __device__ __forceinline__ void write_filter_sums(
+    const ConvolutionArguments& args, float* shared, unsigned rowTile, i64 channel, float (&dFilter)[plainTaps][V], float (&dBias)[V]) {
+    constexpr int Taps = plainTaps;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    float* sums = shared + lane;
+    __syncthreads();
+    if (warp)
+#pragma unroll
+        for (int i = 0; i < V; i++) {
+            float* to = sums + ((warp - 1) * V + i) * (Taps + 1) * 32;
+#pragma unroll
+            for (int k = 0; k < Taps; k++) to[k * 32] = dFilter[k][i];
+            to[Taps * 32] = dBias[i];
+        }
+    __syncthreads();
+    if (warp || channel >= args.channels) return;
+    for (int other = 0; other < Warps - 1; other++)
+#pragma unroll
+        for (int i = 0; i < V; i++) {
+            const float* from = sums + (other * V + i) * (Taps + 1) * 32;
+#pragma unroll
+            for (int k = 0; k < Taps; k++) dFilter[k][i] += from[k * 32];
+            dBias[i] += from[Taps * 32];
+        }
+    const i64 at = rowTile * args.channels + channel;
+#pragma unroll
+    for (int i = 0; i < V; i++) {
+        const float taps[Taps] = {dFilter[0][i], dFilter[1][i], dFilter[2][i], dFilter[3][i]};
+        store<float, Taps>(args.dWeight, (at + i) * Taps, taps);
+    }
+    store<float, V>(args.dBias, at, dBias);
+}
+
 // A warp processes 32 V channels and a tile. The warps of a block process consecutive tiles and add up their sums for the filter. Each thread copies
 // its own inputs and gradients to shared memory, 4 tokens per stage, and reads only these, so no thread waits for another. The tokens after the tile,
 // with which the next warp begins, are copied first: at the end of the tile they would no longer be in the caches.
@@ -262,33 +296,7 @@ template <class T, int V, bool Silu, bool Documents> __device__ __forceinline__ 
             if (tile - (Taps - 1) + u < rest) store_stream<T, V>(dX, u * args.channels, result);
         }
     }
-    float* sums = reinterpret_cast<float*>(shared) + lane;
-    __syncthreads();
-    if (warp)
-#pragma unroll
-        for (int i = 0; i < V; i++) {
-            float* to = sums + ((warp - 1) * V + i) * (Taps + 1) * 32;
-#pragma unroll
-            for (int k = 0; k < Taps; k++) to[k * 32] = dFilter[k][i];
-            to[Taps * 32] = dBias[i];
-        }
-    __syncthreads();
-    if (warp || channel >= args.channels) return;
-    for (int other = 0; other < Warps - 1; other++)
-#pragma unroll
-        for (int i = 0; i < V; i++) {
-            const float* from = sums + (other * V + i) * (Taps + 1) * 32;
-#pragma unroll
-            for (int k = 0; k < Taps; k++) dFilter[k][i] += from[k * 32];
-            dBias[i] += from[Taps * 32];
-        }
-    const i64 at = rowTile * args.channels + channel;
-#pragma unroll
-    for (int i = 0; i < V; i++) {
-        const float taps[Taps] = {dFilter[0][i], dFilter[1][i], dFilter[2][i], dFilter[3][i]};
-        store<float, Taps>(args.dWeight, (at + i) * Taps, taps);
-    }
-    store<float, V>(args.dBias, at, dBias);
+    write_filter_sums<V, Warps>(args, reinterpret_cast<float*>(shared), rowTile, channel, dFilter, dBias);
 }
 
 template <class T, int V, bool Documents> __device__ __forceinline__ void convolution_backward_plain(const ConvolutionArguments& args) {
