@@ -129,6 +129,7 @@ sealed class KimiLinearFamily() : PretrainedFamily("kimi_linear", "KimiLinearFor
 
     private protected override void Write(HybridDesign design, JsonObject config)
     {
+        if (design.TiedHead) throw Unfit("a tied head", "a separate head, because transformers does not tie heads here");
         bool[] attends = [.. design.Blocks.Select(block => block.Mixer is LatentAttentionSpec)];
         bool[] sparse = [.. design.Blocks.Select(block => block.FeedForward is MixtureOfExpertsSpec)];
         config["num_hidden_layers"] = design.Depth;

@@ -9,6 +9,8 @@ namespace HybridArchitectures.Checkpoints;
 /// </summary>
 sealed class Olmo3Family() : PretrainedFamily("olmo3", "Olmo3ForCausalLM", skipsPadding: true, paddingId: 1)
 {
+    const int DefaultWindow = 4096;
+
     private protected override HybridDesign Read(PretrainedConfig config)
     {
         int width = config.Int("hidden_size"), depth = config.Depth("num_hidden_layers"), heads = config.Int("num_attention_heads");
@@ -21,7 +23,7 @@ sealed class Olmo3Family() : PretrainedFamily("olmo3", "Olmo3ForCausalLM", skips
         };
         var (full, sliding) = config.RotaryByLayer(10_000);
         bool[] slides = config.Slides(depth, i => (i + 1) % 4 != 0);
-        int? window = slides.Contains(true) ? config.Window(4096) : null;
+        int? window = slides.Contains(true) ? config.Window(DefaultWindow) : null;
         var feedForward = new SwiGluSpec(config.Int("intermediate_size")) { Activation = config.Activation("hidden_act", "silu") };
         return new HybridDesign
         {
@@ -40,7 +42,8 @@ sealed class Olmo3Family() : PretrainedFamily("olmo3", "Olmo3ForCausalLM", skips
     private protected override void Write(HybridDesign design, JsonObject config)
     {
         WriteTransformer(design, config);
-        WriteWindows(design, config);
+        // transformers requires a window even if no layer uses it
+        config["sliding_window"] = WriteWindows(design, config) ?? DefaultWindow;
         var attentions = design.Blocks.Select(block => block.Mixer).OfType<AttentionSpec>().ToArray();
         if (attentions[0].HeadSize * attentions[0].Heads == design.Width) config.Remove("head_dim");
         RotarySpec Of(bool slides) => (attentions.FirstOrDefault(one => one.Window is not null == slides) ?? attentions[0]).Rotary

@@ -58,8 +58,9 @@ sealed class OlmoHybridFamily() : PretrainedFamily("olmo_hybrid", "OlmoHybridFor
 
     private protected override void Write(HybridDesign design, JsonObject config)
     {
-        var delta = FirstOr(design, new GatedDeltaSpec { KeyHeads = 1, KeyHeadSize = 1 });
-        var attention = FirstOr(design, new AttentionSpec { Heads = 1 });
+        // transformers refuses configurations without layers of both kinds
+        var delta = First<GatedDeltaSpec>(design);
+        var attention = First<AttentionSpec>(design);
         WriteTransformer(design, attention, config);
         Qwen3NextFamily.WriteMixers(design, config);
         // the head size follows from the width

@@ -45,6 +45,26 @@ public sealed class PretrainedPublishingTests : PretrainedFolderTests
     }
 
     [Fact]
+    public void What_transformers_would_not_read_is_refused_or_completed()
+    {
+        HybridDesignBuilder start = HybridDesign.Create(width: 16, vocabularySize: 32).WithFeedForward(FeedForwardSpec.SwiGlu(24));
+        string Refusal(HybridDesignBuilder builder, string family)
+        {
+            using var model = builder.Build().CreateModel(seed: 1);
+            return Assert.Throws<ArgumentException>(() => PretrainedModel.Save(model, folders[family], family)).Message;
+        }
+        Assert.Contains("at least one GatedDeltaSpec", Refusal(start.WithAttention(heads: 2).Depth(2).TiedHead(false), "olmo_hybrid"));
+        var delta = start.WithMixer(new GatedDeltaSpec { KeyHeads = 2, KeyHeadSize = 4 });
+        Assert.Contains("at least one AttentionSpec", Refusal(delta.Depth(2).TiedHead(false), "olmo_hybrid"));
+        var kimi = new LatentAttentionSpec { Heads = 2, HeadSize = 8, KeyValueRank = 8 };
+        string full = Copy("olmo3"), file = Path.Combine(full, "config.json");
+        File.WriteAllText(file, File.ReadAllText(file).Replace("sliding_attention\",", "full_attention\","));
+        using (var model = PretrainedModel.Load(full)) PretrainedModel.Save(model, folders["full"], "olmo3");
+        Assert.Equal(4096, (int)JsonNode.Parse(File.ReadAllText(Path.Combine(folders["full"], "config.json")))!["sliding_window"]!);
+        Assert.Contains("does not tie heads", Refusal(start.WithMixer(kimi).Depth(2).TiedHead(true), "kimi_linear"));
+    }
+
+    [Fact]
     public void Every_tiny_design_is_written_so_that_it_reads_the_same_or_refused_by_every_family()
     {
         int written = 0, refused = 0;

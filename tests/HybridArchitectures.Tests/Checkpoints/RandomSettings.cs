@@ -124,7 +124,10 @@ sealed class RandomSettings(int seed)
         int heads = Heads(config), depth = Start(config, "rms_norm_eps", heads * 2 * Pick(2, 3, 5));
         Delta(config);
         (config["intermediate_size"], config["attention_bias"], config["linear_allow_neg_eigval"]) = (Pick(9, 16, 30), Coin(), Coin());
-        config["layer_types"] = Words(depth, "linear_attention", "full_attention");
+        // transformers requires both kinds of layers
+        config["num_hidden_layers"] = depth + 2;
+        config["layer_types"] = new JsonArray(["linear_attention", "full_attention", .. Words(depth, "linear_attention", "full_attention").Select(
+            word => (JsonNode)word!.GetValue<string>())]);
         config["rope_parameters"] = new JsonObject { ["rope_theta"] = Coin() ? null : 1e4, ["rope_type"] = "default" };
     }
 
@@ -141,6 +144,7 @@ sealed class RandomSettings(int seed)
     void KimiLinear(JsonObject config)
     {
         int depth = Start(config, "rms_norm_eps", Pick(12, 20, 25)), heads = Pick(1, 2, 3), groups = Pick(1, 2, 3), each = Pick(2, 3);
+        config["tie_word_embeddings"] = false;
         var attends = Enumerable.Range(1, depth).Where(_ => Coin()).ToArray();
         config["linear_attn_config"] = new JsonObject
         {
