@@ -154,7 +154,8 @@ sealed class ConformanceCase : IDisposable
         {
             var parts = entry.Name.Split('.');
             var state = cache.States[int.Parse(parts[1], System.Globalization.CultureInfo.InvariantCulture)];
-            var (keyed, recurrent) = state is CombinedState both ? (both.Attention, both.StateSpace) : (state, state);
+            var mixer = state is BlockState block ? block.Mixer : state;
+            var (keyed, recurrent) = mixer is CombinedState both ? (both.Attention, both.StateSpace) : (mixer, mixer);
             var right = Read(entry.Name);
             errors.Add(parts[2] switch
             {
@@ -163,6 +164,8 @@ sealed class ConformanceCase : IDisposable
                 // the reference keeps one input more than the next step needs
                 "conv_states" => Scaled(right.narrow(2, 1, right.size(2) - 1),
                 (recurrent is ConvolutionState convolution ? convolution.Convolution : ((RecurrentState)recurrent!).Convolution).transpose(1, 2)),
+                "shift_states" => Scaled(right.narrow(2, 1, right.size(2) - 1),
+                    ((ConvolutionState)((BlockState)state!).FeedForward).Convolution.transpose(1, 2)),
                 "recurrent_states" => Scaled(right,
                     recurrent switch
                     {

@@ -32,7 +32,8 @@ sealed record PartLook(string Letter, string Name, string Details, Ink? Fill, In
     {
         NoFeedForward => new("", "No feed-forward", "", null, null, Inks.OnLight),
         SwiGluSpec dense => new("", "SwiGLU", $"width {Figures.Full(dense.Width)}", Inks.FeedForward, null, Inks.OnLight),
-        MlpSpec plain => new("", "Feed-forward", $"width {Figures.Full(plain.Width)}", Inks.FeedForward, null, Inks.OnLight),
+        MlpSpec plain => new("", "Feed-forward", $"width {Figures.Full(plain.Width)}{(plain.TokenShift ? ", token shift" : "")}",
+            Inks.FeedForward, null, Inks.OnLight),
         MixtureOfExpertsSpec experts => new("", "Mixture of experts", Words(experts), Inks.Experts, null, Inks.OnDark),
         _ => throw Require.Unfit(nameof(feedForward), $"feedForward is a {feedForward.GetType().Name}", "a feed-forward of the library"),
     };

@@ -87,12 +87,19 @@ public static class ImportanceScan
             options.ContextLength, options.Rows, options.Tokens, false, new RankGroup(null), null, cancellation, around);
         if (layer == 0) return Evaluate(null);
         if (replacement == LayerReplacement.None)
-            return Evaluate((context, x, mix) => context.Block == layer - 1 ? zeros_like(x) : mix(x));
+            return Evaluate((context, x, mix) => context.Block == layer - 1 ? Nothing(x, mix, model.Stack.Blocks[layer - 1]) : mix(x));
         var attention = (AttentionSpec)model.Design.Blocks[layer - 1].Mixer!;
         // a layer with a narrower window keeps it
         int window = Math.Min(options.Window!.Value, attention.Window ?? int.MaxValue);
         using var narrow = model.CopyMixer(layer, attention with { Window = window });
         return Evaluate((context, x, mix) => context.Block == layer - 1 ? narrow.Forward(x, context, null) : mix(x));
+    }
+
+    // a layer whose values later layers read still hands them on
+    static Tensor Nothing(Tensor x, Func<Tensor, Tensor> mix, Block block)
+    {
+        if (block.HandsOnValues) mix(x).Dispose();
+        return zeros_like(x);
     }
 
     static ImportanceResult ToResult(HybridDesign design, ImportanceRecord record, ImportanceScanOptions options)

@@ -38,7 +38,7 @@ public abstract class PretrainedFamily
             new Qwen35Family("qwen3_5_moe", "Qwen3_5MoeForConditionalGeneration"), new Qwen35Family("qwen3_5_moe_text", "Qwen3_5MoeForCausalLM"),
             new Qwen3Family(), new MistralFamily(), new Olmo3Family(), new OlmoHybridFamily(), new KimiLinearFamily(), new MiniMaxFamily(),
             new RecurrentGemmaFamily(), new GatedDeltaNetFamily(), new DeltaNetFamily(), new GlaFamily(), new Hgrn2Family(),
-            new Mamba3Family(),
+            new Mamba3Family(), new Rwkv7Family(),
         }.OrderBy(family => family.ModelType, StringComparer.Ordinal)];
 
     /// <summary>Returns the family with a name, or null.</summary>

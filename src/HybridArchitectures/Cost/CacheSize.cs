@@ -11,7 +11,7 @@ namespace HybridArchitectures.Cost;
 /// </remarks>
 /// <param name="KeysAndValues">The bytes of full attention.</param>
 /// <param name="Windows">The bytes of keys, values and positions of sliding windows, with their sinks and one spare slot.</param>
-/// <param name="Convolutions">The bytes of the last inputs of convolutions.</param>
+/// <param name="Convolutions">The bytes of the last inputs of convolutions and token shifts.</param>
 /// <param name="Scans">The bytes of the states of state-space layers.</param>
 /// <param name="Other">The bytes of custom mixers.</param>
 public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutions, long Scans, long Other)
@@ -62,7 +62,7 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
         design.Check();
         Require.AtLeast(length, 0, nameof(length));
         return design.Blocks.Sum(block =>
-            (block.Mixer?.CountPaperCacheBytes(design.Width, length) ?? 0)
+            (block.Mixer?.CountPaperCacheBytes(design.Width, length) ?? 0) + 2.0 * block.FeedForward.CountState(design.Width)
                 + (design.SharedAttention(block)?.CountPaperCacheBytes(design.Width, length) ?? 0));
     }
 
@@ -76,7 +76,8 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
         ArgumentNullException.ThrowIfNull(design);
         ArgumentNullException.ThrowIfNull(block);
         return FromMixer(design.SharedAttention(block), design.Width, length, elementSize)
-            + FromMixer(block.Mixer, design.Width, length, elementSize);
+            + FromMixer(block.Mixer, design.Width, length, elementSize)
+            + new CacheSize(0, 0, block.FeedForward.CountState(design.Width) * elementSize, 0, 0);
     }
 
     static CacheSize FromMixer(MixerSpec? mixer, int width, long length, int elementSize)

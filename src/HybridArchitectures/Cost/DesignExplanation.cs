@@ -66,7 +66,7 @@ static class DesignExplanation
     {
         NoFeedForward => "none",
         SwiGluSpec swiglu => Invariant($"SwiGLU {swiglu.Width}"),
-        MlpSpec mlp => Invariant($"MLP {mlp.Width}"),
+        MlpSpec mlp => Invariant($"MLP {mlp.Width}{(mlp.TokenShift ? " with shift" : "")}"),
         MixtureOfExpertsSpec experts => Invariant($"experts {experts.ExpertsPerToken}/{experts.Experts}x{experts.ExpertWidth}")
         + (experts.SharedWidth > 0 ? Invariant($"+{experts.SharedWidth}") : ""),
         _ => feedForward.GetType().Name,

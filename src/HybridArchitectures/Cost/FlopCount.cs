@@ -11,7 +11,7 @@ public sealed record FlopCount
     /// <summary>Gets or sets the blocks, in order.</summary>
     public required EquatableList<BlockFlops> Blocks { get; init; }
 
-    /// <summary>Gets or sets the FLOPs of the head, and of the last norm if norms count.</summary>
+    /// <summary>Gets or sets the FLOPs of the head, and of the norms outside blocks if norms count.</summary>
     public required double Head { get; init; }
 
     /// <summary>Gets the FLOPs of the forward pass per token.</summary>
@@ -55,7 +55,7 @@ public sealed record FlopCount
         return new()
         {
             Accounting = accounting,
-            Head = paper ? 2.0 * width : 2.0 * width * design.VocabularySize,
+            Head = paper ? 2.0 * parameters.FinalNorm : 2.0 * width * design.VocabularySize,
             Blocks = design.Blocks.Zip(parameters.Blocks, (block, count) => new BlockFlops(count.Position, count.Symbol,
                 2.0 * (paper ? count.Mixer + count.Norms : (block.Mixer?.CountMatrixWeights(width) ?? 0)),
                 Mixing(block.Mixer, width, accounting, seen), 2.0 * (count.ActiveFeedForward - (paper ? 0 : block.FeedForward.CountBiases(width))))

@@ -13,7 +13,7 @@ public sealed record ParameterCount
     /// <summary>Gets or sets the parameters of a separate head. 0 if the head is tied.</summary>
     public required long Head { get; init; }
 
-    /// <summary>Gets or sets the parameters of the norm after the last block.</summary>
+    /// <summary>Gets or sets the parameters of the norms after the last block and after the embedding.</summary>
     public required long FinalNorm { get; init; }
 
     /// <summary>
@@ -64,22 +64,23 @@ public sealed record ParameterCount
     {
         ArgumentNullException.ThrowIfNull(design);
         design.Check();
+        long norm = design.CountNormParameters();
         long table = (long)design.VocabularySize * design.Width;
         return new()
         {
             Embedding = table,
             Head = design.TiedHead ? 0 : table,
-            FinalNorm = design.Width,
+            FinalNorm = (design.EmbeddingNorm ? 2 : 1) * norm,
             SharedTransformers = design.SharedTransformers.Sum(transformer => transformer.CountParameters(design.Width)),
-            Blocks = design.Blocks.Select((block, index) => Count(block, index + 1, design.Width) with
+            Blocks = design.Blocks.Select((block, index) => Count(block, index + 1, design.Width, norm) with
             {
                 SharedUse = block.Shared is { } use ? use.CountParameters(design.SharedTransformers[use.Transformer], design.Width) : 0,
             }).ToEquatableList(),
         };
     }
 
-    static BlockParameters Count(BlockSpec block, int position, int width) => new(position, block.Symbol, Count(block.Mixer, width),
-        block.FeedForward.CountParameters(width), (block.Mixer is null ? 0 : width) + (block.FeedForward.IsNone ? 0 : width),
+    static BlockParameters Count(BlockSpec block, int position, int width, long norm) => new(position, block.Symbol, Count(block.Mixer, width),
+        block.FeedForward.CountParameters(width), (block.Mixer is null ? 0 : norm) + (block.FeedForward.IsNone ? 0 : norm),
         block.FeedForward.CountActiveParameters(width));
 
     static long Count(MixerSpec? mixer, int width)

@@ -39,8 +39,8 @@ sealed class SavedActivations(TrainingStepShape step)
                 // gate, up, and their product
                 return 3.0 * swiglu.Width * elementSize;
             case MlpSpec mlp:
-                // up, and the output of the nonlinearity
-                return 2.0 * mlp.Width * elementSize;
+                // up, and the output of the nonlinearity; previous tokens, their difference, and the mixture
+                return (2.0 * mlp.Width + (mlp.TokenShift ? 3.0 * width : 0)) * elementSize;
             case MixtureOfExpertsSpec experts:
                 // a copy of the token per selected expert, its output, and the shared expert
                 double layers = experts.Gated ? 3 : 2;

@@ -93,8 +93,8 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
             + (block.Shared is { } use ? design.SharedTransformers[use.Transformer].CountParameters(design.Width) : 0))).ToList();
         bool keeps = elementSize == 2 && device == DeviceType.CUDA;
         long head = count.Head > 0 ? count.Head : count.Embedding;
-        // the output of the embedding is the input of the first block; then the input and output of the last norm
-        double activations = 2 * input * tokens + blocks.Sum(), weights = copies.Sum(), kept = 0;
+        // the output of the embedding is the input of its norm or of the first block; then the input and output of the last norm
+        double outer = (design.EmbeddingNorm ? 3 : 2) * input * tokens, activations = outer + blocks.Sum(), weights = copies.Sum(), kept = 0;
         if (keeps)
         {
             copies = [.. design.Blocks.Select(block => (double)elementSize * Routed(block, design.Width))];
@@ -105,7 +105,7 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         {
             // when a block has been computed again, the inputs of the blocks before it are still saved
             int worst = Enumerable.Range(0, blocks.Count).MaxBy(i => (i + 1) * input * tokens + blocks[i] + copies[i]);
-            (activations, weights) = (2 * input * tokens + (worst + 1) * input * tokens + blocks[worst], kept + copies[worst]);
+            (activations, weights) = (outer + (worst + 1) * input * tokens + blocks[worst], kept + copies[worst]);
         }
         long parameters = 4 * count.Total;
         double loss = 4 * head + input * tokens;

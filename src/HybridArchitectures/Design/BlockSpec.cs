@@ -3,8 +3,8 @@ using System.Text.Json.Serialization;
 namespace HybridArchitectures.Design;
 
 /// <summary>
-/// Describes one block: an RMSNorm and a mixer, and an RMSNorm and a feed-forward. Each half is added to the residual stream. One of the halves can
-/// be absent. The norms can also have other positions, see <see cref="Norms"/>.
+/// Describes one block: a norm and a mixer, and a norm and a feed-forward. Each half is added to the residual stream. One of the halves can be
+/// absent. The norms can also have other positions, see <see cref="Norms"/>. <see cref="HybridDesign.NormKind"/> says which norms they are.
 /// </summary>
 public sealed record BlockSpec
 {

@@ -9,6 +9,8 @@ sealed record DesignDocument
     public required int Width { get; init; }
     public bool TiedHead { get; init; } = true;
     public double NormEpsilon { get; init; } = 1e-5;
+    public NormKind NormKind { get; init; }
+    public bool EmbeddingNorm { get; init; }
     public bool ZeroCenteredNorms { get; init; }
     public int? PaddingId { get; init; }
     public double HeadZLoss { get; init; }
@@ -27,6 +29,8 @@ sealed record DesignDocument
         Width = design.Width,
         TiedHead = design.TiedHead,
         NormEpsilon = design.NormEpsilon,
+        NormKind = design.NormKind,
+        EmbeddingNorm = design.EmbeddingNorm,
         ZeroCenteredNorms = design.ZeroCenteredNorms,
         PaddingId = design.PaddingId,
         HeadZLoss = design.HeadZLoss,
@@ -46,6 +50,8 @@ sealed record DesignDocument
         Width = Width,
         TiedHead = TiedHead,
         NormEpsilon = NormEpsilon,
+        NormKind = NormKind,
+        EmbeddingNorm = EmbeddingNorm,
         ZeroCenteredNorms = ZeroCenteredNorms,
         PaddingId = PaddingId,
         HeadZLoss = HeadZLoss,

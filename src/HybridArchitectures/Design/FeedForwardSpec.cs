@@ -2,7 +2,9 @@ using System.Text.Json.Serialization;
 
 namespace HybridArchitectures.Design;
 
-/// <summary>Describes the feed-forward after the mixer of a block. It processes each token separately.</summary>
+/// <summary>
+/// Describes the feed-forward after the mixer of a block. It processes each token separately, except with <see cref="MlpSpec.TokenShift"/>.
+/// </summary>
 /// <example>
 /// <code>
 /// FeedForwardSpec dense = FeedForwardSpec.SwiGlu(704);
@@ -58,8 +60,11 @@ public abstract record FeedForwardSpec
     /// <summary>Returns the number of parameters that one token uses.</summary>
     public virtual long CountActiveParameters(int width) => CountParameters(width);
 
-    /// <summary>Returns the number of parameters that are added and not multiplied.</summary>
+    /// <summary>Returns the number of parameters that are not entries of a matrix, such as biases.</summary>
     internal virtual long CountBiases(int width) => 0;
+
+    /// <summary>Returns the number of values of an earlier token that one row of a cache contains.</summary>
+    internal virtual long CountState(int width) => 0;
 
     /// <summary>Returns the feed-forward with every size that is 0 derived from the width.</summary>
     public virtual FeedForwardSpec Resolve(int width) => this;

@@ -48,8 +48,19 @@ public sealed record HybridDesign
     /// <summary>Gets or sets whether the head is the transposed embedding. The default is true.</summary>
     public bool TiedHead { get; init; } = true;
 
-    /// <summary>Gets or sets the epsilon of the norm after the last block. The default is 1e-5.</summary>
+    /// <summary>Gets or sets the epsilon of the norms after the last block and after the embedding. The default is 1e-5.</summary>
     public double NormEpsilon { get; init; } = 1e-5;
+
+    /// <summary>
+    /// Gets or sets the kind of the norms of the blocks, after the embedding and after the last block. Norms inside mixers and shared transformers
+    /// are not affected. The default is <see cref="NormKind.RootMeanSquare"/>.
+    /// </summary>
+    public NormKind NormKind { get; init => field = Require.Defined(value, nameof(NormKind)); }
+
+    /// <summary>
+    /// Gets or sets whether the embedded tokens are normed before the first block, with <see cref="NormEpsilon"/>. The default is false.
+    /// </summary>
+    public bool EmbeddingNorm { get; init; }
 
     /// <summary>
     /// Gets or sets whether norm weights are stored as (scale - 1) and start at 0. The default, false, stores the scale. Gated norms inside
@@ -157,6 +168,7 @@ public sealed record HybridDesign
         Require.Positive(NormEpsilon, "normEpsilon");
         Require.That(PaddingId is null || (PaddingId >= 0 && PaddingId < VocabularySize), "paddingId", PaddingId,
             $"0 to {VocabularySize - 1}, or none");
+        Require.That(!ZeroCenteredNorms || NormKind == NormKind.RootMeanSquare, "zeroCenteredNorms", ZeroCenteredNorms, "false with LayerNorm");
         Require.NotNegative(HeadZLoss, "headZLoss");
         Require.Positive(EmbeddingScale, "embeddingScale");
         Require.Positive(LogitScale, "logitScale");
@@ -174,7 +186,11 @@ public sealed record HybridDesign
             Require.Within($"block {i + 1}", () => Blocks[i].Check(Width));
             if (Blocks[i].Shared is { } use) Require.Within($"block {i + 1}: shared", () => use.Check(this));
         }
+        FirstValues.Check(Blocks);
     }
+
+    /// <summary>Returns the number of parameters of one norm of a block, or of the stack.</summary>
+    internal long CountNormParameters() => NormKind == NormKind.LayerNorm ? 2L * Width : Width;
 
     /// <summary>Returns the attention of the shared transformer that a block uses, or null.</summary>
     internal AttentionSpec? SharedAttention(BlockSpec block) => block.Shared is { } use ? SharedTransformers[use.Transformer].Attention : null;

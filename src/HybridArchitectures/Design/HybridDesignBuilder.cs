@@ -350,6 +350,7 @@ public sealed class HybridDesignBuilder
             var blocks = design.Blocks.Select(block => block.Mixer is { } mixer ? block with { Mixer = change(mixer) } : block);
             design = (design with { Blocks = [.. blocks] }).Fill();
         }
+        design = design with { Blocks = FirstValues.WithoutRankInFirst(design.Blocks) };
         if (state.Overrides.Count == 0) return design;
         foreach (var (position, change) in state.Overrides)
         {

@@ -8,14 +8,18 @@ namespace HybridArchitectures.Design;
 /// head are normalized, and the current token is added with a bonus, before a gate. Decays, rates and gates are projected through low ranks.
 /// </summary>
 /// <remarks>
-/// Not supported: the values of the first layer, which later layers of published RWKV-7 models mix into their own values, and the shift in their
-/// feed-forward layers.
+/// A published model also has <see cref="ValueRank"/>, the shift in its feed-forward layers (<see cref="MlpSpec.TokenShift"/>) and LayerNorm
+/// (<see cref="HybridDesign.NormKind"/>, <see cref="HybridDesign.EmbeddingNorm"/>).
 /// </remarks>
 /// <example>
 /// <code>
-/// HybridDesign design = HybridDesign.Create(width: 256, vocabularySize: 256)
+/// HybridDesign hybrid = HybridDesign.Create(width: 256, vocabularySize: 256)
 ///     .WithMixer(new Rwkv7Spec { Heads = 4 }).WithAttention(heads: 4)
 ///     .WithFeedForward(FeedForwardSpec.SwiGlu(704)).Pattern("WWWT").Build();
+/// HybridDesign published = HybridDesign.Create(width: 256, vocabularySize: 256)
+///     .WithMixer(new Rwkv7Spec { Heads = 4, ValueRank = 0 })
+///     .WithFeedForward(new MlpSpec(1024) { Activation = Activation.ReluSquared, TokenShift = true })
+///     .Pattern("WWWW").TiedHead(false).Build() with { NormKind = NormKind.LayerNorm, EmbeddingNorm = true };
 /// </code>
 /// </example>
 public sealed record Rwkv7Spec : MixerSpec
@@ -46,6 +50,20 @@ public sealed record Rwkv7Spec : MixerSpec
     /// at least 32.
     /// </summary>
     public int GateRank { get; init; }
+
+    /// <summary>
+    /// Gets or sets the rank of the projection of the shares of the first layer's values: <c>value + share * (first value - value)</c>, where share
+    /// is a sigmoid. The first layer of RWKV-7 in a design hands its values to the later ones, and has no rank itself; the builder removes it. The
+    /// default, null, means that the values of the first layer are not used. 0 means 1.7 times the root of the model width, rounded to a multiple of
+    /// 32, at least 32.
+    /// </summary>
+    public int? ValueRank { get; init; }
+
+    /// <summary>
+    /// Gets or sets the epsilon that is added to the squared length of a head's removals before they are divided by their length. The default is
+    /// 1e-6.
+    /// </summary>
+    public double RemovalEpsilon { get; init; } = 1e-6;
 
     /// <summary>Gets or sets the epsilon of the norm of a head's output. The default, null, means 1e-5 times the size of a head.</summary>
     public double? OutputNormEpsilon { get; init; }
@@ -87,7 +105,7 @@ public sealed record Rwkv7Spec : MixerSpec
         return this with
         {
             HeadSize = size, DecayRank = DecayRank == 0 ? Rank(2.5, width) : DecayRank, RateRank = RateRank == 0 ? Rank(2.5, width) : RateRank,
-            GateRank = GateRank == 0 ? Rank(5, width) : GateRank,
+            GateRank = GateRank == 0 ? Rank(5, width) : GateRank, ValueRank = ValueRank == 0 ? Rank(1.7, width) : ValueRank,
         };
     }
 
@@ -100,18 +118,20 @@ public sealed record Rwkv7Spec : MixerSpec
         Require.Size(DecayRank, "decayRank");
         Require.Size(RateRank, "rateRank");
         Require.Size(GateRank, "gateRank");
+        if (ValueRank is { } rank) Require.Size(rank, "valueRank");
+        Require.Positive(RemovalEpsilon, "removalEpsilon");
         if (OutputNormEpsilon is { } epsilon) Require.Positive(epsilon, "outputNormEpsilon");
         Require.PowerOfTwo(ChunkSize, "chunkSize");
     }
 
-    // queries, keys, values and output; both matrices of decays, rates and gate
+    // queries, keys, values and output; both matrices of decays, rates, gate and shares of the first values
     double MatrixWeights(int width) =>
-        4.0 * InnerWidth * width + ((double)DecayRank + RateRank + GateRank) * ((double)width + InnerWidth);
+        4.0 * InnerWidth * width + ((double)DecayRank + RateRank + GateRank + (ValueRank ?? 0)) * ((double)width + InnerWidth);
 
     /// <inheritdoc/>
     public override long CountParameters(int width) =>
-        // six mixes of the shift; biases of decays and rates; scales of removals, keys and the bonus; weight and bias of the norm
-        (long)MatrixWeights(width) + 6L * width + 7L * InnerWidth;
+        // six mixes of the shift; biases of decays, rates and shares; scales of removals, keys and the bonus; weight and bias of the norm
+        (long)MatrixWeights(width) + 6L * width + (ValueRank is null ? 7L : 8L) * InnerWidth;
 
     /// <inheritdoc/>
     public override double CountMatrixWeights(int width) => MatrixWeights(width);
@@ -142,6 +162,8 @@ public sealed record Rwkv7Spec : MixerSpec
         // float32: decays, rates, both keys and their factors, outputs before and after norm and bonus; per head three tables of keys for every pair
         // of a chunk and twelve of numbers, the inputs in chunks and the solution; a state at each chunk
         double numbers = 12.0 * InnerWidth + Heads * (3.0 * ChunkSize * HeadSize + 12.0 * ChunkSize + 10.0 * HeadSize);
+        // the shares before and after the sigmoid, the difference of values, and the low-rank vector
+        if (ValueRank is { } rank) numbers += 3.0 * InnerWidth + rank;
         return activations * step.ElementSize + sizeof(float) * (numbers + (double)InnerWidth * HeadSize / ChunkSize);
     }
 

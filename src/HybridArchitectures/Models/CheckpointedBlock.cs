@@ -17,17 +17,18 @@ static class CheckpointedBlock
         if (block.Mixer is null && block.FeedForward is null) return x;
         var layout = context.Layout;
         var embedded = block.ReadsEmbedding ? context.Embedded : null;
+        var values = block.ReadsFirstValues ? context.FirstValues : null;
         int earlier = context.LossCount;
         double?[] rates = [];       // of losses that several layers share
         var random = Array.Empty<byte>();
         var dropouts = block.Dropouts.ToArray();
         long[] draws = [];
         var parameters = block.UsedParameters.ToArray();
-        var outputs = Autograd.Apply([x, embedded, .. parameters], recorded =>
+        var outputs = Autograd.Apply([x, embedded, values, .. parameters], recorded =>
         {
             if (recorded.NeedsGradient)
             {
-                recorded.Save([x, embedded, .. layout?.Tensors ?? []]);
+                recorded.Save([x, embedded, values, .. layout?.Tensors ?? []]);
                 random = TorchRandom.ReadBytes();
                 draws = Array.ConvertAll(dropouts, dropout => dropout.Draws);
             }
@@ -35,17 +36,25 @@ static class CheckpointedBlock
             return Array.ConvertAll(results, result => result.detach());
         }, given =>
         {
-            using var again = SequenceContext.ForRecomputation(layout?.Over([.. given.Saved.Skip(2)]));
+            using var again = SequenceContext.ForRecomputation(layout?.Over([.. given.Saved.Skip(3)]));
             Tensor? Leaf(int index) => given.Saved[index]?.detach().requires_grad_(given.Needs(index));
-            var (input, read) = (Leaf(0)!, Leaf(1));
+            var (input, read, first) = (Leaf(0)!, Leaf(1), Leaf(2));
             again.Begin(input.size(0), input.size(1), input.device);
             again.Embedded = read;
+            if (first is not null) HandOn(again, first);
             var results = LoraDropout.Repeat(dropouts, draws, () => ComputeAgain(block, input, again, random));
             recomputed?.Invoke();
-            return [.. Gradients(results, given.Gradients, [input, read, .. parameters])];
+            return [.. Gradients(results, given.Gradients, [input, read, first, .. parameters])];
         });
-        AddLosses(context, outputs[1..], rates);
+        if (block.HandsOnValues) context.HandOnValues(outputs[1]);
+        AddLosses(context, outputs[(block.HandsOnValues ? 2 : 1)..], rates);
         return outputs[0];
+    }
+
+    static void HandOn(SequenceContext context, Tensor values)
+    {
+        using var on = enable_grad();
+        context.HandOnValues(values);
     }
 
     static void AddLosses(SequenceContext context, Tensor[] losses, double?[] rates)
@@ -58,14 +67,16 @@ static class CheckpointedBlock
     }
 
     /// <summary>
-    /// Returns the output of the block and the losses that it adds. Both computations record a graph, so that both run the same code.
+    /// Returns the output of the block, the values that it hands to later blocks, and the losses that it adds. Both computations record a graph, so
+    /// that both run the same code.
     /// </summary>
     static (Tensor[] Results, double?[] BalanceRates) Compute(Block block, Tensor x, SequenceContext context, int earlier)
     {
         using var on = enable_grad();
         var output = block.Forward(x, context, null);
         var losses = context.TakeLosses(earlier);
-        return ([output, .. losses.Select(loss => loss.Value)], [.. losses.Select(loss => loss.BalanceRate)]);
+        Tensor[] handed = block.HandsOnValues ? [context.TakeFirstValues()] : [];
+        return ([output, .. handed, .. losses.Select(loss => loss.Value)], [.. losses.Select(loss => loss.BalanceRate)]);
     }
 
     static Tensor[] ComputeAgain(Block block, Tensor x, SequenceContext context, byte[] random)

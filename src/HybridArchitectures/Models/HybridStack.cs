@@ -10,7 +10,8 @@ namespace HybridArchitectures.Models;
 public sealed class HybridStack : HybridModule
 {
     readonly IReadOnlyList<Block> blocks;
-    readonly RootMeanSquareNorm norm;
+    readonly Norm norm;
+    readonly Norm? embeddingNorm;
     readonly bool keepsEmbedded;
 
     /// <summary>Creates the stack of a design with the initialisation of the design.</summary>
@@ -30,7 +31,8 @@ public sealed class HybridStack : HybridModule
         keepsEmbedded = shared is not null;
         blocks = Add("blocks", new ModuleSequence<Block>(
             design.Blocks.Select((spec, index) => factory.At(index + 1, spec.NormEpsilon, () => new Block(factory, spec, shared))))).Items;
-        norm = Add("norm", new RootMeanSquareNorm(factory, factory.Width, factory.Design.NormEpsilon));
+        if (design.EmbeddingNorm) embeddingNorm = Add("embedding_norm", Norm.Create(factory, design.NormEpsilon));
+        norm = Add("norm", Norm.Create(factory, design.NormEpsilon));
     }
 
     /// <summary>Gets the number of channels of the residual stream.</summary>
@@ -105,11 +107,13 @@ public sealed class HybridStack : HybridModule
         if (x.size(0) == 0 || x.size(1) == 0) return norm.Forward(x).MoveToOuterDisposeScope();
         x = context.ToRightPadded(x);
         Observer?.Invoke(-1, x);
+        if (embeddingNorm is not null) x = embeddingNorm.Forward(x);
         // separate nodes: the gradients of the readers are added before that of the first block, so that the order of sums is the same with
         // checkpointing
         if (keepsEmbedded) (context.Embedded, x) = (x.view_as(x), x.view_as(x));
         (x, var added) = ForwardBlocks(x, context, given);
         context.Embedded = null;
+        context.DropFirstValues();
         context.Cache?.Advance(context);
         x = added is null ? norm.Forward(x) : norm.ForwardSum(x, added).Output;
         Observer?.Invoke(blocks.Count, x);

@@ -17,9 +17,9 @@ public sealed class Block : HybridModule
     readonly NormPlacement norms;
     readonly ResidualScales scales;
     readonly int width;
-    readonly RootMeanSquareNorm? mixerNorm, feedForwardNorm;
+    readonly Norm? mixerNorm, feedForwardNorm;
     readonly SharedTransformerAdapter? shared;
-    readonly bool isCustom;
+    readonly bool isCustom, hasState;
 
     /// <summary>Creates a block.</summary>
     /// <param name="factory">Creates the parameters.</param>
@@ -44,19 +44,26 @@ public sealed class Block : HybridModule
         if (spec.Mixer is not null)
         {
             ModuleChecks.Spec(factory, spec.Mixer);
-            mixerNorm = Add("mixer_norm", new RootMeanSquareNorm(factory, factory.Width, spec.NormEpsilon));
+            mixerNorm = Add("mixer_norm", Norm.Create(factory, spec.NormEpsilon));
             Mixer = Add("mixer", ModuleCatalogue.CreateMixer(factory, spec.Mixer));
             isCustom = spec.Mixer is { IsCustom: true };
         }
         if (ModuleCatalogue.CreateFeedForward(factory, spec.FeedForward) is { } feedForward)
         {
-            feedForwardNorm = Add("feed_forward_norm", new RootMeanSquareNorm(factory, factory.Width, spec.NormEpsilon));
+            feedForwardNorm = Add("feed_forward_norm", Norm.Create(factory, spec.NormEpsilon));
             FeedForward = Add("feed_forward", feedForward);
+            hasState = spec.FeedForward.CountState(width) > 0;
         }
     }
 
     /// <summary>Gets whether the block reads the input of the first block in addition to the residual stream.</summary>
     internal bool ReadsEmbedding => shared is { Transformer.Spec.ReadsEmbedding: true };
+
+    /// <summary>Gets whether the mixer hands its values to later blocks.</summary>
+    internal bool HandsOnValues => Mixer is Rwkv7 { HandsOnValues: true };
+
+    /// <summary>Gets whether the mixer reads the values of an earlier block.</summary>
+    internal bool ReadsFirstValues => Mixer is Rwkv7 { ReadsFirstValues: true };
 
     /// <summary>Gets the mixer, or null.</summary>
     public Mixer? Mixer { get; }
@@ -79,13 +86,13 @@ public sealed class Block : HybridModule
         ModuleChecks.Input(x, width, context);
         using var scope = NewDisposeScope();
         var stream = x;
+        var (own, after) = Divide(state);
         if (Mixer is not null)
         {
             Tensor? entering = null;
-            var own = state;
             if (shared is not null)
             {
-                var both = ModuleChecks.State<CombinedState>(state, "a block with a shared transformer");
+                var both = ModuleChecks.State<CombinedState>(own, "a block with a shared transformer");
                 entering = stream.add(shared.Forward(stream, context, both?.Attention), Scalars.One);
                 own = both?.StateSpace;
             }
@@ -94,18 +101,24 @@ public sealed class Block : HybridModule
                 // the norm of the feed-forward computes the sum in the same pass
                 var mixed = Mix(mixerNorm!.Forward(entering ?? stream), context, own);
                 (var normed, stream) = feedForwardNorm!.ForwardSum(mixed, stream);
-                stream = Sum(stream, FeedForward!.Forward(normed, context), scales.FeedForwardStream, scales.FeedForwardOutput);
+                stream = Sum(stream, FeedForward!.Forward(normed, context, after), scales.FeedForwardStream, scales.FeedForwardOutput);
                 return stream.MoveToOuterDisposeScope();
             }
             stream = Half(stream, entering, mixerNorm!, x => Mix(x, context, own), scales.MixerStream, scales.MixerOutput);
         }
         if (FeedForward is not null)
-            stream = Half(stream, null, feedForwardNorm!, x => FeedForward.Forward(x, context), scales.FeedForwardStream, scales.FeedForwardOutput);
+            stream = Half(stream, null, feedForwardNorm!, x => FeedForward.Forward(x, context, after), scales.FeedForwardStream,
+                scales.FeedForwardOutput);
         return ReferenceEquals(stream, x) ? x : stream.MoveToOuterDisposeScope();
     }
 
+    // the states of the mixer and of the feed-forward
+    (MixerState? Mixer, MixerState? FeedForward) Divide(MixerState? state) => !hasState ? (state, null)
+        : Mixer is null ? (null, state)
+        : ModuleChecks.State<BlockState>(state, "a block whose feed-forward has a state") is { } both ? (both.Mixer, both.FeedForward) : (null, null);
+
     // a half of the block; entering, if given, is normed instead of the stream
-    Tensor Half(Tensor stream, Tensor? entering, RootMeanSquareNorm norm, Func<Tensor, Tensor> half, double streamScale, double outputScale)
+    Tensor Half(Tensor stream, Tensor? entering, Norm norm, Func<Tensor, Tensor> half, double streamScale, double outputScale)
     {
         if (norms == NormPlacement.Stream) stream = norm.Forward(stream);
         var output = norms switch
@@ -139,8 +152,9 @@ public sealed class Block : HybridModule
         RequireAlive();
         using var scope = NewDisposeScope();
         var given = stream;
+        var (own, after) = Divide(state);
         bool fuses = context.Probe is null && FewRowsLinear.Fuses(stream);
-        StepInput Input(RootMeanSquareNorm norm)
+        StepInput Input(Norm norm)
         {
             if (added is null) return new(stream, norm);
             (var normed, stream) = norm.ForwardSum(stream, added);
@@ -149,14 +163,14 @@ public sealed class Block : HybridModule
         if (Mixer is not null)
         {
             var input = Input(mixerNorm!);
-            if (fuses && state is not null && Mixer.StepSum(input, context, state) is { } sum) (stream, added) = (sum, null);
-            else added = Mix(input.Normed, context, state);
+            if (fuses && own is not null && Mixer.StepSum(input, context, own) is { } sum) (stream, added) = (sum, null);
+            else added = Mix(input.Normed, context, own);
         }
         if (FeedForward is not null)
         {
             var input = Input(feedForwardNorm!);
             if (fuses && FeedForward.StepSum(input, context) is { } sum) (stream, added) = (sum, null);
-            else added = FeedForward.Forward(input.Normed, context);
+            else added = FeedForward.Forward(input.Normed, context, after);
         }
         if (!ReferenceEquals(stream, given)) stream.MoveToOuterDisposeScope();
         return (stream, added?.MoveToOuterDisposeScope());
@@ -179,10 +193,20 @@ public sealed class Block : HybridModule
         return result;
     }
 
-    /// <summary>Creates an empty state of the mixer, and of the shared transformer before it; null without a mixer.</summary>
+    /// <summary>
+    /// Creates an empty state of the mixer, of the shared transformer before it, and of the feed-forward; null if none has a state.
+    /// </summary>
     internal MixerState? CreateState(int batch, ScalarType compute, Device device)
     {
         RequireAlive();
+        var before = CreateMixerState(batch, compute, device);
+        if (!hasState) return before;
+        var after = FeedForward!.CreateState(batch, compute, device)!;
+        return before is null ? after : new BlockState(before, after);
+    }
+
+    MixerState? CreateMixerState(int batch, ScalarType compute, Device device)
+    {
         var own = Mixer?.CreateState(batch, compute, device);
         if (isCustom) CustomMixing.RequireDevice(Mixer!, nameof(CreateState), own, device).TakeOwnership();
         return shared is null || own is null ? own : new CombinedState(shared.Transformer.CreateState(batch, compute, device), own);

@@ -3,12 +3,30 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
-/// <summary>Represents the part of a block that processes each position separately.</summary>
+/// <summary>
+/// Represents the part of a block that processes each position separately, or with the position before it (<see cref="Design.MlpSpec.TokenShift"/>).
+/// </summary>
 /// <param name="kind">The name of the module in exceptions.</param>
 public abstract class FeedForward(string kind) : HybridModule(kind)
 {
-    /// <summary>Computes the value to add to the residual stream from the normed input; both are (batch, length, width).</summary>
-    public abstract Tensor Forward(Tensor x, SequenceContext context);
+    /// <summary>Computes the value to add to the residual stream from the normed input.</summary>
+    /// <param name="x">The normed input, (batch, length, width).</param>
+    /// <param name="context">Positions, documents, padding, and the cache.</param>
+    /// <param name="state">
+    /// The state from <see cref="CreateState"/>, from which the rows continue and which is updated. The default, null, means no cache.
+    /// </param>
+    /// <returns>The value to add to the residual stream, (batch, length, width).</returns>
+    public abstract Tensor Forward(Tensor x, SequenceContext context, MixerState? state = null);
+
+    /// <summary>Creates an empty state; null, the default, if nothing of earlier tokens is needed.</summary>
+    /// <param name="batch">The number of rows.</param>
+    /// <param name="compute">The type of activations.</param>
+    /// <param name="device">The device.</param>
+    public virtual MixerState? CreateState(int batch, ScalarType compute, Device device)
+    {
+        StateChecks.State(batch, compute, device);
+        return null;
+    }
 
     /// <summary>
     /// Computes stream + feedForward(norm(stream)) of a decoding step on a GPU, in fewer launches than separately; null, without an effect, if the

@@ -52,7 +52,7 @@ public sealed class MixtureOfExperts : FeedForward
     TorchSharp.Modules.Parameter? Bias(ModuleFactory factory, int outputs) => spec.DenseBias ? factory.Bias(outputs) : null;
 
     /// <inheritdoc/>
-    public override Tensor Forward(Tensor x, SequenceContext context)
+    public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state = null)
     {
         Checks.Shape(x, [-1, -1, router.Weight.size(1)], "(batch, length, width)");
         Checks.Floating(x);

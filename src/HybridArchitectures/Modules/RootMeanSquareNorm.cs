@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Modules;
 
 /// <summary>Computes RMSNorm with a weight (arXiv 1910.07467): x / sqrt(mean(x^2) + epsilon) * weight over the last dimension.</summary>
-public sealed class RootMeanSquareNorm : HybridModule
+public sealed class RootMeanSquareNorm : Norm
 {
     readonly double epsilon;
     readonly bool zeroCentered;
@@ -26,17 +26,13 @@ public sealed class RootMeanSquareNorm : HybridModule
         AddParameter("weight", factory.Constant(zeroCentered ? 0 : 1, width), decays: false);
     }
 
-    /// <summary>Gets the weight, (width) float32: the scales, or the scales minus 1.</summary>
-    public Parameter Weight => Parameter("weight");
-
     Tensor Scale(Tensor x) => zeroCentered ? Derived("weight", x, weight => ones_like(weight).add(weight, Scalars.One)) : Weight;
 
-    /// <summary>Returns the norm of x + residual, and that sum rounded to the type of x, in one pass on a GPU and without a gradient.</summary>
-    internal (Tensor Output, Tensor Sum) ForwardSum(Tensor x, Tensor residual) => RmsNorm.ForwardSum(x, residual, Scale(x), epsilon);
+    // one pass on a GPU and without a gradient
+    internal override (Tensor Output, Tensor Sum) ForwardSum(Tensor x, Tensor residual) => RmsNorm.ForwardSum(x, residual, Scale(x), epsilon);
 
-    /// <summary>Returns the norm of x as part of a product.</summary>
-    internal FewRowsFusion Fusion(Tensor x) => new(FewRowsNorm.Plain, Scale(x), epsilon);
+    internal override FewRowsFusion? Fusion(Tensor x) => new(FewRowsNorm.Plain, Scale(x), epsilon);
 
-    /// <summary>Computes the norm, with the shape (..., width) and type of <paramref name="x"/>.</summary>
-    public Tensor Forward(Tensor x) => RmsNorm.Forward(x, Scale(x), epsilon);
+    /// <inheritdoc/>
+    public override Tensor Forward(Tensor x) => RmsNorm.Forward(x, Scale(x), epsilon);
 }

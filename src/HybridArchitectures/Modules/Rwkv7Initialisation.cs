@@ -30,6 +30,13 @@ sealed class Rwkv7Initialisation(Rwkv7Spec spec, int width, int position, int de
             Enumerable.Range(0, width).Select(channel => (float)(1 - Math.Pow((double)channel / width, exponent * Fall))))];
     }
 
+    /// <summary>Returns the shares of the previous token in a feed-forward.</summary>
+    public static float[] FeedForwardMix(int width, int position, int depth)
+    {
+        double exponent = Math.Pow(1 - (double)Math.Max(0, position - 1) / Math.Max(1, depth), 4);
+        return [.. Enumerable.Range(0, width).Select(channel => (float)(1 - Math.Pow((double)channel / width, exponent)))];
+    }
+
     public float[] DecayBias()
     {
         double exponent = 1 + Math.Pow(Rise, 0.3);
@@ -37,6 +44,8 @@ sealed class Rwkv7Initialisation(Rwkv7Spec spec, int width, int position, int de
     }
 
     public float[] RateBias() => Channels(channel => -0.19 + 0.3 * Zigzag(channel) + 0.4 * (Share(channel) - 0.5));
+
+    public float[] ValueBias() => Channels(channel => 0.73 - 0.4 * (Share(channel) - 0.5));
 
     public float[] RemovalScale() => Channels(channel => 0.71 - 0.1 * (Share(channel) - 0.5));
 

@@ -10,7 +10,7 @@ namespace HybridArchitectures.Modules;
 /// <param name="stream">The residual stream, (batch, length, width).</param>
 /// <param name="norm">The norm.</param>
 /// <param name="normed">The norm of the stream if it is known already.</param>
-sealed class StepInput(Tensor stream, RootMeanSquareNorm norm, Tensor? normed = null)
+sealed class StepInput(Tensor stream, Norm norm, Tensor? normed = null)
 {
     Tensor? normed = normed;
 
@@ -21,5 +21,6 @@ sealed class StepInput(Tensor stream, RootMeanSquareNorm norm, Tensor? normed = 
     public Tensor Normed => normed ??= norm.Forward(stream);
 
     /// <summary>Gets the input of a product, and the norm that the product must compute first, if it is not computed yet.</summary>
-    public (Tensor X, FewRowsFusion Fusion) Fused => normed is null ? (stream, norm.Fusion(stream)) : (normed, default);
+    public (Tensor X, FewRowsFusion Fusion) Fused =>
+        normed is null && norm.Fusion(stream) is { } fusion ? (stream, fusion) : (Normed, default);
 }

@@ -28,7 +28,7 @@ public sealed class SwiGluFeedForward : FeedForward
     Linear Project(ModuleFactory factory, int outputs) => new(factory.Projection(outputs, factory.Width), spec.Bias ? factory.Bias(outputs) : null);
 
     /// <inheritdoc/>
-    public override Tensor Forward(Tensor x, SequenceContext context) => Forward(x, adapter: null);
+    public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state = null) => Forward(x, adapter: null);
 
     /// <inheritdoc/>
     internal override Tensor? StepSum(StepInput input, SequenceContext context) =>

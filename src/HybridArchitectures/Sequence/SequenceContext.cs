@@ -105,6 +105,32 @@ public sealed class SequenceContext : IDisposable
     internal Tensor? Embedded { get; set; }
 
     /// <summary>
+    /// Gets the values of the first layer of RWKV-7, (batch, length, inner width), for later layers of the pass; null before that layer.
+    /// </summary>
+    internal Tensor? FirstValues { get; private set; }
+
+    /// <summary>Hands values to later layers of the pass. The context owns an alias, so that the values outlive their dispose scope.</summary>
+    internal void HandOnValues(Tensor values)
+    {
+        DropFirstValues();
+        FirstValues = values.alias().DetachFromDisposeScope();
+    }
+
+    /// <summary>Removes the values of the first layer and returns them in the current dispose scope.</summary>
+    internal Tensor TakeFirstValues()
+    {
+        var values = FirstValues!.alias();
+        DropFirstValues();
+        return values;
+    }
+
+    internal void DropFirstValues()
+    {
+        FirstValues?.Dispose();
+        FirstValues = null;
+    }
+
+    /// <summary>
     /// Gets the losses that layers add to the loss of the model (balance and router losses of a mixture of experts), as scalars with their
     /// coefficients. A loss that several layers share is computed in every call, in the current dispose scope.
     /// </summary>
@@ -351,6 +377,7 @@ public sealed class SequenceContext : IDisposable
     void Release()
     {
         foreach (var tensor in owned.Concat(losses.Select(loss => loss.Value))) tensor.Dispose();
+        DropFirstValues();
         routing.Clear();
         losses.Clear();
         owned.Clear();

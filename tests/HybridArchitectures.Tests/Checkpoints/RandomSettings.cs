@@ -22,6 +22,7 @@ sealed class RandomSettings(int seed)
         ["delta_net"] = (draw, config) => draw.DeltaNet(config),
         ["gla"] = (draw, config) => draw.GatedLinearAttention(config),
         ["hgrn2"] = (draw, config) => draw.Hgrn2(config),
+        ["rwkv7"] = (draw, config) => draw.Rwkv7(config),
         ["mamba3"] = (draw, config) => draw.Mamba3(config),
         ["qwen3_next"] = (draw, config) => draw.Qwen3Next(config),
         ["lfm2"] = (draw, config) => draw.Lfm2(config),
@@ -231,6 +232,18 @@ sealed class RandomSettings(int seed)
         (config["expand_ratio"], config["use_lower_bound"], config["intermediate_size"]) = (sized ? size : null, Coin(), Pick(9, 20));
         if (!sized) config["num_heads"] = heads;
         Attention(config, depth, width);
+    }
+
+    void Rwkv7(JsonObject config)
+    {
+        int heads = Pick(1, 2, 3), size = Pick(4, 6, 8), width = heads * size;
+        Start(config, "norm_eps", width);
+        bool sized = Coin();
+        (config["head_dim"], config["num_heads"]) = (sized ? size : null, sized ? null : heads);
+        (config["decay_low_rank_dim"], config["a_low_rank_dim"], config["v_low_rank_dim"]) = (Pick(3, 5), Pick(2, 6), Coin() ? null : 4);
+        (config["gate_low_rank_dim"], config["intermediate_size"]) = (Pick(3, 7), Coin() ? null : Pick(9, 20));
+        (config["norm_first"], config["fuse_norm"], config["hidden_act"]) = (Coin(), Coin(), Coin() ? "sqrelu" : "gelu");
+        config["value_dim"] = Coin() ? null : width;
     }
 
     void Mamba3(JsonObject config)

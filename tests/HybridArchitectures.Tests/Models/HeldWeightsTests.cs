@@ -104,7 +104,7 @@ public sealed class HeldWeightsTests : IDisposable
         using var master = TinyDesigns.Get(name).CreateModel(seed: 3);
         string[] exact = ["norm.weight", "norm_weight", "_norm", "conv_weight", "conv_bias", "A_log", ".D", "dt_bias", "router.weight", "_scale",
             "mixer.gate", "selection_bias", "_gate_weight", "_gate_bias", "mixer.decay", ".b_bias", ".c_bias", "_vector_1", "_vector_2",
-            "lower_bound", "mixer.mix", "decay_bias", "rate_bias", "norm_bias"];
+            "lower_bound", ".mix", "decay_bias", "rate_bias", "value_bias", "norm_bias"];
         foreach (var (key, value) in held.State)
         {
             bool keeps = exact.Any(ending => key.EndsWith(ending, StringComparison.Ordinal)) || key.Contains("norm.", StringComparison.Ordinal)

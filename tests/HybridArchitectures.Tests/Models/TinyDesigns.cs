@@ -48,6 +48,8 @@ static class TinyDesigns
         new HybridDesign { Name = name, Width = Width, VocabularySize = VocabularySize, Blocks = [.. blocks],
             SharedTransformers = [.. transformers] }.Resolve();
 
+    static MlpSpec Shift => new(20) { Activation = Activation.ReluSquared, TokenShift = true };
+
     static MixtureOfExpertsSpec Experts => FeedForwardSpec.MixtureOfExperts(4, 2, 12);
 
     public static IReadOnlyList<HybridDesign> All { get; } =
@@ -119,6 +121,13 @@ static class TinyDesigns
             Block(new Hgrn2Spec { Heads = 2, OutputNormEpsilon = 1e-3 })),
         Of("RWKV-7", Block(new Rwkv7Spec { Heads = 3, HeadSize = 5, DecayRank = 4, RateRank = 3, GateRank = 6, ChunkSize = 4 }),
             Block(new Rwkv7Spec { Heads = 2, OutputNormEpsilon = 1e-3 })),
+        Of("RWKV-7 with first values", Block(new Rwkv7Spec { Heads = 3, HeadSize = 6, ChunkSize = 4 }, Shift), Block(Attention, Shift),
+            Block(null, Shift with { Activation = Activation.Relu, Bias = true }),
+            Block(new Rwkv7Spec { Heads = 2, HeadSize = 9, ValueRank = 4, RemovalEpsilon = 1e-3 }),
+            Block(new Rwkv7Spec { Heads = 3, HeadSize = 6, ValueRank = 0 }, Shift))
+            with { NormKind = NormKind.LayerNorm, EmbeddingNorm = true, TiedHead = false },
+        Sharing("shared transformer and shift", [Shared], Block(new Rwkv7Spec { Heads = 2 }, Shift),
+            Using(Block(new Rwkv7Spec { Heads = 3, ValueRank = 5 }, Shift), 0, 2, 0)) with { EmbeddingNorm = true },
         Of("Mamba-3", Block(new Mamba3Spec { HeadSize = 8, StateSize = 6, InnerWidth = 48, Groups = 2, ChunkSize = 8 }),
             Block(new Mamba3Spec { HeadSize = 4, StateSize = 5, InnerWidth = 20, RotaryFraction = 1, ProjectionBias = true, ChunkSize = 4,
                 SelectionNormEpsilon = 1e-3 })),

@@ -88,6 +88,58 @@ public class Rwkv7Tests
         Assert.True(Difference(file.Read("state"), ((RecurrentState)state).Scan) < 1e-11);
     }
 
+    static Rwkv7Spec Reader => new() { Heads = 2, HeadSize = 3, DecayRank = 4, RateRank = 2, GateRank = 3, ValueRank = 5 };
+
+    static HybridDesignBuilder Small => HybridDesign.Create(6, 20).WithAttention(heads: 3).WithFeedForward(new SwiGluSpec(10));
+
+    [Fact]
+    public void The_builder_leaves_the_first_layer_without_a_rank_of_values()
+    {
+        var design = Small.WithMixer(Reader).Pattern("TWTW").Build();
+        Assert.Equal([null, null, null, 5], design.Blocks.Select(block => (block.Mixer as Rwkv7Spec)?.ValueRank));
+    }
+
+    [Fact]
+    public void Layers_that_read_values_need_an_earlier_layer_of_the_same_size()
+    {
+        var design = Small.WithMixer(Reader).Pattern("WTW").Build();
+        var last = design.Blocks[2];
+        string Refused(params BlockSpec[] blocks) =>
+            Assert.Throws<ArgumentException>(() => (design with { Blocks = [.. blocks] }).Resolve()).Message;
+        Assert.Contains("block 1: mixer W: valueRank is 5; expected null in the first layer of RWKV-7", Refused(last));
+        var wide = last with { Mixer = Reader with { Heads = 4 } };
+        Assert.Contains("block 2: mixer W: heads x headSize is 12; expected 6, the size of the values of block 1", Refused(design.Blocks[0], wide));
+    }
+
+    [Fact]
+    public void A_layer_that_reads_values_is_refused_in_a_pass_without_any()
+    {
+        using var scope = NewDisposeScope();
+        using var factory = new ModuleFactory(Small.WithMixer(Reader).Pattern("WW").Build(), CPU, seed: 1);
+        using var layer = new Rwkv7(factory, Reader);
+        using var context = new SequenceContext();
+        string message = Assert.Throws<InvalidOperationException>(() => layer.Forward(zeros(1, 2, 6), context, null)).Message;
+        Assert.Contains("the pass has no values of an earlier layer of RWKV-7", message);
+    }
+
+    [Fact]
+    public void Values_of_the_first_layer_get_gradients_from_later_layers()
+    {
+        using var scope = NewDisposeScope();
+        using var model = Small.WithMixer(Reader).Pattern("WW").Build().CreateModel(seed: 2);
+        var state = model.State;
+        using (no_grad())
+        {
+            // the first block adds nothing to the stream, and the second takes all values from it
+            state["stack.blocks.0.mixer.output.weight"].zero_();
+            state["stack.blocks.1.mixer.value_bias"].fill_(100);
+        }
+        var ids = tensor(new long[] { 3, 5, 7 }).view(1, 3);
+        Autograd.Backward(model.Forward(ids).pow(2).sum());
+        Assert.True(state["stack.blocks.0.mixer.value.weight"].grad!.abs().max().item<float>() > 1e-6);
+        Assert.Equal(0, state["stack.blocks.1.mixer.value.weight"].grad!.abs().max().item<float>());
+    }
+
     [Fact]
     public void A_new_layer_starts_as_the_training_code_of_the_authors_does()
     {

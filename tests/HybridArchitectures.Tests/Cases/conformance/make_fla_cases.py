@@ -95,6 +95,25 @@ class RMSNormGated(nn.Module):
         return x * F.silu(gate) if gate is not None and self.before else x
 
 
+class LayerNorm(nn.LayerNorm):
+    def __init__(self, hidden_size, elementwise_affine=True, bias=True, eps=1e-5, **kw):
+        super().__init__(hidden_size, eps)
+
+    def forward(self, x, residual=None, prenorm=False):
+        total = x if residual is None else x + residual
+        return (super().forward(total), total) if prenorm else super().forward(total)
+
+
+class GroupNorm(nn.Module):
+    def __init__(self, num_groups, hidden_size, elementwise_affine=True, bias=True, eps=1e-5, **kw):
+        super().__init__()
+        self.groups, self.eps = num_groups, eps
+        self.weight, self.bias = nn.Parameter(torch.ones(hidden_size)), nn.Parameter(torch.zeros(hidden_size))
+
+    def forward(self, x):
+        return F.group_norm(x.flatten(0, 1), self.groups, self.weight, self.bias, self.eps).view_as(x)
+
+
 def causal_conv1d(x, weight, bias=None, activation=None, backend=None, **kw):
     width = weight.shape[-1]
     y = F.conv1d(F.pad(x.transpose(1, 2), (width - 1, 0)), weight.unsqueeze(1), bias, groups=x.shape[-1]).transpose(1, 2)
@@ -189,6 +208,48 @@ def operators(fla):
     return gated_delta_rule, delta_rule, linear_attention
 
 
+def install_rwkv7(fla):
+    """The operators of RWKV-7, from the formulas next to their kernels."""
+    def part(path, start, end):
+        return execute(os.path.join(fla, *path.split("/")), path.replace("/", "."), start, end, torch=torch, nn=nn, math=math)
+
+    def module(name, **members):
+        sys.modules[name] = types.SimpleNamespace(**members)
+
+    shift = part("fla/modules/token_shift.py", "def token_shift_ref", "@triton").token_shift_ref
+    mixture = part("fla/ops/rwkv7/fused_addcmul.py", "def torch_addcmul_rwkv7", "").torch_addcmul_rwkv7
+    keys = part("fla/ops/rwkv7/fused_k_update.py", "def k_update_ref", "@triton").k_update_ref
+    output = part("fla/ops/rwkv7/gate_output_correction.py", "def gate_output_correction_ref", "def gate_output_correction_backward_ref")
+    naive = execute(os.path.join(fla, "fla", "ops", "generalized_delta_rule", "dplr", "naive.py"), "naive_dplr").dplr_recurrence
+
+    # the shift of the mixer comes before that of the feed-forward; two inputs, of which the next step needs the newest
+    def token_shift(x, *a, **kw):
+        RECORD["shift_states" if "conv_states" in RECORD else "conv_states"] = x.detach()[:, -2:].transpose(1, 2)
+        return shift(x), None
+
+    def chunk(r, w, k, v, a, b, scale, **kw):
+        assert scale == 1.0
+        swap = lambda x: x.transpose(1, 2)
+        # it scales queries by the root of their size
+        o, state = naive(swap(r) * r.shape[-1] ** 0.5, swap(k), swap(v), swap(a), swap(b), swap(w))
+        RECORD["recurrent_states"] = state.detach()
+        return swap(o), state
+
+    def recurrent(r, w, k, v, kk, a, scale, **kw):
+        return chunk(r, w, k, v, -kk, kk * a, scale)
+
+    module("fla.layers.rwkv6", LoRA=part("fla/layers/rwkv6.py", "class LoRA", "class DDLerpLinear").LoRA)
+    module("fla.modules.l2norm", l2_norm=l2norm)
+    module("fla.modules.token_shift", token_shift=token_shift)
+    module("fla.ops.rwkv7", chunk_rwkv7=chunk, fused_mul_recurrent_rwkv7=recurrent)
+    module("fla.ops.rwkv7.fused_addcmul", fused_addcmul_rwkv7=mixture)
+    module("fla.ops.rwkv7.fused_k_update", fused_k_rwkv7=keys)
+    module("fla.ops.rwkv7.gate_output_correction", gate_output_correction=output.gate_output_correction_ref)
+    nn.LayerNorm = LayerNorm        # older ones cannot leave the bias out
+    if not hasattr(torch, "compiler"):
+        torch.compiler = types.SimpleNamespace(disable=lambda f: f)
+
+
 # --- what the layers import ---
 
 class Config:
@@ -235,7 +296,8 @@ def install(fla):
     module("transformers.utils", logging=quiet, ModelOutput=Output)
     module("transformers.utils.deprecation", deprecate_kwarg=lambda *a, **kw: lambda f: f)
     module("fla")
-    for name in ("models", "layers", "modules", "ops", "models.gated_deltanet", "models.delta_net", "models.gla", "models.hgrn2", "models.mamba3"):
+    for name in ("models", "layers", "modules", "ops", "models.gated_deltanet", "models.delta_net", "models.gla", "models.hgrn2", "models.mamba3",
+                 "models.rwkv7"):
         module("fla." + name)
 
     class GatedMLP(nn.Module):
@@ -249,9 +311,10 @@ def install(fla):
         def forward(self, x, **kw):
             return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
     module("fla.modules", RMSNorm=RMSNorm, FusedRMSNormGated=FusedRMSNormGated, ShortConvolution=ShortConvolution, RotaryEmbedding=RotaryEmbedding,
-           GatedMLP=GatedMLP)
+           GatedMLP=GatedMLP, LayerNorm=LayerNorm, GroupNorm=GroupNorm)
     module("fla.modules.convolution", causal_conv1d=causal_conv1d, causal_conv1d_update=None)
-    module("fla.modules.activations", ACT2FN={"silu": F.silu, "swish": F.silu}, swish=F.silu)
+    module("fla.modules.activations", ACT2FN={"silu": F.silu, "swish": F.silu, "relu": F.relu,
+           "sqrelu": lambda x: F.relu(x) ** 2}, swish=F.silu)
     # its default epsilon, which the layers of hgrn2 leave as it is
     module("fla.modules.layernorm", rms_norm_linear=lambda x, weight, bias, projection, other, eps=1e-5:
            F.linear(x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * weight, projection))
@@ -265,6 +328,7 @@ def install(fla):
     module("fla.models.utils", Cache=tuple, FLAUnsupportedCacheGenerationMixin=object, FLAGenerationMixin=object)
     module("fla.layers.utils", get_layer_cache=lambda *a: None, update_layer_cache=lambda *a, **kw: None,
            unpad_hidden_states=lambda x, c, mask, length: (x, None, c), repad_hidden_states=lambda x, *a: x)
+    install_rwkv7(fla)
 
 
 def model_class(fla, mamba, family, name):
@@ -321,6 +385,12 @@ CASES = {
     "hgrn2_free": ("hgrn2", "HGRN2", dict(
         vocab_size=49, hidden_size=20, num_hidden_layers=2, expand_ratio=None, num_heads=2, use_lower_bound=False, intermediate_size=18,
         tie_word_embeddings=True)),
+    "rwkv7": ("rwkv7", "RWKV7", dict(
+        vocab_size=47, hidden_size=24, num_hidden_layers=3, head_dim=6, decay_low_rank_dim=5, a_low_rank_dim=3, v_low_rank_dim=4,
+        gate_low_rank_dim=7, intermediate_size=40, norm_eps=2e-5, fuse_norm=False, pad_token_id=0)),
+    "rwkv7_plain": ("rwkv7", "RWKV7", dict(
+        vocab_size=44, hidden_size=20, num_hidden_layers=2, head_dim=None, num_heads=5, decay_low_rank_dim=None, a_low_rank_dim=None,
+        v_low_rank_dim=None, gate_low_rank_dim=None, hidden_ratio=2, hidden_act="relu", norm_first=False, tie_word_embeddings=True)),
 }
 
 
