@@ -8,15 +8,19 @@ namespace HybridArchitectures.Tests.Models;
 public class BlockHooksTests
 {
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void Gradients_of_a_block_are_complete_after_its_backward_pass_and_equal_those_without_hooks(bool checkpointing)
+    [InlineData("MTM", false)]
+    [InlineData("MTM", true)]
+    [InlineData("WWW", false)]
+    [InlineData("WWW", true)]
+    public void Gradients_of_a_block_are_complete_after_its_backward_pass_and_equal_those_without_hooks(string pattern, bool checkpointing)
     {
         using var scope = NewDisposeScope();
-        // the losses of the experts enter the graph in the middle of blocks, and the head of the model is its embedding
+        // the losses of the experts enter the graph in the middle of blocks, and the head of the model is its embedding; the values of the first
+        // block are read by the others
         using var model = HybridDesign.Create(16, 20).WithMamba2(stateSize: 4, headSize: 8).WithAttention(2)
+            .WithMixer(new Rwkv7Spec { Heads = 2, ValueRank = 3 })
             .WithFeedForward(FeedForwardSpec.MixtureOfExperts(3, 1, 12) with { Balance = ExpertBalance.AuxiliaryLoss, BalanceRate = 0.1 })
-            .Pattern("MTM").Build().CreateModel(seed: 1);
+            .Pattern(pattern).Build().CreateModel(seed: 1);
         model.Stack.ActivationCheckpointing = checkpointing;
         var ids = randint(20, [2, 12], ScalarType.Int64);
         var expected = Gradients(model, ids);
