@@ -103,7 +103,7 @@ public sealed class NullItemTests : IDisposable
         var state = new KeyValueState(1, 2, 8, 8, ScalarType.Float32, CPU);
         yield return ("KeyValueState.Restore(saved)", () => state.Restore([ones(1, 1, 2, 8), null!], [1]));
         yield return ("MixerState.Restore(saved)", () => new ConvolutionState(ones(1, 2, 3)).Restore([null!], [1]));
-        yield return ("CombinedState.Restore(saved)", () => new CombinedState(state, state).Restore([ones(1, 1, 2, 8), null!], [1]));
+        yield return ("StatePair.Restore(saved)", () => new CombinedState(state, state).Restore([ones(1, 1, 2, 8), null!], [1]));
         yield return ("StateSnapshot.new(tensors)", () => _ = new StateSnapshot([ones(1), null!]));
         yield return ("StateSnapshot.new(parts)", () => _ = new StateSnapshot([ones(1)], [null!]));
         yield return ("PretrainedModel.Rename(state)", () => PretrainedModel.Rename(
