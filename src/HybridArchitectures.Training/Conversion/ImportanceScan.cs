@@ -2,6 +2,7 @@ using System.Globalization;
 using HybridArchitectures.Conversion;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
+using HybridArchitectures.Modules;
 using HybridArchitectures.Sequence;
 using HybridArchitectures.Training.Data;
 using HybridArchitectures.Training.Distributed;
