@@ -64,6 +64,7 @@ sealed class MiniMaxFamily() : PretrainedFamily("minimax", "MiniMaxForCausalLM",
             throw config.Refusal("shared_intermediate_size", shared, "0, because shared experts are not supported in this family");
     }
 
+    // the first rotary_dim channels of attention, and none of lightning attention, as in vllm/model_executor/models/minimax_text_01.py of vLLM;
     // transformers rotates whole heads, whatever the published rotary_dim says
     static double? RotatedPart(PretrainedConfig config, int headSize)
     {

@@ -48,6 +48,7 @@ static class PublishedSettings
               "use_short_conv": true, "vocab_size": 32000
             }
             """, null),
+        // the parameters of huggingface.co/fla-hub/delta_net-1.3B-100B
         ["DeltaNet 1.3B"] = ("""
             {
               "architectures": ["DeltaNetForCausalLM"], "attn": null, "attn_mode": "chunk", "bos_token_id": 1, "conv_size": 4, "eos_token_id": 2,
@@ -57,7 +58,8 @@ static class PublishedSettings
               "torch_dtype": "bfloat16", "use_beta": true, "use_cache": true, "use_gate": false, "use_output_norm": true, "use_short_conv": true,
               "vocab_size": 32000
             }
-            """, null),
+            """, 1_365_677_056),
+        // the parameters of huggingface.co/fla-hub/gla-1.3B-100B
         ["GLA 1.3B"] = ("""
             {
               "architectures": ["GLAForCausalLM"], "attn": null, "attn_mode": "chunk", "bos_token_id": 1, "clamp_min": null, "conv_size": 4,
@@ -67,7 +69,7 @@ static class PublishedSettings
               "num_hidden_layers": 24, "num_kv_heads": null, "tie_word_embeddings": false, "torch_dtype": "bfloat16", "use_cache": true,
               "use_gk": true, "use_gv": false, "use_output_gate": true, "use_short_conv": false, "vocab_size": 32000
             }
-            """, null),
+            """, 1_365_514_240),
         ["HGRN2 1.3B"] = ("""
             {
               "_name_or_path": "somewhere", "architectures": ["HGRN2ForCausalLM"], "attn_mode": "fused_chunk", "bos_token_id": 1,
@@ -307,6 +309,7 @@ static class PublishedSettings
               "vocab_size": 100278
             }
             """, 7_298_011_136),
+        // the published 27,781,427,952 include a vision model and a head of multi-token prediction, whose sizes follow from the same file
         ["Qwen3.5 27B"] = ("""
             {
               "architectures": ["Qwen3_5ForConditionalGeneration"], "image_token_id": 248056, "model_type": "qwen3_5",
@@ -325,7 +328,8 @@ static class PublishedSettings
               "vision_config": { "depth": 27, "hidden_size": 1152, "model_type": "qwen3_5" }, "vision_end_token_id": 248054,
               "vision_start_token_id": 248053
             }
-            """, null),
+            """, 27_781_427_952 - 460_730_096 - 424_699_392),
+        // the published 35,951,822,704 include the same parts
         ["Qwen3.5 35B-A3B"] = ("""
             {
               "architectures": ["Qwen3_5MoeForConditionalGeneration"], "image_token_id": 248056, "model_type": "qwen3_5_moe",
@@ -345,7 +349,7 @@ static class PublishedSettings
               "vision_config": { "depth": 27, "hidden_size": 1152, "model_type": "qwen3_5_moe" }, "vision_end_token_id": 248054,
               "vision_start_token_id": 248053
             }
-            """, null),
+            """, 35_951_822_704 - 446_571_248 - 844_640_768),
         ["Olmo-Hybrid 7B"] = ("""
             {
               "architectures": ["OlmoHybridForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "bos_token_id": null,
