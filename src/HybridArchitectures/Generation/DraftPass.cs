@@ -1,6 +1,7 @@
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
+using HybridArchitectures.Modules;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
@@ -37,10 +38,18 @@ sealed class DraftPass : IDisposable
         next = Own(zeros([cache.Batch * tokens, 1], ScalarType.Int64, model.Device));
         result = Own(zeros([2, cache.Batch * tokens], ScalarType.Int64, model.Device));
         graph = new StepGraph(cache, Step, tokens);
+        CanBeCaptured = MayCapture(model, (long)cache.Batch * tokens);
         readback = new DeviceReadback(result);
     }
 
     static Tensor Own(Tensor tensor) => tensor.DetachFromDisposeScope();
+
+    /// <summary>Returns whether every module of a model permits the capture of passes over a number of tokens, of all rows together.</summary>
+    public static bool MayCapture(HybridLanguageModel model, long tokens) =>
+        model.AllModules().OfType<HybridModule>().All(module => module.CapturesDrafts(tokens));
+
+    /// <summary>Gets whether the modules of the model permit the capture.</summary>
+    public bool CanBeCaptured { get; }
 
     /// <summary>Gets the number of captures.</summary>
     public int Captures => graph.Captures;

@@ -4,7 +4,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Generation;
 
-/// <summary>Verifies drafts on a GPU, with a captured graph for each number of tokens.</summary>
+/// <summary>
+/// Verifies drafts on a GPU, with a captured graph for each number of tokens if the modules of the model permit it, and by direct passes otherwise.
+/// </summary>
 /// <param name="model">The model, on a GPU.</param>
 /// <param name="cache">The cache. The caller disposes it.</param>
 /// <param name="prepare">Changes the scores (rows x tokens, vocabulary size) before the selection, without numbers from the host.</param>
@@ -30,7 +32,7 @@ sealed class DraftPasses(HybridLanguageModel model, HybridCache cache, Func<Tens
     public int[] Verify(long[] ids, int width)
     {
         if (!passes.TryGetValue(width, out var pass)) passes[width] = pass = new(model, cache, width, prepare);
-        return pass.Run(ids, captures: pass.IsCaptured || CopyBytes + pass.CopyBytes <= MaxCopyBytes);
+        return pass.Run(ids, captures: pass.IsCaptured || (pass.CanBeCaptured && CopyBytes + pass.CopyBytes <= MaxCopyBytes));
     }
 
     /// <summary>Keeps the first tokens of each row of the last pass over <paramref name="width"/> tokens.</summary>

@@ -34,6 +34,9 @@ public abstract class FeedForward(string kind) : HybridModule(kind)
     /// </summary>
     internal virtual Tensor? StepSum(StepInput input, SequenceContext context) => null;
 
+    /// <inheritdoc/>
+    internal override bool CapturesDrafts(long tokens) => false;
+
     /// <summary>Does the work between optimizer steps, such as balancing experts.</summary>
     public virtual void AfterStep() { }
 }

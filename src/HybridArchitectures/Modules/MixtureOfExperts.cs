@@ -154,11 +154,14 @@ public sealed class MixtureOfExperts : FeedForward
     }
 
     // with more choices than this, tokens that share an expert should read it together
-    bool IsFew(Tensor tokens)
-    {
-        if (tokens.device_type == DeviceType.CPU) return tokens.size(0) <= FewRowsLinear.MaxRows;
-        return tokens.size(0) * spec.ExpertsPerToken <= Math.Min(SelectedLinear.MaxSelections, 2 * spec.Experts);
-    }
+    bool IsFew(Tensor tokens) =>
+        tokens.device_type == DeviceType.CPU ? tokens.size(0) <= FewRowsLinear.MaxRows : IsFewOnDevice(tokens.size(0));
+
+    bool IsFewOnDevice(long tokens) => tokens * spec.ExpertsPerToken <= Math.Min(SelectedLinear.MaxSelections, 2 * spec.Experts);
+
+    /// <inheritdoc/>
+    internal override bool CapturesDrafts(long tokens) =>
+        spec is { SharedGate: false, RoutingGroups: 1, LatentWidth: 0 } && IsFewOnDevice(tokens) && IsPlain;
 
     bool IsPlain => ProjectionWeights.All(name => Adapter(name) is null or { IsMerged: true });
 

@@ -131,7 +131,9 @@ public sealed class GraphDeviceTests : IDisposable
                 var graphs = generator.Generate(prompts, options);
                 Assert.True(direct[0].Ids.SequenceEqual(graphs[0].Ids),
                     $"{name}, {drafts} drafts: [{string.Join(" ", direct[0].Ids)}] became [{string.Join(" ", graphs[0].Ids)}]");
-                Assert.True(Kept(model)!.Loop.DraftCaptures > 0, $"{name}, {drafts} drafts");
+                bool captures = DraftPass.MayCapture(model, 2);
+                Assert.Equal(captures, name != "gated delta");
+                Assert.True(!captures || Kept(model)!.Loop.DraftCaptures > 0, $"{name}, {drafts} drafts");
             }
         }
     }
