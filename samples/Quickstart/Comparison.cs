@@ -27,7 +27,7 @@ sealed class Comparison
     Comparison(RunSettings settings, string folder)
     {
         (this.settings, this.folder) = (settings, folder);
-        deadline = new Deadline(TimeSpan.FromMinutes(settings.Minutes));
+        deadline = new Deadline(TimeSpan.FromMinutes(settings.Minutes), TimeProvider.System);
     }
 
     public static Comparison Create(RunSettings settings, string? folder)

@@ -1,9 +1,9 @@
-using System.Diagnostics;
-
 namespace Quickstart;
 
 /// <summary>Plans the time of the program, from its start.</summary>
-sealed class Deadline(TimeSpan allowed)
+/// <param name="allowed">The time of the whole program.</param>
+/// <param name="time">The clock.</param>
+sealed class Deadline(TimeSpan allowed, TimeProvider time)
 {
     // reloading a checkpoint, drawing and writing the report
     const double ReportShare = 0.04, MinReportSeconds = 3;
@@ -11,10 +11,10 @@ sealed class Deadline(TimeSpan allowed)
     // a pass without gradient takes about a third of a training step
     const double EvaluationCost = 1.0 / 3, EvaluationShare = 0.12;
 
-    readonly Stopwatch clock = Stopwatch.StartNew();
+    readonly long start = time.GetTimestamp();
 
     /// <summary>Gets the seconds since the start.</summary>
-    public double Elapsed => clock.Elapsed.TotalSeconds;
+    public double Elapsed => time.GetElapsedTime(start).TotalSeconds;
 
     /// <summary>Gets the seconds left before the report.</summary>
     public double Left => allowed.TotalSeconds - Elapsed - Math.Max(MinReportSeconds, ReportShare * allowed.TotalSeconds);

@@ -13,8 +13,6 @@ namespace Quickstart;
 sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenDataset training, TokenDataset heldOut)
 {
     public const int ContextLength = 256, Rows = 4;
-    const int Rounds = 12, LastRounds = 3;
-    const double CoolDown = 0.4, MinRoundSeconds = 3;
 
     public static TrainingOptions Recipe(long steps) => new()
     {
@@ -22,7 +20,7 @@ sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenD
         LearningRate = 3e-3,
         ContextLength = ContextLength,
         BatchSize = Rows,
-        Schedule = new TrapezoidSchedule { WarmUp = 0.05, CoolDown = CoolDown },
+        Schedule = new TrapezoidSchedule { WarmUp = 0.05, CoolDown = RacePlanner.CoolDown },
         ReportEvery = 5,
         KeepLast = 1,
         KeepBest = false,
@@ -41,7 +39,8 @@ sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenD
     {
         var plan = RacePlan.Load(folder);
         SecondsPerStep = Measure(cancellation);
-        plan ??= First();
+        var planner = new RacePlanner(deadline, StepsToMeasure);
+        plan ??= planner.First(SecondsPerStep);
         return ProgressScreen.Show(Arm.All.Select(arm => arm.Name), progressOf =>
         {
             while (true)
@@ -57,30 +56,9 @@ sealed class Race(string folder, RunSettings settings, Deadline deadline, TokenD
                 if (plan.Target >= plan.Steps) return results;
                 double seconds = watch.Elapsed.TotalSeconds;
                 SecondsPerStep = Speed(plan) ?? seconds / (plan.Target - plan.Done);
-                plan = Next(plan, overhead: Math.Max(0, seconds - SecondsPerStep * (plan.Target - plan.Done)));
+                plan = planner.Next(plan, SecondsPerStep, overhead: Math.Max(0, seconds - SecondsPerStep * (plan.Target - plan.Done)));
             }
         });
-    }
-
-    RacePlan First()
-    {
-        // the first steps are slow, so one round is always run, and the next plan uses its speed
-        long steps = Math.Max(2 * Rounds, deadline.StepsLeft(SecondsPerStep, StepsToMeasure));
-        return new(steps, 0, Math.Max(1, steps / (2 * Rounds)));
-    }
-
-    // the learning rate is constant up to the cool-down: until then the total may change in both directions, afterwards it may only fall
-    RacePlan Next(RacePlan plan, double overhead)
-    {
-        // a round takes several times longer than its checkpoints, evaluations and restarts
-        long shortest = Math.Max(1, (long)(Math.Max(MinRoundSeconds, 4 * overhead) / SecondsPerStep));
-        double secondsPerStep = SecondsPerStep + overhead / Math.Max(shortest, plan.Steps / Rounds);
-        long done = plan.Target, fitting = done + deadline.StepsLeft(secondsPerStep, StepsToMeasure, reserve: LastRounds * overhead);
-        bool stable = done < (1 - CoolDown) * plan.Steps;
-        long steps = Math.Max(done + 1, stable ? fitting : Math.Min(plan.Steps, fitting));
-        // rounds become short near the end, to detect a machine that slows down
-        long round = Math.Clamp((steps - done) / 3, 1, Math.Max(1, steps / Rounds));
-        return new(steps, done, Math.Min(steps, done + Math.Max(round, shortest)));
     }
 
     // seconds of one step of every model in a round, without checkpoints and evaluations; null if a model made no report in the round

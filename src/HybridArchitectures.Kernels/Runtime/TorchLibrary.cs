@@ -63,7 +63,7 @@ public static class TorchLibrary
             }
             catch (Exception e) when (e is DllNotFoundException or BadImageFormatException)
             {
-                throw new DllNotFoundException(Unloadable(name, folder, e.Message), e);
+                throw new DllNotFoundException(Unloadable(name, folder, e.Message, OperatingSystem.IsWindows()), e);
             }
         }
         Volatile.Write(ref loaded, true);
@@ -100,10 +100,10 @@ public static class TorchLibrary
         + "python3 -c \"import torch, os; print(os.path.join(torch.__path__[0], 'lib'))\" prints it.";
 
     /// <summary>Returns the message for a library that exists but that the system does not load.</summary>
-    internal static string Unloadable(string name, string folder, string reason)
+    internal static string Unloadable(string name, string folder, string reason, bool isWindows)
     {
         var text = $"{NativeNames.File(name)} of the libtorch in {folder} cannot be loaded: {reason.Split('\n')[0].TrimEnd('.', '\r')}. ";
-        if (OperatingSystem.IsWindows())
+        if (isWindows)
             return text
                 + "It needs the Microsoft Visual C++ Redistributable for x64, which no package brings: "
                 + "https://aka.ms/vs/17/release/vc_redist.x64.exe.";

@@ -6,6 +6,8 @@ namespace HybridArchitectures.Kernels.Tests.Runtime;
 
 public sealed class TorchLibraryTests : IDisposable
 {
+    const string Redistributable = "https://aka.ms/vs/17/release/vc_redist.x64.exe";
+
     static readonly string Probe =
         Path.GetFullPath(Path.Combine(
         AppContext.BaseDirectory, "../../../../NativeProbe/bin", new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name, "net10.0"));
@@ -136,12 +138,24 @@ public sealed class TorchLibraryTests : IDisposable
         Assert.Equal(2, own.Split("dotnet add package TorchSharp-cpu --version 0.107.0").Length);
     }
 
-    [Fact]
-    public void A_libtorch_that_does_not_load_is_told_from_a_missing_one()
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_libtorch_that_does_not_load_is_told_from_a_missing_one(bool isWindows)
     {
-        var message = TorchLibrary.Unloadable(NativeNames.TorchCpu, "/somewhere", "not found.\nand more");
+        var message = TorchLibrary.Unloadable(NativeNames.TorchCpu, "/somewhere", "not found.\nand more", isWindows);
         Assert.Contains("of the libtorch in /somewhere cannot be loaded: not found. ", message);
-        Assert.Contains(OperatingSystem.IsWindows() ? "Visual C++ Redistributable" : "ldd ", message);
+        Assert.Contains(isWindows ? $"Microsoft Visual C++ Redistributable for x64, which no package brings: {Redistributable}" : "ldd ", message);
+    }
+
+    [Theory]
+    [InlineData("README.md")]
+    [InlineData("docs/guides/installation.md")]
+    public void The_Redistributable_for_Windows_is_linked_where_requirements_are_listed(string page)
+    {
+        var at = new DirectoryInfo(AppContext.BaseDirectory);
+        while (!File.Exists(Path.Combine(at.FullName, "HybridArchitectures.sln"))) at = at.Parent!;
+        Assert.Contains($"[Microsoft Visual C++ Redistributable for x64]({Redistributable})", File.ReadAllText(Path.Combine(at.FullName, page)));
     }
 
     [Fact]

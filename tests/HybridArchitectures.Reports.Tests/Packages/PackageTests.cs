@@ -1,10 +1,11 @@
 using System.IO.Compression;
+using System.Text.RegularExpressions;
 using System.Xml.Linq;
 using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Reports.Tests.Packages;
 
-public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackages>
+public partial class PackageTests(PackedPackages packages) : IClassFixture<PackedPackages>
 {
     const string TutorialSteps = "Duration.Steps(300)";
 
@@ -101,9 +102,7 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
                 <TargetFramework>net10.0</TargetFramework>
                 <Nullable>enable</Nullable>
                 <ImplicitUsings>enable</ImplicitUsings>
-                <CreateHardLinksForCopyLocalIfPossible>true</CreateHardLinksForCopyLocalIfPossible>
               </PropertyGroup>
-              <ItemGroup><PackageReference Include="TorchSharp-cpu" Version="0.107.0" /></ItemGroup>
             </Project>
             """);
         var root = PackedPackages.Repository();
@@ -120,7 +119,7 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
         Assert.Empty(MostUsed.Select(type => $"T:HybridArchitectures.{type}").Except(examples.Keys));
         foreach (var (name, text) in ScratchProgram.Files(pages, examples, documentation.SelectMany(package => package.Namespaces)))
             Write(name, text);
-        await Dotnet.Run(packages.Scratch, "add", "package", "HybridArchitectures.Reports", "--version", packages.Version);
+        await Install(pages["Root"]);
         var said = await Dotnet.Run(packages.Scratch, "run", "-c", "Release");
         Assert.EndsWith(ScratchProgram.LastWords, said.TrimEnd());
         Assert.True(File.Exists(Path.Combine(packages.Scratch, "report", "index.html")), said);
@@ -143,6 +142,25 @@ public class PackageTests(PackedPackages packages) : IClassFixture<PackedPackage
         foreach (string file in new[] { "shards/shards.json", "runs/sums/step-00000060/training.json", "report/index.html", "report/report.json" })
             Assert.True(File.Exists(Path.Combine(folder, file)), $"no {file}; the program said:\n{said}");
     }
+
+    // the printed commands; the program needs the package that brings all others, and the next restore is that of the build
+    async Task Install(string readme)
+    {
+        var commands = InstallCommand().Matches(readme).Select(match => match.Groups[1].Value.Trim().Split(' ')).ToArray();
+        string[][] expected =
+        [
+            ["add", "package", "HybridArchitectures.Training", "--prerelease"],
+            ["add", "package", "TorchSharp-cpu", "--version", "0.107.0"],
+        ];
+        Assert.Equal(expected, commands);
+        commands[0][2] = "HybridArchitectures.Reports";
+        await Dotnet.Run(packages.Scratch, commands[0]);
+        await Dotnet.Run(packages.Scratch, [.. commands[1], "--no-restore"]);
+        Assert.Contains($"Version=\"{packages.Version}\"", File.ReadAllText(Path.Combine(packages.Scratch, "Scratch.csproj")));
+    }
+
+    [GeneratedRegex("^dotnet (add package [^#\n]*)", RegexOptions.Multiline)]
+    private static partial Regex InstallCommand();
 
     // the packages of this repository go to a separate folder; everything else comes from the package folder of this machine
     static string Configuration(string feed, string cache, string installed) => $"""
