@@ -80,9 +80,7 @@ sealed unsafe class CudaEmulation : IDisposable
         Directory.CreateDirectory(folder);
         foreach (var file in Directory.GetFiles(CppCompiler.Headers)) File.Copy(file, Path.Combine(folder, Path.GetFileName(file)), true);
         string Placed(string name) => Path.Combine(folder, name);
-        // the compilers take a header that they have read before from NAME.gch, for the same options
-        Compile(Placed("emulation.hpp.gch"), [.. KernelOptions.Split(' '), "-x", "c++-header", Placed("emulation.hpp")]);
-        Compile(library, ["-std=c++17", "-O1", "-shared", "-fPIC", $"-DEMULATION_COMPILER=\"{CppCompiler.Cpp} {KernelOptions}\"",
+        Compile(library, ["-std=c++17", "-O2", "-shared", "-fPIC", $"-DEMULATION_COMPILER=\"{CppCompiler.Cpp} {KernelOptions}\"",
             $"-DEMULATION_FOLDER=\"{folder}\"", Placed("driver.cpp"), Placed("runtime.cpp"), "-ldl"]);
         return (library, folder);
     }

@@ -1,6 +1,7 @@
 // Answers the CUDA driver's and NVRTC's entry points on a machine without a GPU: "compiling" runs a C++ compiler over the kernel source behind emulation.hpp,
 // the "image" is the library that comes out, and a launch runs it. EMULATION_COMPILER, with its options, and EMULATION_FOLDER, which holds emulation.hpp
-// and this library (driver.so), are given when this is compiled.
+// and this library (driver.so), are given when this is compiled. The image needs nothing of the standard library but functions
+// of mathematics; linking the rest would take longer than many kernels.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -99,8 +100,8 @@ int nvrtcCompileProgram(void* handle, int, const char**) {
     std::string at = std::string(folder) + "/";
     for (auto& header : program->headers) write(at + header.first, header.second);
     write(at + program->name, program->source);
-    std::string command = "cd " + at + " && " EMULATION_COMPILER " -x c++ -shared"
-        " -include " EMULATION_FOLDER "/emulation.hpp " + program->name + " -x none " EMULATION_FOLDER "/driver.so -o image.so > log 2>&1";
+    std::string command = "cd " + at + " && " EMULATION_COMPILER " -x c++ -shared -nostdlib"
+        " -include " EMULATION_FOLDER "/emulation.hpp " + program->name + " -x none " EMULATION_FOLDER "/driver.so -lm -o image.so > log 2>&1";
     int code = system(command.c_str());
     program->log = read(at + "log");
     std::string image = read(at + "image.so");

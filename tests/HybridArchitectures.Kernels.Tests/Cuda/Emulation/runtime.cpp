@@ -60,7 +60,8 @@ struct Fiber {
 static const size_t guard = 4096;      // bytes around shared memory
 using Kernel = void (*)(void** arguments);
 char* shared_start; uint64_t* exchange; unsigned current, alive, threads; Barrier named[16];
-static std::vector<Fiber> fibers; static std::vector<std::vector<char>> stacks; static std::vector<bool> finished;
+static std::vector<Fiber> fibers; static std::vector<std::vector<char>> stacks; static std::vector<char> finished;
+static std::vector<unsigned> present, left;                        // lanes of each warp: those that a launch starts, and those that have left
 static std::vector<uint64_t> exchanged; static std::vector<char> dynamic_shared;
 static Fiber scheduler; static uint64_t progress; static bool backwards;
 static std::vector<Barrier> warp;                                  // one per thread, the lowest lane's is used
@@ -70,7 +71,7 @@ static Kernel kernel; static void** arguments;
     fprintf(stderr, "emulation: %s, block (%u, %u, %u), thread %u\n", what, blockIdx.x, blockIdx.y, blockIdx.z, current); abort();
 }
 static void enter(unsigned t) {
-    current = t; threadIdx = {t % blockDim.x, t / blockDim.x % blockDim.y, t / (blockDim.x * blockDim.y)};
+    current = t; threadIdx = {t, 0, 0};                             // blocks have one dimension
 }
 static void yield() { unsigned self = current; fibers[self].go_to(scheduler); enter(self); }
 template <class Condition> static void wait_until(Condition ready) { while (!ready()) yield(); progress++; }
@@ -81,16 +82,16 @@ void barrier(Barrier& b, unsigned count) {                  // count threads mee
     wait_until([&] { return b.generation != generation; });
 }
 static void leave() {
-    finished[current] = true; alive--; progress++;                 // a thread that has left no longer counts for __syncthreads
+    finished[current] = true; left[current / 32] |= 1u << current % 32;
+    alive--; progress++;                                            // a thread that has left no longer counts for __syncthreads
     if (named[0].arrived && named[0].arrived >= alive) release(named[0]);
 }
 static void run() { enter(current); kernel(arguments); leave(); fibers[current].go_to(scheduler); }
 void warp_barrier(unsigned mask) {
-    unsigned first = current / 32 * 32, count = 0;
+    unsigned number = current / 32;
     if (!(mask >> (current % 32) & 1)) fail("a thread outside the mask");
-    for (unsigned lane = 0; lane < 32 && first + lane < finished.size(); lane++)
-        if (mask >> lane & 1) { if (finished[first + lane]) fail("the mask names a lane that has left"); count++; }
-    barrier(warp[first + __builtin_ctz(mask)], count);
+    if (mask & left[number]) fail("the mask names a lane that has left");
+    barrier(warp[number * 32 + __builtin_ctz(mask)], __builtin_popcount(mask & present[number]));
 }
 // copies into shared memory land when they are waited for and not before; until then NaN stands there
 struct Copy { void* to; const void* from; size_t bytes; };
@@ -133,12 +134,16 @@ void wait_for_landing(const void* at, unsigned parity) {
         return own.phase % 2 != parity;
     });
 }
-static void launch(Kernel k, void** args, Dim3 grid, Dim3 block, size_t shared_bytes) {
-    threads = block.x * block.y * block.z; kernel = k; arguments = args; gridDim = grid; blockDim = block;
-    fibers.resize(threads); stacks.resize(threads); exchanged.resize(threads); exchange = exchanged.data(); dynamic_shared.resize(shared_bytes + 2 * guard + 16);
+static void launch(Kernel k, void** args, Dim3 grid, unsigned block, size_t shared_bytes) {
+    threads = block; kernel = k; arguments = args; gridDim = grid; blockDim = {block, 1, 1};
+    fibers.resize(threads); stacks.resize(threads); exchanged.resize(threads); exchange = exchanged.data(); copies.resize(threads);
+    dynamic_shared.resize(shared_bytes + 2 * guard + 16);
+    present.assign((threads + 31) / 32, ~0u); if (threads % 32) present.back() = (1u << threads % 32) - 1;
     shared_start = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(dynamic_shared.data()) + guard + 15) / 16 * 16);
     for (blockIdx.z = 0; blockIdx.z < grid.z; blockIdx.z++) for (blockIdx.y = 0; blockIdx.y < grid.y; blockIdx.y++) for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++) {
-        finished.assign(threads, false); warp.assign(threads, {}); for (auto& b : named) b = {}; alive = threads; copies.assign(threads, std::vector<std::vector<Copy>>(1)); landings.clear();
+        finished.assign(threads, false); left.assign(present.size(), 0); warp.assign(threads, {}); alive = threads; landings.clear();
+        for (auto& b : named) b = {};
+        for (auto& groups : copies) { groups.resize(1); groups[0].clear(); }
         memset(dynamic_shared.data(), 0xff, dynamic_shared.size());    // all bits set is NaN in float and bfloat16
         for (unsigned t = 0; t < threads; t++) {
             stacks[t].resize(1 << 16); fibers[t].prepare(stacks[t], run);
@@ -159,5 +164,5 @@ static void launch(Kernel k, void** args, Dim3 grid, Dim3 block, size_t shared_b
 
 extern "C" void emulation_launch(emulation::Kernel kernel, void** arguments, unsigned x, unsigned y, unsigned z, unsigned threads, size_t shared_bytes, int backwards) {
     emulation::backwards = backwards != 0;
-    emulation::launch(kernel, arguments, Dim3{x, y, z}, Dim3{threads, 1, 1}, shared_bytes);
+    emulation::launch(kernel, arguments, Dim3{x, y, z}, threads, shared_bytes);
 }
