@@ -20,6 +20,16 @@ public partial class PackageTests(PackedPackages packages) : IClassFixture<Packe
 
     public static TheoryData<string> Names => [.. PackedPackages.Names];
 
+    [Fact]
+    public void The_printed_command_packs_the_libraries_and_nothing_else()
+    {
+        var packed = Directory.GetFiles(packages.Feed, "*.nupkg").Select(path => Path.GetFileName(path)!.Replace($".{packages.Version}.nupkg", ""));
+        // the tool contains libtorch and is packed on request only
+        Assert.Equal(PackedPackages.Names, packed.Order(StringComparer.Ordinal));
+        Assert.Contains("\ndotnet pack -c Release ",
+            File.ReadAllText(Path.Combine(PackedPackages.Repository(), "README.md")).ReplaceLineEndings("\n"));
+    }
+
     [Theory]
     [MemberData(nameof(Names))]
     public void A_package_brings_its_readme_docs_symbols_and_licence(string name)

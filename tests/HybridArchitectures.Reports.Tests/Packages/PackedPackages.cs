@@ -30,29 +30,10 @@ public sealed class PackedPackages : IAsyncLifetime
         Directory.CreateDirectory(Feed);
         Directory.CreateDirectory(Scratch);
         var configuration = typeof(PackedPackages).Assembly.GetCustomAttribute<AssemblyConfigurationAttribute>()!.Configuration;
-        if (Effort.IsFull)
-        {
-            // the printed command, over what is built
-            await Dotnet.Run(Repository(), "pack", "-c", configuration, "--no-build", $"-p:PackageOutputPath={Feed}",
-                $"-p:MinVerVersionOverride={Version}", $"-p:RepositoryUrl={RepositoryUrl}");
-        }
-        else await PackLibraries(configuration);
+        // the printed command, over what is built
+        await Dotnet.Run(Repository(), "pack", "-c", configuration, "--no-build", $"-p:PackageOutputPath={Feed}",
+            $"-p:MinVerVersionOverride={Version}", $"-p:RepositoryUrl={RepositoryUrl}");
         Cache = (await Dotnet.Run(Scratch, "nuget", "locals", "global-packages", "--list")).Split(':', 2)[1].Trim();
-    }
-
-    // one process for all, which does not read the other projects of the solution
-    async Task PackLibraries(string configuration)
-    {
-        string projects = string.Join(';', Names.Select(name => Path.Combine(Repository(), "src", name, $"{name}.csproj")));
-        string settings = $"NoBuild=true;Configuration={configuration};PackageOutputPath={Feed};MinVerVersionOverride={Version};"
-            + $"RepositoryUrl={RepositoryUrl}";
-        var all = Path.Combine(folder.Path, "all.proj");
-        System.IO.File.WriteAllText(all, $"""
-            <Project>
-              <Target Name="Pack"><MSBuild Projects="{projects}" Targets="Pack" Properties="{settings}" /></Target>
-            </Project>
-            """);
-        await Dotnet.Run(Repository(), "msbuild", all, "-t:Pack", "-nodeReuse:false");
     }
 
     /// <summary>Gets the package folder of this machine.</summary>
