@@ -86,6 +86,30 @@ public sealed class SweepReportTests : IDisposable
     }
 
     [Fact]
+    public void Names_of_close_points_lie_off_each_other_and_lines_lead_to_those_that_are_far()
+    {
+        var points = Enumerable.Range(0, 8).Select(i => new ScatterPoint($"inter 1:{i}", i, 1000 + 30 * i, 3.5 + 0.01 * (i % 3), null));
+        var axis = new SweepAxis("speed", "tokens/s", IsCheapLow: false, IsLogarithmic: false, _ => null);
+        var shapes = SweepPictures.Scatter([.. points, new("attention", 9, 3000, 4.5, null)], axis, "loss", isHighBetter: false).Shapes;
+        var circles = shapes.OfType<Drawing.Shape.Circle>().ToArray();
+        var names = shapes.OfType<Drawing.Shape.Text>().Where(text => text.Content.StartsWith("inter", StringComparison.Ordinal))
+            .Select(text => (text.Content, Left: text.X, Right: text.X + Drawing.ReportFont.Measure(text.Content, text.Size, bold: false), text.Y))
+            .ToArray();
+        Assert.True(names.Length >= 6, $"{names.Length} names");
+        foreach (var name in names)
+        {
+            Assert.DoesNotContain(names, other => other != name && other.Left < name.Right && other.Right > name.Left
+                && Math.Abs(other.Y - name.Y) < 11);
+            Assert.DoesNotContain(circles, circle => circle.X > name.Left - 5 && circle.X < name.Right + 5 && Math.Abs(circle.Y - name.Y) < 10);
+        }
+        // a line has the colour of its point and begins next to it
+        var leads = shapes.OfType<Drawing.Shape.Segment>().Where(line => line.Width == 0.8f).ToArray();
+        Assert.NotEmpty(leads);
+        Assert.All(leads, line => Assert.Contains(circles, circle => Math.Abs(Math.Sqrt(Math.Pow(circle.X - line.X1, 2)
+            + Math.Pow(circle.Y - line.Y1, 2)) - 7) < 1 && (circle.Fill == line.Stroke || circle.Outline == line.Stroke)));
+    }
+
+    [Fact]
     public void On_paper_a_table_stays_with_its_text_and_on_a_screen_its_designs_stay_in_sight()
     {
         string html = new SweepReport(Result).ToHtml();

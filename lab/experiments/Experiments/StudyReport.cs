@@ -65,7 +65,8 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
         Paragraph($"{trained.Length} runs were trained on {string.Join(" and ", devices)}, {failed} diverged. Training took "
             + string.Create(Invariant, $"{trained.Sum(run => run.Training!.Seconds) / 60:0.0} minutes for ")
             + string.Create(Invariant, $"{trained.Sum(run => run.Training!.Tokens) / 1e6:0} million tokens. ")
-            + "Differences are means over pairs of runs with equal seeds, second minus first, with 95 % intervals of the t-distribution.");
+            + "Means are followed by their standard errors. Differences are means over pairs of runs with equal "
+            + "seeds, second minus first, with 95 % intervals of the t-distribution.");
         Paragraph("No correction for the number of comparisons was made: among 20 true equalities, one interval is expected to exclude 0.");
     }
 
@@ -144,10 +145,9 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
         {
             var settings = part.Runs.First(run => run.Settings.Name == design).Settings;
             var (mean, difference) = (part.Mean(design, metric.Task, metric.Metric), part.Compare(baseline, design, metric.Task, metric.Metric));
-            string against = design == baseline || difference is null ? "" : string.Create(Invariant,
-                $"{difference.Difference.Value:+0.####;-0.####;0} {difference.Interval}{(difference.IsBelowNoise ? ", below noise" : "")}");
+            string against = design == baseline || difference is null ? "" : Figure.Difference(difference);
             string failure = part.Runs.Any(run => run.Settings.Name == design && run.Training?.Failure is not null) ? " (diverged)" : "";
-            Line(string.Create(Invariant, $"| {design}{failure} | {mean?.Count ?? 0} | {mean} | {against} | ")
+            Line(string.Create(Invariant, $"| {design}{failure} | {mean?.Count ?? 0} | {Figure.Mean(mean)} | {against} | ")
                 + string.Create(Invariant, $"{settings.Design.CountParameters().NonEmbedding / 1e6:0.00} M | {settings.LearningRate:0.####} |"));
         }
         Line();

@@ -45,8 +45,7 @@ sealed record TestedFinding(Finding Finding, PairedComparison? Measured)
         : Finding.ClaimedSign > 0 ? "higher" : Finding.ClaimedSign < 0 ? "lower" : "equal";
 
     /// <summary>Gets the measured difference with its interval as text.</summary>
-    public string Here => Measured is null ? "" : string.Create(CultureInfo.InvariantCulture,
-        $"{Measured.Difference.Value:+0.####;-0.####;0} {Measured.Interval?.ToString() ?? "(1 seed)"}");
+    public string Here => Measured is null ? "" : Figure.Difference(Measured);
 
     /// <summary>Tests all findings.</summary>
     /// <param name="findings">The path of the findings.</param>

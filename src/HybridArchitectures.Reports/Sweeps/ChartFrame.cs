@@ -5,7 +5,10 @@ namespace HybridArchitectures.Reports.Sweeps;
 /// <summary>Represents the axes of a chart with a linear or logarithmic x-axis.</summary>
 sealed class ChartFrame
 {
-    const float Left = 64, Top = 14, BottomRoom = 46, RightRoom = 20;
+    /// <summary>Specifies where the y-axis is, in pixels.</summary>
+    public const float Left = 64;
+
+    const float Top = 14, BottomRoom = 46, RightRoom = 20;
     readonly double minX, maxX, minY, maxY;
     readonly bool isLogarithmic;
 

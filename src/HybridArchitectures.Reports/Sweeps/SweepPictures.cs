@@ -32,47 +32,11 @@ static class SweepPictures
         }
         // of many designs, those of the frontier come first, and the others are named where there is space; each point has its name as a title
         int always = points.Count <= SweepPage.MaxNamedDesigns ? points.Count : front.Count;
-        shapes.AddRange(Labels([.. points.OrderBy(point => points.Count > always && !front.Contains(point))
-            .Select(point => (point.Name, frame.X(point.Cost), frame.Y(point.Quality)))], always, [.. shapes.SelectMany(Lines)]));
+        var named = points.OrderBy(point => points.Count > always && !front.Contains(point))
+            .Select(point => new PointName(point.Name, frame.X(point.Cost), frame.Y(point.Quality), RunLook.At(point.Index).Ink));
+        shapes.AddRange(new PointNames(Width, Height - 50, shapes).Place([.. named], always));
         return new Picture(Width, Height, $"{quality} against {axis.Title}",
             $"{points.Count} designs; on the frontier: {string.Join(", ", front.Select(point => point.Name))}", shapes);
-    }
-
-    // the bars of errors and the frontier, which consist of horizontal and vertical lines, as boxes. Lines of the grid may cross a name.
-    static IEnumerable<(float Left, float Top, float Right, float Bottom)> Lines(Shape shape) => shape switch
-    {
-        Shape.Segment bar when bar.X1 == bar.X2 && bar.Stroke != Inks.Line => [Box((bar.X1, bar.Y1), (bar.X2, bar.Y2))],
-        Shape.Curve frontier => frontier.Points.Zip(frontier.Points.Skip(1), Box),
-        _ => [],
-    };
-
-    static (float Left, float Top, float Right, float Bottom) Box((float X, float Y) from, (float X, float Y) to) =>
-        (Math.Min(from.X, to.X) - 1, Math.Min(from.Y, to.Y) - 1, Math.Max(from.X, to.X) + 1, Math.Max(from.Y, to.Y) + 1);
-
-    // each name at the first of several places around its point that is inside the picture and off other points, names and, where possible, lines.
-    // Without such a place, only the names of the first points are drawn.
-    static IEnumerable<Shape> Labels(IReadOnlyList<(string Name, float X, float Y)> points, int always,
-        IReadOnlyList<(float Left, float Top, float Right, float Bottom)> lines)
-    {
-        const float size = 11, half = 8;
-        var taken = points.Select(point => (Left: point.X - 7, Top: point.Y - 7, Right: point.X + 7, Bottom: point.Y + 7)).ToList();
-        for (int i = 0; i < points.Count; i++)
-        {
-            var (name, x, y) = points[i];
-            // the font of a browser can be wider
-            float width = 1.15f * ReportFont.Measure(name, size, bold: false);
-            var places = from shift in (float[])[-14, 14, -30, 30, -46, 46, -62, 62] from left in (float[])[x + 6, x - 6 - width]
-                select (left, y: y + shift);
-            bool IsFree((float Left, float Y) place) => place.Left > 0 && place.Left + width < Width && place.Y > half && place.Y < Height - 50
-                && !taken.Any(box => Meets(place, box));
-            bool Meets((float Left, float Y) place, (float Left, float Top, float Right, float Bottom) box) =>
-                place.Left < box.Right && place.Left + width > box.Left && place.Y - half < box.Bottom && place.Y + half > box.Top;
-            if (i >= always && !places.Any(IsFree)) continue;
-            var (chosenLeft, chosenY) = places.Where(IsFree).OrderBy(place => lines.Count(box => Meets(place, box)))
-                .DefaultIfEmpty((Math.Min(x + 6, Width - width), y - 14)).First();
-            taken.Add((chosenLeft, chosenY - half, chosenLeft + width, chosenY + half));
-            yield return new Shape.Text(chosenLeft, chosenY, name, size, Inks.Text);
-        }
     }
 
     // between two designs of the frontier there is only what either reaches
