@@ -12,6 +12,9 @@ public static class DesignRules
 
     internal const string Paper = "arXiv 2510.04800";
 
+    /// <summary>Specifies the page with the repetition of the experiments by models of 11 million parameters.</summary>
+    internal const string Repetition = "docs/experiments.md";
+
     /// <summary>Returns the first fix after which a model of the design is possible, or a fix that only describes the change.</summary>
     internal static Remedy Possible(HybridDesign design, string otherwise, params ReadOnlySpan<Remedy> remedies)
     {

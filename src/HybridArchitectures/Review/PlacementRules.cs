@@ -6,7 +6,7 @@ namespace HybridArchitectures.Review;
 /// <summary>Contains the rules about the placement of attention and intra-layer hybrids among state-space blocks.</summary>
 static class PlacementRules
 {
-    const string Tables = Paper + ", position tables 11, 17 and 21";
+    const string Tables = Paper + ", position tables 11, 17 and 21; 11M: " + Repetition;
 
     public static IReadOnlyList<DesignRule> All { get; } =
     [
@@ -24,9 +24,9 @@ static class PlacementRules
         bool only = attention.Length == 1, intra = mixers[0].Mixer is IntraHybridSpec;
         yield return new("attention-first", only && !intra ? Severity.Error : Severity.Warning, mixers[0].Layer,
             $"the stack begins with {(only ? "its only " : intra ? "an " : "")}{(intra ? "intra-layer hybrid" : "attention")}.",
-            new(intra ? "+0.018 NLL at 1:5 and +0.012 at 1:3 with blocks at both ends, at 1B"
-                : only ? "+0.030 NLL at 1B and +0.037 at 350M compared with the middle, worse than both pure models"
-                : "+0.008 to +0.020 NLL compared with the middle, at 350M and 1B", Tables), Even(design));
+            new(intra ? "+0.018 NLL at 1:5 and +0.012 at 1:3 with blocks at both ends, at 1B; +0.087 and +0.026 at 11M"
+                : only ? "+0.030 NLL at 1B, +0.037 at 350M and +0.445 at 11M compared with the middle, worse than both pure models"
+                : "+0.008 to +0.020 NLL compared with the middle, at 350M and 1B; +0.097 to +0.109 at 11M", Tables), Even(design));
     }
 
     static IEnumerable<Finding> Early(HybridDesign design, ReviewOptions options)
@@ -36,7 +36,8 @@ static class PlacementRules
             yield break;
         yield return new("attention-early", Severity.Warning, mixers[attention[0]].Layer,
             "the only attention block is in the first quarter of the stack.",
-            new("+0.014 NLL at layer 2 and +0.008 at layer 3 of 13 at 1B; +0.018 and +0.013 at 350M", Tables), Even(design));
+            new("+0.014 NLL at layer 2 and +0.008 at layer 3 of 13 at 1B; +0.018 and +0.013 at 350M; "
+                + "+0.101 at layer 2 of 12 at 11M", Tables), Even(design));
     }
 
     static IEnumerable<Finding> Late(HybridDesign design, ReviewOptions options)
@@ -45,7 +46,7 @@ static class PlacementRules
         if (attention.Length != 1 || mixers.Count < 3 || mixers[attention[0]].Mixer is not AttentionSpec || attention[0] != mixers.Count - 1)
             yield break;
         yield return new("attention-late", Severity.Info, mixers[^1].Layer, "the only attention block is the last mixer.",
-            new("+0.006 NLL at 1B, +0.005 at 350M", Tables), Even(design));
+            new("+0.006 NLL at 1B, +0.005 at 350M, +0.031 at 11M", Tables), Even(design));
     }
 
     static IEnumerable<Finding> Sandwich(HybridDesign design, ReviewOptions options)
@@ -55,7 +56,7 @@ static class PlacementRules
             yield break;
         if (attention[0] != 0 || attention[^1] != mixers.Count - 1) yield break;
         yield return new("intra-sandwich", Severity.Warning, mixers[^1].Layer, "intra-layer hybrids are at both ends of the stack.",
-            new("+0.018 NLL at 1:5, +0.012 at 1:3, +0.001 at 1:1, at 1B", Tables), Even(design));
+            new("+0.018 NLL at 1:5, +0.012 at 1:3, +0.001 at 1:1, at 1B; +0.087 at 1:5 and +0.026 at 1:3 at 11M", Tables), Even(design));
     }
 
     static IEnumerable<Finding> Clustered(HybridDesign design, ReviewOptions options)
@@ -65,7 +66,8 @@ static class PlacementRules
             yield break;
         if (attention[^1] - attention[0] != attention.Length - 1 || attention.SequenceEqual(Positions(mixers.Count, attention.Length))) yield break;
         yield return new("intra-clustered", Severity.Info, mixers[attention[0]].Layer, "all intra-layer hybrids are in consecutive blocks.",
-            new("+0.004 NLL at 1:3, +0.001 at 1:5, -0.001 at 1:1, at 1B, which is near the noise of a run", Tables), Even(design));
+            new("+0.004 NLL at 1:3, +0.001 at 1:5, -0.001 at 1:1, at 1B, which is near the noise of a run; no difference "
+                + "outside the noise at 11M", Tables), Even(design));
     }
 
     // with a ratio, the placement of the builder has the same effect, unless the even positions begin with the first block
