@@ -47,16 +47,16 @@ static unsafe class CrossEntropyKernel
         double smoothing = options.LabelSmoothing;
         var scales = Vector256.Create(scale);
         long whole = classes - classes % RowMath.Lanes;
-        var (most, other) = (Vector256.Create(float.NegativeInfinity), Vector256.Create(float.NegativeInfinity));
-        for (long i = 0; i < whole; i += RowMath.Lanes) (most, other) = (other, Vector256.MaxNative(most, Vector256.Load(z + i) * scales));
-        most = Vector256.MaxNative(most, other);
-        float largest = float.NegativeInfinity, mean = 0;
-        for (int lane = 0; lane < RowMath.Lanes; lane++) largest = Larger(largest, most[lane]);
-        for (long i = whole; i < classes; i++) largest = Larger(largest, z[i] * scale);
+        var (maxima, other) = (Vector256.Create(float.NegativeInfinity), Vector256.Create(float.NegativeInfinity));
+        for (long i = 0; i < whole; i += RowMath.Lanes) (maxima, other) = (other, Vector256.MaxNative(maxima, Vector256.Load(z + i) * scales));
+        maxima = Vector256.MaxNative(maxima, other);
+        float maximum = float.NegativeInfinity, mean = 0;
+        for (int lane = 0; lane < RowMath.Lanes; lane++) maximum = Larger(maximum, maxima[lane]);
+        for (long i = whole; i < classes; i++) maximum = Larger(maximum, z[i] * scale);
         if (smoothing > 0) mean = (float)(Sum(z, classes) * scale / classes);
         // relative to the maximum, so that nothing overflows
-        float targetLogit = z[target] * scale - largest;
-        var origin = Vector256.Create(-largest);
+        float targetLogit = z[target] * scale - maximum;
+        var origin = Vector256.Create(-maximum);
         var (even, odd) = (Vector256<float>.Zero, Vector256<float>.Zero);
         for (long i = 0; i < classes; i += RowMath.Lanes)
         {
@@ -67,9 +67,9 @@ static unsafe class CrossEntropyKernel
             (even, odd) = (odd, even + value);
             if (factor is not null) RowMath.Store<Float32Element>((byte*)z, i, classes, value);
         }
-        double sum = Vector256.Sum(even + odd), log = Math.Log(sum), normalizer = log + largest;
+        double sum = Vector256.Sum(even + odd), log = Math.Log(sum), normalizer = log + maximum;
         double loss = log - (1 - smoothing) * targetLogit + options.ZLoss * normalizer * normalizer;
-        if (smoothing > 0) loss -= smoothing * (mean - largest);
+        if (smoothing > 0) loss -= smoothing * (mean - maximum);
         if (factor is not { } f) return (float)loss;
         var (slope, floor) = (Vector256.Create((float)((1 + 2 * options.ZLoss * normalizer) / sum * scale * f)),
             Vector256.Create((float)(smoothing / classes * scale * f)));

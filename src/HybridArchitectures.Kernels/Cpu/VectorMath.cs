@@ -78,10 +78,10 @@ static class VectorMath
 
     // uses comparisons, because the compiler does not guarantee which operand a minimum returns if one is NaN
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static Vector256<float> Limited(Vector256<float> x, float least, float most)
+    static Vector256<float> Limited(Vector256<float> x, float minimum, float maximum)
     {
-        x = Vector256.ConditionalSelect(Vector256.LessThan(x, Vector256.Create(least)), Vector256.Create(least), x);
-        return Vector256.ConditionalSelect(Vector256.GreaterThan(x, Vector256.Create(most)), Vector256.Create(most), x);
+        x = Vector256.ConditionalSelect(Vector256.LessThan(x, Vector256.Create(minimum)), Vector256.Create(minimum), x);
+        return Vector256.ConditionalSelect(Vector256.GreaterThan(x, Vector256.Create(maximum)), Vector256.Create(maximum), x);
     }
 
     /// <summary>Computes 1 / (1 + e^-x).</summary>

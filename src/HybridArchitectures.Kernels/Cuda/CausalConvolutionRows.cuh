@@ -20,13 +20,13 @@ template <class T, int V, int Taps> __device__ __forceinline__ void convolution_
         for (; t <= whole; t += Ahead) {
             Raw<T, V> raw[Ahead];
 #pragma unroll
-            for (int u = 0; u < Ahead; u++) raw[u] = load_raw<T, V>(from, (t + u) * args.xToken);
+            for (int ahead = 0; ahead < Ahead; ahead++) raw[ahead] = load_raw<T, V>(from, (t + ahead) * args.xToken);
 #pragma unroll
-            for (int u = 0; u < Ahead; u++) {
+            for (int ahead = 0; ahead < Ahead; ahead++) {
                 float sum[V];
-                unpack<T, V>(raw[u], past[Taps - 1]);
+                unpack<T, V>(raw[ahead], past[Taps - 1]);
                 next_sum(filter, bias, args.silu, past, sum);
-                store<T, V>(to, (t + u) * args.channels, sum);
+                store<T, V>(to, (t + ahead) * args.channels, sum);
             }
         }
     }

@@ -1,6 +1,6 @@
 // The losses of rows of logits that arrive in chunks of classes, and the gradient with respect to the logits of a chunk, which replaces them.
 //
-// statistics: a block processes one row of the chunk. Each thread tracks the largest logit and the sum of exponentials relative to it. These are
+// statistics: a block processes one row of the chunk. Each thread tracks the maximum logit and the sum of exponentials relative to it. These are
 // joined over the block, and then with the result of the previous chunks in `statistics`. After the last chunk, the loss is computed and the
 // normalizer, log2 of the sum of all exponentials, is stored.
 // gradient: with the normalizer, each logit is independent and is overwritten by scale / counted * ((1 + 2 zLoss logsumexp) softmax - smoothing / V -
@@ -23,7 +23,7 @@ struct CrossEntropyArguments {
     void* logits;  // (rows, classes), rows start at multiples of 16 bytes; overwritten by the gradient
     const float* bias;  // (classes) of the chunk, or null
     const i64* targets;                              // (rows)
-    // (rows, 4): the largest logit, the sum relative to it, the sum of logits, the logit of the target; after the last chunk, the normalizer is first
+    // (rows, 4): the maximum logit, the sum relative to it, the sum of logits, the logit of the target; after the last chunk, the normalizer is first
     float* statistics;
     float* losses;                                   // (rows)
     const float* counted;  // one number: the tokens that count
@@ -32,13 +32,13 @@ struct CrossEntropyArguments {
     float scale, smoothing, zLoss;
 };
 
-// Returns the sum of exp2(value - largest) of both, and the largest of both.
-__device__ __forceinline__ void join(float& largest, float& sum, float otherLargest, float otherSum) {
-    const float most = largest > otherLargest ? largest : otherLargest;
+// Returns the sum of exp2(value - maximum) of both, and the maximum of both.
+__device__ __forceinline__ void join(float& maximum, float& sum, float otherMaximum, float otherSum) {
+    const float newMaximum = maximum > otherMaximum ? maximum : otherMaximum;
     // -inf minus -inf would be NaN.
-    sum = (largest == most ? sum : sum * exp2_approximate(largest - most))
-        + (otherLargest == most ? otherSum : otherSum * exp2_approximate(otherLargest - most));
-    largest = most;
+    sum = (maximum == newMaximum ? sum : sum * exp2_approximate(maximum - newMaximum))
+        + (otherMaximum == newMaximum ? otherSum : otherSum * exp2_approximate(otherMaximum - newMaximum));
+    maximum = newMaximum;
 }
 
 // A row of the chunk in one block: whole vectors, Ahead of them loaded at a time, then the rest, one element per thread.
@@ -67,70 +67,70 @@ template <class T, int V, bool Bias> struct CrossEntropyRow {
 
     __device__ __forceinline__ void load_pass(i64 passStart, Raw<T, V> (&raw)[Ahead]) const {
 #pragma unroll
-        for (int u = 0; u < Ahead; u++)
-            if (passStart + u * Threads * V < whole) raw[u] = load_raw<T, V>(logits, passStart + u * Threads * V);
+        for (int ahead = 0; ahead < Ahead; ahead++)
+            if (passStart + ahead * Threads * V < whole) raw[ahead] = load_raw<T, V>(logits, passStart + ahead * Threads * V);
     }
 
     __device__ __forceinline__ void statistics() const {
         DYNAMIC_SHARED(float, scratch);              // 3 x 32
-        float* kept = args.statistics + row * 4;
-        const bool first_ = args.firstClass == 0, last = args.firstClass + args.classes == args.allClasses;
+        float* saved = args.statistics + row * 4;
+        const bool isFirst = args.firstClass == 0, isLast = args.firstClass + args.classes == args.allClasses;
         if (target == args.ignored) {  // the whole block
-            if (threadIdx.x == 0 && last) args.losses[row] = 0;
+            if (threadIdx.x == 0 && isLast) args.losses[row] = 0;
             return;
         }
-        float largest = -1e38f, sum = 0, all = 0;
+        float maximum = -1e38f, sum = 0, all = 0;
         for (i64 passStart = begin; passStart < whole; passStart += Pass) {
             Raw<T, V> raw[Ahead];
             load_pass(passStart, raw);
-            float most = largest;
+            float newMaximum = maximum;
 #pragma unroll
-            for (int u = 0; u < Ahead; u++)
-                if (passStart + u * Threads * V < whole)
+            for (int ahead = 0; ahead < Ahead; ahead++)
+                if (passStart + ahead * Threads * V < whole)
 #pragma unroll
                     for (int i = 0; i < V; i++) {
-                        const float z = value(raw[u][i], passStart + u * Threads * V + i);
-                        most = z > most ? z : most;
-                        all += z;
+                        const float logit = value(raw[ahead][i], passStart + ahead * Threads * V + i);
+                        newMaximum = logit > newMaximum ? logit : newMaximum;
+                        all += logit;
                     }
-            sum *= exp2_approximate(largest - most);
-            largest = most;
+            sum *= exp2_approximate(maximum - newMaximum);
+            maximum = newMaximum;
 #pragma unroll
-            for (int u = 0; u < Ahead; u++)
-                if (passStart + u * Threads * V < whole)
+            for (int ahead = 0; ahead < Ahead; ahead++)
+                if (passStart + ahead * Threads * V < whole)
 #pragma unroll
-                    for (int i = 0; i < V; i++) sum += exp2_approximate(value(raw[u][i], passStart + u * Threads * V + i) - most);
+                    for (int i = 0; i < V; i++) sum += exp2_approximate(value(raw[ahead][i], passStart + ahead * Threads * V + i) - newMaximum);
         }
         if (rest < args.classes) {
-            const float z = value(to_float(logits[rest]), rest);
-            all += z;
-            join(largest, sum, z, 1);
+            const float logit = value(to_float(logits[rest]), rest);
+            all += logit;
+            join(maximum, sum, logit, 1);
         }
 #pragma unroll
         for (int offset = 16; offset > 0; offset /= 2) {
-            const float otherLargest = from_lane_xor(largest, offset), otherSum = from_lane_xor(sum, offset);
-            join(largest, sum, otherLargest, otherSum);
+            const float otherMaximum = from_lane_xor(maximum, offset), otherSum = from_lane_xor(sum, offset);
+            join(maximum, sum, otherMaximum, otherSum);
             all += from_lane_xor(all, offset);
         }
-        if (threadIdx.x % 32 == 0) { scratch[threadIdx.x / 32] = largest; scratch[32 + threadIdx.x / 32] = sum;
+        if (threadIdx.x % 32 == 0) { scratch[threadIdx.x / 32] = maximum; scratch[32 + threadIdx.x / 32] = sum;
             scratch[64 + threadIdx.x / 32] = all; }
         __syncthreads();
         if (threadIdx.x != 0) return;
-        for (int warp = 1; warp < Threads / 32; warp++) { join(largest, sum, scratch[warp], scratch[32 + warp]); all += scratch[64 + warp]; }
+        for (int warp = 1; warp < Threads / 32; warp++) { join(maximum, sum, scratch[warp], scratch[32 + warp]); all += scratch[64 + warp]; }
         float chosen = as_float(0x7fc00000u);  // a target out of range makes the loss NaN
-        if (!first_) {
-            join(largest, sum, kept[0], kept[1]);
-            all += kept[2];
-            chosen = kept[3];
+        if (!isFirst) {
+            join(maximum, sum, saved[0], saved[1]);
+            all += saved[2];
+            chosen = saved[3];
         }
         if (holds_target()) chosen = value(to_float(logits[targetIndex]), targetIndex);
-        if (last) {
-            const float normalizer = largest + log2_approximate(sum), natural = normalizer / log2_e;  // in powers of two, and of e
+        if (isLast) {
+            const float normalizer = maximum + log2_approximate(sum), natural = normalizer / log2_e;  // in powers of two, and of e
             args.losses[row] = (normalizer - (1 - args.smoothing) * chosen
             - (args.smoothing > 0 ? args.smoothing * all / static_cast<float>(args.allClasses) : 0.f)) / log2_e + args.zLoss * natural * natural;
-            largest = normalizer;
+            maximum = normalizer;
         }
-        kept[0] = largest; kept[1] = sum; kept[2] = all; kept[3] = chosen;
+        saved[0] = maximum; saved[1] = sum; saved[2] = all; saved[3] = chosen;
     }
 
     __device__ __forceinline__ void gradient() const {
@@ -153,12 +153,12 @@ template <class T, int V, bool Bias> struct CrossEntropyRow {
             Raw<T, V> raw[Ahead];
             load_pass(passStart, raw);
 #pragma unroll
-            for (int u = 0; u < Ahead; u++)
-                if (passStart + u * Threads * V < whole) {
+            for (int ahead = 0; ahead < Ahead; ahead++)
+                if (passStart + ahead * Threads * V < whole) {
                     float results[V];
 #pragma unroll
-                    for (int i = 0; i < V; i++) results[i] = result(raw[u][i], passStart + u * Threads * V + i);
-                    store<T, V>(logits, passStart + u * Threads * V, results);
+                    for (int i = 0; i < V; i++) results[i] = result(raw[ahead][i], passStart + ahead * Threads * V + i);
+                    store<T, V>(logits, passStart + ahead * Threads * V, results);
                 }
         }
         if (rest < args.classes) store_one<T>(logits, rest, result(to_float(logits[rest]), rest));

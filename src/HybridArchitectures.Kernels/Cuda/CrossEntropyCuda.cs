@@ -50,16 +50,16 @@ static class CrossEntropyCuda
     internal static long ChunkOf(long tokens, long classes, long width, int multiprocessors)
     {
         var options = OperatorOptions.Current;
-        long most = Math.Max((long)(classes * options.LogitsShare), options.Thresholds.MinLogits / Math.Max(1, tokens));
-        if (most >= classes) return classes;
-        if (most < TileRows) return Math.Max(1, most);
+        long maxClasses = Math.Max((long)(classes * options.LogitsShare), options.Thresholds.MinLogits / Math.Max(1, tokens));
+        if (maxClasses >= classes) return classes;
+        if (maxClasses < TileRows) return Math.Max(1, maxClasses);
         long Rounds(long rows) => ((rows + TileRows - 1) / TileRows * ((width + TileColumns - 1) / TileColumns) + multiprocessors
             - 1) / multiprocessors;
         // the start of another chunk takes about a fifth of a round
         long Cost(long chunk) => 5 * (classes / chunk * Rounds(chunk) + Rounds(classes % chunk)) + classes / chunk;
-        most = most / TileRows * TileRows;
-        long best = most;
-        for (long chunk = most; chunk >= Math.Max(TileRows, most / 2); chunk -= TileRows)
+        maxClasses = maxClasses / TileRows * TileRows;
+        long best = maxClasses;
+        for (long chunk = maxClasses; chunk >= Math.Max(TileRows, maxClasses / 2); chunk -= TileRows)
             if (Cost(chunk) < Cost(best)) best = chunk;
         return best;
     }
@@ -68,9 +68,9 @@ static class CrossEntropyCuda
     internal static long TokensOf(long tokens, long classes)
     {
         var options = OperatorOptions.Current;
-        long most = Math.Max(Math.Max(1, (long)(tokens * options.LogitsShare)), options.Thresholds.MinLogits / Math.Max(1, classes));
-        if (most >= tokens) return tokens;
-        long chunks = (tokens + most - 1) / most, size = (tokens + chunks - 1) / chunks;
+        long maxTokens = Math.Max(Math.Max(1, (long)(tokens * options.LogitsShare)), options.Thresholds.MinLogits / Math.Max(1, classes));
+        if (maxTokens >= tokens) return tokens;
+        long chunks = (tokens + maxTokens - 1) / maxTokens, size = (tokens + chunks - 1) / chunks;
         return size < TileRows ? size : Math.Min(tokens, (size + TileRows - 1) / TileRows * TileRows);
     }
 

@@ -118,9 +118,9 @@ sealed unsafe partial class SelectiveScanTask<TElement> where TElement : struct,
         new Span<float>(place.MaxRate, block).Clear();
         for (int v = 0; v < place.Vectors; v++)
         {
-            Vector256<int> most = default;
-            for (int n = 0; n < states; n++) most = Vector256.Max(most, Magnitude(Vector256.Load(place.Rates + (v * states + n) * Lanes)));
-            most.AsSingle().Store(place.MaxRate + v * Lanes);
+            Vector256<int> maxRates = default;
+            for (int n = 0; n < states; n++) maxRates = Vector256.Max(maxRates, Magnitude(Vector256.Load(place.Rates + (v * states + n) * Lanes)));
+            maxRates.AsSingle().Store(place.MaxRate + v * Lanes);
         }
         return place;
     }

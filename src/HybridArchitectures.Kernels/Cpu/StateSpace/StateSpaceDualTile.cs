@@ -23,10 +23,10 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
     bool oneDocument;
 
     float* transposed, affinity, mixing, weighted;              // (N, Q), (Q, Q), (Q, Q), (Q, P)
-    float* delta, high, low, inflow, outflow, slope;            // (Q) each
+    float* dt, high, low, inflow, outflow, slope;               // (Q) each
     int* first;                                                 // (Q): the first token of the document of each token
     float* scores, dAffinity, wide, turned, stateTurned;        // backward: (Q, Q), (Q, Q), (Q, N), (P, Q), (P, N)
-    float* dAfterTurned, dDelta;                                // (P, N), (Q)
+    float* dAfterTurned, dDt;                                   // (P, N), (Q)
     double* dSum;                                               // (Q)
 
     /// <summary>Contains b and c (Q, N), x and y (Q, P) of the tile. In the backward pass, Y is the gradient of the output.</summary>
@@ -47,7 +47,7 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
         affinity = Take((long)Q * Q); mixing = Take((long)Q * Q);
         X = Take((long)Q * P); Y = Take((long)Q * P); weighted = Take((long)Q * P);
         stateTurned = Take((long)P * N);
-        delta = Take(Q); high = Take(Q); low = Take(Q); inflow = Take(Q); outflow = Take(Q); slope = Take(Q);
+        dt = Take(Q); high = Take(Q); low = Take(Q); inflow = Take(Q); outflow = Take(Q); slope = Take(Q);
         first = (int*)Take(Q);
         return memory;
     }
@@ -62,7 +62,7 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
         turned = Take((long)Q * P); DX = Take((long)Q * P);
         dAfterTurned = Take((long)P * N);
         dSum = (double*)Take(2 * Q);
-        dDelta = Take(Q);
+        dDt = Take(Q);
         return memory;
     }
 
@@ -138,11 +138,11 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
     /// <summary>Computes the time steps and decays of one head.</summary>
     public void Steps(float* raw, long stride, float bias, bool softplus, (double Minimum, double Maximum)? limit, float rate)
     {
-        for (int i = 0; i < rows; i++) delta[i] = raw[i * stride] + bias;
-        for (int i = rows; i < padded; i++) delta[i] = 0;
+        for (int i = 0; i < rows; i++) dt[i] = raw[i * stride] + bias;
+        for (int i = rows; i < padded; i++) dt[i] = 0;
         for (int i = 0; i < padded; i += 8)
         {
-            var value = Vector256.Load(delta + i);
+            var value = Vector256.Load(dt + i);
             var factor = Vector256<float>.One;
             if (softplus) (value, factor) = (VectorMath.Softplus(value), VectorMath.Sigmoid(value));
             if (limit is { } range)
@@ -151,14 +151,14 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
                 factor &= Vector256.GreaterThanOrEqual(value, minimum) & Vector256.LessThanOrEqual(value, maximum);
                 value = Vector256.Min(Vector256.Max(value, minimum), maximum);
             }
-            value.Store(delta + i);
+            value.Store(dt + i);
             factor.Store(slope + i);
         }
         double sum = 0;
         for (int i = 0; i < padded; i++)
         {
-            if (i >= rows) delta[i] = slope[i] = 0;
-            sum += (double)delta[i] * rate;
+            if (i >= rows) dt[i] = slope[i] = 0;
+            sum += (double)dt[i] * rate;
             high[i] = (float)sum;
             low[i] = (float)(sum - high[i]);
         }
@@ -185,7 +185,7 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
             int from = first[i] & ~7, j = 0;
             for (; j < from; j += 8) Vector256<float>.Zero.Store(to + j);
             for (; j <= i; j += 8)
-                (Decay(i, j) * Vector256.Load(affinity + (nint)i * Q + j) * Vector256.Load(delta + j)).Store(to + j);
+                (Decay(i, j) * Vector256.Load(affinity + (nint)i * Q + j) * Vector256.Load(dt + j)).Store(to + j);
         }
         for (int i = rows; i < padded; i++) new Span<float>(mixing + (nint)i * Q, padded).Clear();
         if (hasState)
@@ -203,7 +203,7 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
     /// <summary>Advances the state of one head to the end of the tile.</summary>
     public void Advance(float* state, bool hasState)
     {
-        for (int j = 0; j < padded; j++) ScaleTo(X + (nint)j * P, outflow[j] * delta[j], weighted + (nint)j * P, P);
+        for (int j = 0; j < padded; j++) ScaleTo(X + (nint)j * P, outflow[j] * dt[j], weighted + (nint)j * P, P);
         if (hasState) Scale(state, carry, N * P);
         SmallMatrix.Product(N, P, padded, transposed, Q, weighted, P, state, P, hasState);
     }
@@ -242,9 +242,9 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
             SmallMatrix.Product(padded, P, N, B, N, dState, P, DX, P, false);
             for (int j = 0; j < rows; j++)
             {
-                float along = Dot(DX + (nint)j * P, X + (nint)j * P, P), weight = outflow[j] * delta[j];
+                float along = Dot(DX + (nint)j * P, X + (nint)j * P, P), weight = outflow[j] * dt[j];
                 Scale(DX + (nint)j * P, weight, P);
-                dDelta[j] += along * outflow[j];
+                dDt[j] += along * outflow[j];
                 dSum[j] -= (double)along * weight;
                 afterSum += (double)along * weight;
             }
@@ -261,7 +261,7 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
         // b, through the state after the tile
         if (hasAfter)
         {
-            for (int j = 0; j < padded; j++) ScaleTo(X + (nint)j * P, outflow[j] * delta[j], weighted + (nint)j * P, P);
+            for (int j = 0; j < padded; j++) ScaleTo(X + (nint)j * P, outflow[j] * dt[j], weighted + (nint)j * P, P);
             SmallMatrix.Transpose(N, P, dState, P, dAfterTurned, N);
             SmallMatrix.Product(padded, N, P, weighted, P, dAfterTurned, N, DB, N, true);
         }
@@ -287,8 +287,8 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
         for (int i = rows - 1; i >= 0; i--)
         {
             behind += dSum[i];
-            totals[0] += behind * delta[i];
-            float gradient = (float)(dDelta[i] + behind * rate) * slope[i];
+            totals[0] += behind * dt[i];
+            float gradient = (float)(dDt[i] + behind * rate) * slope[i];
             totals[2] += gradient;
             dStep[i * stride] = gradient;
         }
@@ -309,7 +309,7 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
     // which is why doubles are used.
     void MixingGradients()
     {
-        new Span<float>(dDelta, padded).Clear();
+        new Span<float>(dDt, padded).Clear();
         new Span<double>(dSum, padded).Clear();
         for (int i = 0; i < rows; i++)
         {
@@ -319,13 +319,13 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
             Vector256<double> total = default;
             for (; j <= i; j += 8)
             {
-                var (decay, step, score) = (Decay(i, j), Vector256.Load(delta + j), Vector256.Load(scores + (nint)i * Q + j));
+                var (decay, step, score) = (Decay(i, j), Vector256.Load(dt + j), Vector256.Load(scores + (nint)i * Q + j));
                 var mixed = decay * Vector256.Load(affinity + (nint)i * Q + j);
                 (mixed * step).Store(to + j);
                 float* dTo = dAffinity + (nint)i * Q + j;
                 Vector256.MultiplyAddEstimate(score * decay, step, Vector256.Load(dTo)).Store(dTo);
                 var along = score * mixed;
-                (Vector256.Load(dDelta + j) + along).Store(dDelta + j);
+                (Vector256.Load(dDt + j) + along).Store(dDt + j);
                 along *= step;
                 // s[i] - s[i] is 0
                 if (j + 7 >= i) along &= Vector256.LessThan(Vector256.Create(j) + Vector256<int>.Indices, Vector256.Create(i)).AsSingle();
@@ -388,24 +388,24 @@ sealed unsafe class StateSpaceDualTile(int tile, int paddedHead, int paddedState
     /// Processes one token and head over a state (head size, states) in memory. It is read and written once, four rows at a time, so that no sum
     /// waits for another.
     /// </summary>
-    public static void Step(float* state, float* x, float delta, float decay, float* b, float* c, float skip, float* y, int headSize, int stateSize)
+    public static void Step(float* state, float* x, float dt, float decay, float* b, float* c, float skip, float* y, int headSize, int stateSize)
     {
         int p = 0;
-        for (; p + 4 <= headSize; p += 4) FourRows(state + (long)p * stateSize, x + p, delta, decay, b, c, skip, y + p, stateSize);
+        for (; p + 4 <= headSize; p += 4) FourRows(state + (long)p * stateSize, x + p, dt, decay, b, c, skip, y + p, stateSize);
         for (; p < headSize; p++)
         {
             float* row = state + (long)p * stateSize;
-            float input = delta * x[p], sum = 0;
+            float input = dt * x[p], sum = 0;
             for (int n = 0; n < stateSize; n++) sum += (row[n] = decay * row[n] + input * b[n]) * c[n];
             y[p] = sum + skip * x[p];
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    static void FourRows(float* state, float* x, float delta, float decay, float* b, float* c, float skip, float* y, int stateSize)
+    static void FourRows(float* state, float* x, float dt, float decay, float* b, float* c, float skip, float* y, int stateSize)
     {
         float* s1 = state + stateSize, s2 = s1 + stateSize, s3 = s2 + stateSize;
-        float f0 = delta * x[0], f1 = delta * x[1], f2 = delta * x[2], f3 = delta * x[3];
+        float f0 = dt * x[0], f1 = dt * x[1], f2 = dt * x[2], f3 = dt * x[3];
         var decays = Vector256.Create(decay);
         Vector256<float> i0 = Vector256.Create(f0), i1 = Vector256.Create(f1), i2 = Vector256.Create(f2), i3 = Vector256.Create(f3);
         Vector256<float> sum0 = default, sum1 = default, sum2 = default, sum3 = default;

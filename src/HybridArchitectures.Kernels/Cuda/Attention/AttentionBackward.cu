@@ -123,8 +123,8 @@ struct Backward {
             const Place full = queryFull + 4 * turn.stage;
             expect(full, 2 * QuerySize + 4 * Queries);
             for (int t = 0; t < DTiles; t++)
-                for (int r = 0; r < Queries; r += 64) copy_head(queries + turn.stage * QuerySize + (t * Queries + r) * 64, args.query, 64 * t, head,
-                    query + r, row, full);
+                for (int offset = 0; offset < Queries; offset += 64)
+                    copy_head(queries + turn.stage * QuerySize + (t * Queries + offset) * 64, args.query, 64 * t, head, query + offset, row, full);
             copy_in(place_of(reinterpret_cast<u16*>(logarithms + turn.stage * Queries)), args.logarithms + at, 4 * Queries, full);
         } else if (lane < RecordLanes) arrive_at(queryFull + 4 * turn.stage);
         sync_warp();
@@ -133,8 +133,9 @@ struct Backward {
             const Place full = gradientFull + 4 * turn.stage;
             expect(full, 2 * GradientSize + 4 * Queries);
             for (int t = 0; t < ETiles; t++)
-                for (int r = 0; r < Queries; r += 64) copy_head(gradients + turn.stage * GradientSize + (t * Queries + r) * 64, args.gradient, 64 * t,
-                    head, query + r, row, full);
+                for (int offset = 0; offset < Queries; offset += 64)
+                    copy_head(gradients + turn.stage * GradientSize + (t * Queries + offset) * 64, args.gradient, 64 * t, head, query + offset, row,
+                        full);
             copy_in(place_of(reinterpret_cast<u16*>(deltas + turn.stage * Queries)), args.delta + at, 4 * Queries, full);
         }
         sync_warp();
@@ -143,10 +144,11 @@ struct Backward {
     __device__ __forceinline__ void produce() const {
         if (lane == 0) {
             expect(blockFull, 2 * (KeySize + ValueSize));
-            for (int r = 0; r < Keys; r += 64) {
-                for (int t = 0; t < DTiles; t++) copy_head(keys + (t * Keys + r) * 64, args.key, 64 * t, keyHead, block * Keys + r, row, blockFull);
-                for (int t = 0; t < ETiles; t++) copy_head(values + (t * Keys + r) * 64, args.value, 64 * t, keyHead, block * Keys + r, row,
-                    blockFull);
+            for (int offset = 0; offset < Keys; offset += 64) {
+                for (int t = 0; t < DTiles; t++)
+                    copy_head(keys + (t * Keys + offset) * 64, args.key, 64 * t, keyHead, block * Keys + offset, row, blockFull);
+                for (int t = 0; t < ETiles; t++)
+                    copy_head(values + (t * Keys + offset) * 64, args.value, 64 * t, keyHead, block * Keys + offset, row, blockFull);
             }
         }
         sync_warp();
@@ -248,8 +250,8 @@ struct Backward {
 
     // Converts scores to probabilities.
     __device__ __forceinline__ void exponentiate(float (&scores)[Queries / 2], const StepRecord& record, int group, int stage) const {
-        const int q = lane % 4, key = block * Keys + 64 * group;
-        const float* logarithms_ = logarithms + stage * Queries + 2 * q;
+        const int quadLane = lane % 4, key = block * Keys + 64 * group;
+        const float* logarithms_ = logarithms + stage * Queries + 2 * quadLane;
 #pragma unroll
         for (int n = 0; n < Queries / 8; n++) {
             const Two logarithm = *reinterpret_cast<const Two*>(logarithms_ + 8 * n);
@@ -261,7 +263,7 @@ struct Backward {
         }
         if (key >= record.inner && key + 64 <= record.innerEnd) return;
         const int laneKey = key + warp % 4 * 16 + lane / 4;
-        const int* bounds = records + stage * RecordSize + 8 + 4 * q;
+        const int* bounds = records + stage * RecordSize + 8 + 4 * quadLane;
 #pragma unroll
         for (int n = 0; n < Queries / 8; n++)
 #pragma unroll

@@ -109,7 +109,7 @@ struct Forward {
 #pragma unroll
         for (int t = 0; t < Tiles; t++)
 #pragma unroll
-            for (int r = 0; r < Rows; r += 64) copy_head(to + (t * Rows + r) * 64, map, 64 * t, head, token + r, row, full);
+            for (int offset = 0; offset < Rows; offset += 64) copy_head(to + (t * Rows + offset) * 64, map, 64 * t, head, token + offset, row, full);
     }
 
     __device__ __forceinline__ void produce() const {

@@ -97,10 +97,10 @@ readonly record struct AttentionShape(long HeadSize, long ValueSize, bool Sinks,
     public static AttentionShape For(long headSize, long valueSize, bool sinks, bool capped, int sharedMemory)
     {
         (headSize, valueSize) = ((headSize + 15) / 16 * 16, (valueSize + 15) / 16 * 16);
-        long largest = Math.Max(headSize, valueSize);
+        long maxSize = Math.Max(headSize, valueSize);
         foreach (var (stages, sharedOutput) in new[] { (4, false), (3, false), (2, false), (2, true) })
         {
-            var shape = new AttentionShape(headSize, valueSize, sinks, capped, largest <= 64 ? 3 : 2, largest <= 128 ? 128 : 64, stages,
+            var shape = new AttentionShape(headSize, valueSize, sinks, capped, maxSize <= 64 ? 3 : 2, maxSize <= 128 ? 128 : 64, stages,
                 sharedOutput);
             if (shape.ForwardShared <= sharedMemory) return shape;
         }

@@ -164,12 +164,12 @@ struct Weights {
         for (int first = warp; first < rows; first += Own * Warps) {
             Two own[Own][Lots];
 #pragma unroll
-            for (int r = 0; r < Own; r++)
+            for (int ownRow = 0; ownRow < Own; ownRow++)
 #pragma unroll
-                for (int i = 0; i < Lots; i++) own[r][i] = states(lesser(lane + 32 * i, parts - 1), lesser(first + r * Warps, rows - 1));
+                for (int i = 0; i < Lots; i++) own[ownRow][i] = states(lesser(lane + 32 * i, parts - 1), lesser(first + ownRow * Warps, rows - 1));
 #pragma unroll
-            for (int r = 0; r < Own; r++)
-                if (first + r * Warps < rows) weigh_row<Lots>(first + r * Warps, own[r]);
+            for (int ownRow = 0; ownRow < Own; ownRow++)
+                if (first + ownRow * Warps < rows) weigh_row<Lots>(first + ownRow * Warps, own[ownRow]);
         }
         __syncthreads();
     }

@@ -12,8 +12,8 @@
 struct Slice { const u16* tile; int row, column, across; };
 __device__ __forceinline__ Slice slice(Place tile, int row, int column, int across) { return {tile, row, column, across}; }
 __device__ __forceinline__ float element_of(const Slice& s, int row, int column) {
-    const int r = s.row + row, c = s.column + column;
-    return as_float(static_cast<unsigned>(s.tile[c / 64 * s.across + swizzled(r, c % 64)]) << 16);
+    const int tileRow = s.row + row, tileColumn = s.column + column;
+    return as_float(static_cast<unsigned>(s.tile[tileColumn / 64 * s.across + swizzled(tileRow, tileColumn % 64)]) << 16);
 }
 #else
 using Slice = unsigned long long;
@@ -49,9 +49,9 @@ template <int Columns, int First, bool Rowwise, int Count> __device__ __forceinl
     bool added) {
     static_assert((Columns == 16 || Columns == 32 || Columns == 64 || Columns == 128) && First + Columns / 2 <= Count, "a piece of the sums");
 #ifdef HYBRID_EMULATION
-    const int r = threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4, q = threadIdx.x % 4;
+    const int laneRow = threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4, quadLane = threadIdx.x % 4;
     for (int i = 0; i < Columns / 2; i++) {
-        const int row = r + i % 4 / 2 * 8, column = i / 4 * 8 + 2 * q + i % 2;
+        const int row = laneRow + i % 4 / 2 * 8, column = i / 4 * 8 + 2 * quadLane + i % 2;
         float sum = added ? sums[First + i] : 0;
         for (int k = 0; k < 16; k++) sum += element_of(a, row, k) * (Rowwise ? element_of(b, k, column) : element_of(b, column, k));
         sums[First + i] = sum;
@@ -75,9 +75,9 @@ template <int Columns, int First, bool Rowwise, int Count> __device__ __forceinl
 #ifdef HYBRID_EMULATION
     struct { unsigned a[4]; } shown = {{a[0], a[1], a[2], a[3]}};
     emulation::show(shown, [&](auto of) {
-        const int r = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
+        const int laneRow = threadIdx.x % 32 / 4, quadLane = threadIdx.x % 4;
         for (int i = 0; i < Columns / 2; i++) {
-            const int row = r + i % 4 / 2 * 8, column = i / 4 * 8 + 2 * q + i % 2;
+            const int row = laneRow + i % 4 / 2 * 8, column = i / 4 * 8 + 2 * quadLane + i % 2;
             float sum = added ? sums[First + i] : 0;
             for (int k = 0; k < 16; k++) {
                 const unsigned left = of(row % 8 * 4 + k % 8 / 2).a[row / 8 + k / 8 * 2];

@@ -102,11 +102,11 @@ __device__ __forceinline__ void Scan<E, K, J, S, Tile, PartTokens>::backward() c
     const int flip = turn & 4;
     const auto states_of = [&](int offset, float (&to)[J]) {
 #pragma unroll
-        for (int q = 0; q < J; q += 4) {
+        for (int index = 0; index < J; index += 4) {
             float four[4];
-            read<4>(ownStates + offset + (q ^ flip), four);
+            read<4>(ownStates + offset + (index ^ flip), four);
 #pragma unroll
-            for (int v = 0; v < 4; v++) to[q + v] = four[v];
+            for (int v = 0; v < 4; v++) to[index + v] = four[v];
         }
     };
     const auto handOver = [&](const float (&ds)[Lines][V], const float (&inputs)[Lines][V], const float (&gradients)[Lines][V], int i) {
@@ -200,15 +200,15 @@ __device__ __forceinline__ void Scan<E, K, J, S, Tile, PartTokens>::backward() c
             float cutoff[4];
             cuts_of(cut + i, cutoff);
 #pragma unroll
-            for (int r = 0; r < PartTokens; r++) {
+            for (int token = 0; token < PartTokens; token++) {
                 float bs[J], steps[2 * K];
-                states_of((i + r) * Padded, bs);
-                read<2 * K>(dts + (i + r) * GroupRow + lane / S * 2 * K, steps);
+                states_of((i + token) * Padded, bs);
+                read<2 * K>(dts + (i + token) * GroupRow + lane / S * 2 * K, steps);
 #pragma unroll
                 for (int k = 0; k < K; k++)
 #pragma unroll
                     for (int j = 0; j < J; j++)
-                        state[k][j] = exp2_of<E>(steps[k] * rate[k][j] + cutoff[r]) * state[k][j] + steps[K + k] * bs[j];
+                        state[k][j] = exp2_of<E>(steps[k] * rate[k][j] + cutoff[token]) * state[k][j] + steps[K + k] * bs[j];
             }
             store_states(part_states(part + 1), state);
             handOver(ds, added, gradients, i + PartTokens);
@@ -218,32 +218,32 @@ __device__ __forceinline__ void Scan<E, K, J, S, Tile, PartTokens>::backward() c
         for (int part = Parts - 1; part >= 0; part--) {
             const int i = part * PartTokens;
             finish(of, dtBias, D, line, column);
-            float history[PartTokens + 1][K][J], decay[PartTokens][K][J], cutoff[4];  // history[r + 1] is the state after token r of the part
+            float history[PartTokens + 1][K][J], decay[PartTokens][K][J], cutoff[4];  // history[token + 1] is the state after token token of the part
             float lastOutput[K], lastForC[J];  // of the last token, so that the state after it is not stored
             cuts_of(cut + i, cutoff);
 #pragma unroll
-            for (int q = 0; q < K * J; q += 4) {
+            for (int index = 0; index < K * J; index += 4) {
                 float four[4];
-                read<4>(part_states(part) + state_index(q), four);
+                read<4>(part_states(part) + state_index(index), four);
 #pragma unroll
-                for (int v = 0; v < 4; v++) history[0][q / J][q % J + v] = four[v];
+                for (int v = 0; v < 4; v++) history[0][index / J][index % J + v] = four[v];
             }
 #pragma unroll
-            for (int r = 0; r < PartTokens; r++) {
+            for (int token = 0; token < PartTokens; token++) {
                 float bs[J], steps[2 * K];
-                states_of((i + r) * Padded, bs);
-                read<2 * K>(dts + (i + r) * GroupRow + lane / S * 2 * K, steps);
+                states_of((i + token) * Padded, bs);
+                read<2 * K>(dts + (i + token) * GroupRow + lane / S * 2 * K, steps);
 #pragma unroll
                 for (int k = 0; k < K; k++)
 #pragma unroll
                     for (int j = 0; j < J; j++) {
-                        decay[r][k][j] = exp2_of<E>(steps[k] * rate[k][j] + cutoff[r]);
-                        history[r + 1][k][j] = decay[r][k][j] * history[r][k][j] + steps[K + k] * bs[j];
+                        decay[token][k][j] = exp2_of<E>(steps[k] * rate[k][j] + cutoff[token]);
+                        history[token + 1][k][j] = decay[token][k][j] * history[token][k][j] + steps[K + k] * bs[j];
                     }
-                if (r == PartTokens - 1) {
+                if (token == PartTokens - 1) {
                     float cs[J], dy[K];
-                    states_of((Tile + i + r) * Padded, cs);
-                    read<K>(dys + (i + r) * Channels + threadChannel, dy);
+                    states_of((Tile + i + token) * Padded, cs);
+                    read<K>(dys + (i + token) * Channels + threadChannel, dy);
 #pragma unroll
                     for (int j = 0; j < J; j++) lastForC[j] = 0;
 #pragma unroll
@@ -259,30 +259,30 @@ __device__ __forceinline__ void Scan<E, K, J, S, Tile, PartTokens>::backward() c
             }
             float outputSums[PartTokens * K], inputSums[PartTokens * K], stepsSums[PartTokens * K];
 #pragma unroll
-            for (int r = PartTokens - 1; r >= 0; r--) {
+            for (int token = PartTokens - 1; token >= 0; token--) {
                 float bs[J], cs[J], steps[2 * K], dy[K], forStates[2][J];
-                states_of((i + r) * Padded, bs);
-                states_of((Tile + i + r) * Padded, cs);
-                read<2 * K>(dts + (i + r) * GroupRow + lane / S * 2 * K, steps);
-                read<K>(dys + (i + r) * Channels + threadChannel, dy);
+                states_of((i + token) * Padded, bs);
+                states_of((Tile + i + token) * Padded, cs);
+                read<2 * K>(dts + (i + token) * GroupRow + lane / S * 2 * K, steps);
+                read<K>(dys + (i + token) * Channels + threadChannel, dy);
 #pragma unroll
-                for (int j = 0; j < J; j++) forStates[0][j] = 0, forStates[1][j] = r == PartTokens - 1 ? lastForC[j] : 0.f;
+                for (int j = 0; j < J; j++) forStates[0][j] = 0, forStates[1][j] = token == PartTokens - 1 ? lastForC[j] : 0.f;
 #pragma unroll
                 for (int k = 0; k < K; k++) {
-                    float output = r == PartTokens - 1 ? lastOutput[k] : 0.f, input = 0, stepSum = 0;
+                    float output = token == PartTokens - 1 ? lastOutput[k] : 0.f, input = 0, stepSum = 0;
 #pragma unroll
                     for (int j = 0; j < J; j++) {
                         const float dState = dy[k] * cs[j] + carry[k][j];
-                        if (r < PartTokens - 1) output += history[r + 1][k][j] * cs[j];
+                        if (token < PartTokens - 1) output += history[token + 1][k][j] * cs[j];
                         input += dState * bs[j];
                         forStates[0][j] += dState * steps[K + k];
-                        if (r < PartTokens - 1) forStates[1][j] += dy[k] * history[r + 1][k][j];
-                        carry[k][j] = dState * decay[r][k][j];
-                        const float through = carry[k][j] * history[r][k][j];
+                        if (token < PartTokens - 1) forStates[1][j] += dy[k] * history[token + 1][k][j];
+                        carry[k][j] = dState * decay[token][k][j];
+                        const float through = carry[k][j] * history[token][k][j];
                         stepSum += through * rate[k][j];
                         dRate[k][j] += through * steps[k];
                     }
-                    const int at = (r % Apart * Lines + r / Apart) * K + k;
+                    const int at = (token % Apart * Lines + token / Apart) * K + k;
                     outputSums[at] = output; inputSums[at] = input; stepsSums[at] = stepSum;
                 }
                 // Sums over the channels: first without a choice of halves, then over the remaining groups.
@@ -300,7 +300,7 @@ __device__ __forceinline__ void Scan<E, K, J, S, Tile, PartTokens>::backward() c
                 if (2 * Kept >= LeftGroups || groupNumber % (LeftGroups / (2 * Kept)) == 0)
 #pragma unroll
                     for (int e = 0; e < Owned; e++)
-                        ownFolded[((Fold == Tile ? i + r : r) * 2 + (end + e) / Kept) * Padded + ((end + e) % Kept ^ turn)] = ends[e];
+                        ownFolded[((Fold == Tile ? i + token : token) * 2 + (end + e) / Kept) * Padded + ((end + e) % Kept ^ turn)] = ends[e];
             }
             reduce_scatter<PartTokens * K, S / 2, 1>(outputSums, lane);
             reduce_scatter<PartTokens * K, S / 2, 1>(inputSums, lane);

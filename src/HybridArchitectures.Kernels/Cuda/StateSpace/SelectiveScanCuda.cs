@@ -164,9 +164,9 @@ static class SelectiveScanCuda
         int ElementSize => narrow ? 2 : 4;
 
         // whether rows of a number of elements, at most `most` at a time, can be copied in pieces of up to 16 bytes
-        bool Whole(long elements, int most, params ReadOnlySpan<Tensor?> tensors)
+        bool Whole(long elements, int maxElements, params ReadOnlySpan<Tensor?> tensors)
         {
-            long size = x.ElementSize, piece = Math.Min(16, most * size);
+            long size = x.ElementSize, piece = Math.Min(16, maxElements * size);
             if (elements * size % piece != 0) return false;
             foreach (var tensor in tensors)
             {

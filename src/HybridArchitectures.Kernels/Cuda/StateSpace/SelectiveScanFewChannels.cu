@@ -260,12 +260,12 @@ template <class E> struct FewChannels {
                 load<float, 4>(dts, 8 * m + 4, ahead[1]);
                 if (SCAN_DOCUMENTS) load<float, 4>(cuts, half * Tile + 4 * m, cutoff);
 #pragma unroll
-                for (int r = 0; r < 4; r++) {
-                    const float dt = ahead[r / 2][r % 2 * 2], input = ahead[r / 2][r % 2 * 2 + 1];
+                for (int token = 0; token < 4; token++) {
+                    const float dt = ahead[token / 2][token % 2 * 2], input = ahead[token / 2][token % 2 * 2 + 1];
 #pragma unroll
                     for (int j = 0; j < Held; j++) {
-                        state[j] = exp2_of<E>(dt * rate[j] + cutoff[r]) * state[j] + input * bs[j][r];
-                        parts[r] = j == 0 ? state[j] * cs[j][r] : parts[r] + state[j] * cs[j][r];
+                        state[j] = exp2_of<E>(dt * rate[j] + cutoff[token]) * state[j] + input * bs[j][token];
+                        parts[token] = j == 0 ? state[j] * cs[j][token] : parts[token] + state[j] * cs[j][token];
                     }
                 }
                 sums[m] = halved<4>(halved<2>(parts[0], parts[1], lane), halved<2>(parts[2], parts[3], lane), lane);

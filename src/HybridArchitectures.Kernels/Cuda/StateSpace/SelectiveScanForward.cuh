@@ -159,26 +159,26 @@ template <bool Local, bool Reverse> __device__ __forceinline__ void Scan<E, K, J
             float cutoff[4];
             cuts_of(cut + i, cutoff);
 #pragma unroll
-            for (int q = 0; q < 4; q++) {
-                const int r = Reverse ? 3 - q : q;
+            for (int turn = 0; turn < 4; turn++) {
+                const int token = Reverse ? 3 - turn : turn;
                 float bs[J], cs[J], steps[2 * K];
-                if (!Local || !Reverse) read<J>(b + (i + r) * Padded, bs);
-                if (!Local || Reverse) read<J>(c + (i + r) * Padded, cs);
-                read<2 * K>(group + r * GroupRow, steps);
+                if (!Local || !Reverse) read<J>(b + (i + token) * Padded, bs);
+                if (!Local || Reverse) read<J>(c + (i + token) * Padded, cs);
+                read<2 * K>(group + token * GroupRow, steps);
 #pragma unroll
                 for (int k = 0; k < K; k++) {
                     float sum = 0;
 #pragma unroll
                     for (int j = 0; j < J; j++) {
-                        const float decay = exp2_of<E>(steps[k] * rate[k][j] + cutoff[r]);
+                        const float decay = exp2_of<E>(steps[k] * rate[k][j] + cutoff[token]);
                         if (Reverse) state[k][j] = decay * (state[k][j] + steps[K + k] * cs[j]);
                         else state[k][j] = decay * state[k][j] + steps[K + k] * bs[j];
                         if (!Local) sum += state[k][j] * cs[j];
                     }
-                    if (!Local) sums[(r % Apart * Lines + r / Apart) * K + k] = sum;
+                    if (!Local) sums[(token % Apart * Lines + token / Apart) * K + k] = sum;
                     if (Local) stepSums[k] += steps[k];
                 }
-                if (Local) cutSum += Raise - cutoff[r];
+                if (Local) cutSum += Raise - cutoff[token];
             }
             hand_over(ds, inputs, ring + (m + 1) % 2 * (4 * GroupRow), line, column);  // last, because no load is moved before a store
         }

@@ -150,7 +150,7 @@ template <class E, int K, int J, int S, int Tile, int PartTokens> struct Scan {
 
     __device__ __forceinline__ void cuts_of(const float* from, float (&cutoff)[4]) const {
 #pragma unroll
-        for (int r = 0; r < 4; r++) cutoff[r] = Raise;
+        for (int token = 0; token < 4; token++) cutoff[token] = Raise;
         if (SCAN_DOCUMENTS) read<4>(from, cutoff);
     }
 

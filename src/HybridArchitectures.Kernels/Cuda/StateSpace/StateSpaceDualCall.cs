@@ -195,12 +195,12 @@ sealed class StateSpaceDualCall
     long ChunksPerSegment(long blocks)
     {
         long best = Chunks, slots = Shape.Blocks * device.Multiprocessors;
-        double least = Math.Ceiling((double)blocks / slots) * Chunks;
+        double minCost = Math.Ceiling((double)blocks / slots) * Chunks;
         for (long count = 2; count <= Math.Min(Chunks, 64); count++)
         {
             long chunks = (Chunks + count - 1) / count, cut = (Chunks + chunks - 1) / chunks;
             double cost = Math.Ceiling((double)blocks * cut / slots) * (chunks * 1.35 + ChunksOfSegmentState);
-            if (cost < least) (least, best) = (cost, chunks);
+            if (cost < minCost) (minCost, best) = (cost, chunks);
         }
         return best;
     }
