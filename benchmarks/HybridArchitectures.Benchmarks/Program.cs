@@ -61,10 +61,12 @@ static class Program
         var json = new Option<string?>("--json") { Description = "Where to write the records." };
         var filter = new Option<string?>("--filter") { Description = "Part of 'operator, shape, type': only these cases." };
         var tiny = new Option<bool>("--tiny") { Description = "Small sizes, to see that everything runs." };
-        var anchors = new Option<string?>(
-            "--anchors") { Description =
-            "run: measure Python's rivals too; none; or a file to take them from, of an earlier run's records or of what the script printed. "
-            + "Default: run on cuda, none on cpu." };
+        var anchors = new Option<string?>("--anchors")
+        {
+            Description =
+                "run: measure Python's rivals too; none; or a file to take them from, of an earlier run's records or of what the script printed. "
+                + "Default: run on cuda, none on cpu.",
+        };
         var seconds = new Option<double>("--seconds") { Description = "About how long each median is measured.", DefaultValueFactory = _ => 0.3 };
         var device = DeviceOption();
         var command = new Command("gpu-ops",
@@ -83,8 +85,10 @@ static class Program
     {
         var filter = new Option<string?>("--filter") { Description = "Part of a design's name, or of 'operator, shape, type': only these." };
         var tiny = new Option<bool>("--tiny") { Description = "Small sizes, to see that everything runs." };
-        var operators = new Option<bool>(
-            "--operators") { Description = "Instead, what gpu-ops asks for: the most device memory each operator holds, a line of JSON each." };
+        var operators = new Option<bool>("--operators")
+        {
+            Description = "Instead, what gpu-ops asks for: the most device memory each operator holds, a line of JSON each.",
+        };
         var type = new Option<string>("--type") { Description = "bfloat16 or float32: of the activations.", DefaultValueFactory = _ => "bfloat16" };
         type.AcceptOnlyFromAmong("bfloat16", "float32");
         var device = DeviceOption();
@@ -188,11 +192,17 @@ static class Program
 
     static Command LoadCommand()
     {
-        var gigabytes = new Option<double>(
-            "--gigabytes") { Description = "Size of the checkpoint, which is made first and deleted afterwards.", DefaultValueFactory = _ => 2 };
+        var gigabytes = new Option<double>("--gigabytes")
+        {
+            Description = "Size of the checkpoint, which is made first and deleted afterwards.",
+            DefaultValueFactory = _ => 2,
+        };
         var folder = new Option<string?>("--folder") { Description = "Where to make it. Default: the folder for temporary files." };
-        var repeats = new Option<int>(
-            "--repeats") { Description = "How often each way is measured; the fastest counts.", DefaultValueFactory = _ => 3 };
+        var repeats = new Option<int>("--repeats")
+        {
+            Description = "How often each way is measured; the fastest counts.",
+            DefaultValueFactory = _ => 3,
+        };
         var command = new Command("load", "Loading of a bfloat16 checkpoint against a plain read of its file.") { gigabytes, folder, repeats };
         command.SetAction(arguments =>
             Guarded(() => LoadBenchmark.Run(arguments.GetValue(gigabytes), arguments.GetValue(folder), arguments.GetValue(repeats))));

@@ -9,8 +9,11 @@ using static TorchSharp.torch;
 SampleConsole.Prepare();
 var source = new Argument<string>("source") { Description = "A folder of Hugging Face or of this library." };
 var target = new Argument<string>("target") { Description = "The folder to write, which must not exist." };
-var to = new Option<string>("--to") { Description = $"own, or one of {string.Join(", ", PretrainedFamily.All.Select(family => family.ModelType))}.",
-    Required = true };
+var to = new Option<string>("--to")
+{
+    Description = $"own, or one of {string.Join(", ", PretrainedFamily.All.Select(family => family.ModelType))}.",
+    Required = true,
+};
 var type = new Option<string>("--dtype") { Description = "float32, bfloat16 or float16.", DefaultValueFactory = _ => "float32" };
 type.AcceptOnlyFromAmong("float32", "bfloat16", "float16");
 var shard = NumberOption.Create("--shard-gb", "Weights beyond this many gigabytes go into another file.", 5.0, 1e-6, 1e6);

@@ -22,8 +22,8 @@ HybridDesign inter = HybridDesign.Create(Width, VocabularySize)
 
 // each branch gets half of the heads
 HybridDesign intra = HybridDesign.Create(Width, VocabularySize)
-    .WithIntraHybrid(new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 32 }, new Mamba2Spec { Heads = 2, HeadSize = 64, StateSize = 16 },
-    FusionKind.Difference)
+    .WithIntraHybrid(new AttentionSpec { Heads = 2, KeyValueHeads = 1, HeadSize = 32 },
+        new Mamba2Spec { Heads = 2, HeadSize = 64, StateSize = 16 }, FusionKind.Difference)
     .WithMamba2(mamba).WithFeedForward(FeedForwardSpec.SwiGlu(256))
     .Depth(6).Ratio("H", 1, "M", 5).Place(Placement.Middle).Name("intra-layer 1:5").Build();
 intra = DesignSolver.ByFeedForward(intra, DesignMeasure.Parameters, of: inter, multiple: 8).Design;

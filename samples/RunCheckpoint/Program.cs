@@ -7,10 +7,14 @@ using RunCheckpoint;
 using static TorchSharp.torch;
 
 SampleConsole.Prepare();
-var folder = new Argument<string>(
-    "folder") { Description = "A folder with config.json or design.json, safetensors files, and tokenizer.json if there is one." };
-var prompt = new Option<string?>(
-    "--prompt") { Description = "The text to continue. Use token ids with spaces between them if the folder has no tokenizer." };
+var folder = new Argument<string>("folder")
+{
+    Description = "A folder with config.json or design.json, safetensors files, and tokenizer.json if there is one.",
+};
+var prompt = new Option<string?>("--prompt")
+{
+    Description = "The text to continue. Use token ids with spaces between them if the folder has no tokenizer.",
+};
 var chat = new Option<bool>("--chat") { Description = "Chat line by line instead." };
 var tokens = NumberOption.Create("--tokens", "The maximum number of tokens of an answer.", 128, 1, int.MaxValue);
 var temperature = NumberOption.Create("--temperature", "0 for the likeliest token each time.", 0.7, 0, 100);

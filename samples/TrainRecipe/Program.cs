@@ -7,26 +7,36 @@ using TrainRecipe;
 using static TorchSharp.torch;
 
 SampleConsole.Prepare();
-var recipe = new Option<string>(
-    "--recipe") { Description = "The name of a recipe, see docs/reference/recipes.md.", DefaultValueFactory = _ => "1B-inter-1:5" };
-var data = new Option<string?>(
-    "--data") { Description =
-    "A file or folder: text, JSON records (.jsonl, .json, also .gz and .zst) or parquet. Default: the documentation of the .NET class library." };
-var tokenizer = new Option<string?>(
-    "--tokenizer") { Description = "The Llama 3.2 tokenizer: a folder with it, tokenizer.json, or tokenizer.model. Default: bytes." };
+var recipe = new Option<string>("--recipe")
+{
+    Description = "The name of a recipe, see docs/reference/recipes.md.",
+    DefaultValueFactory = _ => "1B-inter-1:5",
+};
+var data = new Option<string?>("--data")
+{
+    Description =
+        "A file or folder: text, JSON records (.jsonl, .json, also .gz and .zst) or parquet. Default: the documentation of the .NET class library.",
+};
+var tokenizer = new Option<string?>("--tokenizer")
+{
+    Description = "The Llama 3.2 tokenizer: a folder with it, tokenizer.json, or tokenizer.model. Default: bytes.",
+};
 var device = new Option<string>("--device") { Description = "cpu or cuda.", DefaultValueFactory = _ => "cpu" };
-var full =
-    new Option<bool>(
-    "--full") { Description = "Uses the width, context length, batch size and steps (60B tokens) of the recipe unless other options set them." };
+var full = new Option<bool>("--full")
+{
+    Description = "Uses the width, context length, batch size and steps (60B tokens) of the recipe unless other options set them.",
+};
 var width = NumberOption.Optional("--width", "Width of the model; all its parts in proportion. Default: 128.", 8, int.MaxValue);
 var context = NumberOption.Optional("--context", "Tokens a row. Default: 256.", 1, int.MaxValue);
 var rows = NumberOption.Optional("--rows", "Rows a step. Default: 4.", 1, int.MaxValue);
 var microRows = NumberOption.Create("--micro-rows", "Rows a pass; the gradients of several are added up. Default: 4.", 4, 1, int.MaxValue);
 var steps = NumberOption.Optional("--steps", "Steps. Default: 100.", 1L, long.MaxValue);
 var seed = NumberOption.Create("--seed", "Decides initial values and the order of the data.", 1L, 0, long.MaxValue);
-var output = new Option<string>(
-    "--out") { Description = "Shards, checkpoints and TensorBoard events; a stopped run in it continues.", DefaultValueFactory = _ =>
-    "runs/recipe" };
+var output = new Option<string>("--out")
+{
+    Description = "Shards, checkpoints and TensorBoard events; a stopped run in it continues.",
+    DefaultValueFactory = _ => "runs/recipe",
+};
 var root = new RootCommand("Trains a model of arXiv 2510.04800 on your own text.") { recipe, data, tokenizer, device, full, width, context, rows,
     microRows, steps, seed, output };
 // never disposed: a late signal must not end the program either

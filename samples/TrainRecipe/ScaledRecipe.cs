@@ -52,8 +52,8 @@ static class ScaledRecipe
     };
 
     /// <summary>Returns the largest divisor of the recipe's number of heads with which each head has a size.</summary>
-    static int Heads(int heads, double width, int smallest) =>
-        Enumerable.Range(1, heads).Last(fewer => heads % fewer == 0 && (fewer == 1 || width / fewer >= smallest));
+    static int Heads(int heads, double width, int minSize) =>
+        Enumerable.Range(1, heads).Last(fewer => heads % fewer == 0 && (fewer == 1 || width / fewer >= minSize));
 
     static FeedForwardSpec FeedForward(FeedForwardSpec feedForward, double factor)
     {

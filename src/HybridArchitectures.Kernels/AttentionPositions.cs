@@ -51,8 +51,10 @@ public sealed record AttentionPositions(Tensor Query, Tensor Key, Tensor? QueryD
         }
         var (key, documents) = (query.clone(), layout.DocumentIds?.to(place, copy: true));
         var bounds = AttentionBounds.Pack(begins, ends);
-        return new(query.MoveToOuterDisposeScope(), key.MoveToOuterDisposeScope(), documents?.MoveToOuterDisposeScope(), documents) { Bounds =
-            bounds.MoveToOuterDisposeScope() };
+        return new(query.MoveToOuterDisposeScope(), key.MoveToOuterDisposeScope(), documents?.MoveToOuterDisposeScope(), documents)
+        {
+            Bounds = bounds.MoveToOuterDisposeScope(),
+        };
     }
 
     internal void Check(Tensor query, Tensor key, string name)

@@ -21,8 +21,8 @@ static class ConformanceError
     /// <summary>Returns the maximum. NaN stays NaN.</summary>
     public static double Largest(IEnumerable<double> errors)
     {
-        double largest = 0;
-        foreach (double error in errors) largest = double.IsNaN(error) ? double.NaN : Math.Max(largest, error);
-        return largest;
+        double maxError = 0;
+        foreach (double error in errors) maxError = double.IsNaN(error) ? double.NaN : Math.Max(maxError, error);
+        return maxError;
     }
 }

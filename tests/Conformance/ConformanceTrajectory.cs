@@ -152,7 +152,7 @@ static class ConformanceTrajectory
             int steps = item.Value.GetProperty("steps").GetInt32();
             double warmUp = item.Value.GetProperty("warm_up").GetDouble() / steps;
             double floor = item.Value.GetProperty("extra") is { ValueKind: JsonValueKind.Object } extra
-                && extra.TryGetProperty("min_lr_rate", out var least) ? least.GetDouble() : 0;
+                && extra.TryGetProperty("min_lr_rate", out var minimum) ? minimum.GetDouble() : 0;
             LearningRateSchedule? schedule = item.Name switch
             {
                 "cosine_with_min_lr" or "cosine" => new CosineSchedule { WarmUp = warmUp, Floor = floor },

@@ -20,13 +20,13 @@ public sealed class LongContextTests
     {
         foreach (var task in Tasks)
         {
-            int shortest = 0;
+            int previousLength = 0;
             foreach (int length in new[] { 2000, 4000 })
             {
                 var sample = task.Create(text => text.Length, length, 0.3, new SeededRandom(5));
                 Assert.InRange(sample.Prompt.Length, length * 8 / 10, length);
-                Assert.True(sample.Prompt.Length > shortest);
-                shortest = sample.Prompt.Length;
+                Assert.True(sample.Prompt.Length > previousLength);
+                previousLength = sample.Prompt.Length;
                 Assert.All(sample.Answers, answer => Assert.Contains(answer, sample.Prompt));
                 Assert.Equal(sample.Prompt, task.Create(text => text.Length, length, 0.3, new SeededRandom(5)).Prompt);
                 Assert.NotEqual(sample.Prompt, task.Create(text => text.Length, length, 0.3, new SeededRandom(6)).Prompt);

@@ -22,14 +22,14 @@ public class RunLookTests
     [InlineData(12, 0.07)]
     [InlineData(24, 0.05)]
     [InlineData(60, 0.03)]
-    public void Colours_keep_apart_on_either_paper(int runs, double least)
+    public void Colours_keep_apart_on_either_paper(int runs, double minDistance)
     {
         foreach (var paper in (Func<Ink, string>[])[ink => ink.Light, ink => ink.Dark])
         {
             Oklab[] colours = [.. Looks.Take(runs).Select(look => Oklab.From(paper(look.Ink)))];
             for (int i = 0; i < runs; i++)
                 for (int j = 0; j < i; j++)
-                    Assert.True(colours[i].DistanceTo(colours[j]) >= least, $"runs {j} and {i}: {colours[i].DistanceTo(colours[j]):0.000}");
+                    Assert.True(colours[i].DistanceTo(colours[j]) >= minDistance, $"runs {j} and {i}: {colours[i].DistanceTo(colours[j]):0.000}");
         }
     }
 

@@ -35,8 +35,8 @@ sealed record CpuMachine(double BytesPerSecond, double FlopsPerSecond, double Ex
     public (double Ms, string Text) Limit(double bytes, double flops, double exponentials)
     {
         var (memory, arithmetic, special) = (1e3 * bytes / BytesPerSecond, 1e3 * flops / FlopsPerSecond, 1e3 * exponentials / ExponentialsPerSecond);
-        double most = Math.Max(memory, Math.Max(arithmetic, special));
-        return (most, most == memory ? $"{bytes / 1e6:N0} MB" : most == arithmetic ? $"{flops / 1e9:N2} GFLOP"
+        double maxTime = Math.Max(memory, Math.Max(arithmetic, special));
+        return (maxTime, maxTime == memory ? $"{bytes / 1e6:N0} MB" : maxTime == arithmetic ? $"{flops / 1e9:N2} GFLOP"
             : $"{exponentials / 1e6:N0} M exponentials");
     }
 }

@@ -36,7 +36,7 @@ static class Anchors
     }
 
     /// <summary>Returns the record with the fastest rival forwards and the fastest one for both passes.</summary>
-    public static GpuRecord Beside(GpuRecord record, IReadOnlyList<Line> lines)
+    public static GpuRecord WithAnchor(GpuRecord record, IReadOnlyList<Line> lines)
     {
         var alike = record with { Shape = record.Shape.Replace(GpuCases.AllLogits, "") };
         var own = lines.Where(line => alike.IsOf(line.op, line.shape, line.dtype)).ToArray();

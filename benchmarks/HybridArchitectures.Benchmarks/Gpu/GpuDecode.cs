@@ -317,7 +317,7 @@ sealed record GpuDecode(
         {
             Checkpoint.Save(model, folder, ScalarType.BFloat16);
             long bytes = model.State.Values.Sum(value => value.NumberOfElements * value.ElementSize);
-            long largest = model.State.Values.Max(value => value.NumberOfElements * value.ElementSize);
+            long maxTensor = model.State.Values.Max(value => value.NumberOfElements * value.ElementSize);
             if (Device.type == DeviceType.CUDA) CudaClock.ReleaseFreeBlocks();
             long before = Free();
             HybridLanguageModel? loaded = null;
@@ -327,8 +327,8 @@ sealed record GpuDecode(
             long taken = before - Free();
             long? grown = host.Stop();
             loaded!.Dispose();
-            Figures.Add("load", new { model_bytes = bytes, largest_tensor_bytes = largest, device_bytes = taken, host_bytes = grown, seconds });
-            Print($"loading {bytes / 1e9:f2} GB held in bfloat16, with tensors of at most {largest / 1e9:f2} GB: {seconds:f2} s; peak of device "
+            Figures.Add("load", new { model_bytes = bytes, largest_tensor_bytes = maxTensor, device_bytes = taken, host_bytes = grown, seconds });
+            Print($"loading {bytes / 1e9:f2} GB held in bfloat16, with tensors of at most {maxTensor / 1e9:f2} GB: {seconds:f2} s; peak of device "
                 + $"memory {taken / 1e9:f2} GB, of main memory {grown / 1e9:f2} GB");
         }
         finally

@@ -64,13 +64,13 @@ static class GpuMemory
             Autograd.Backward(Autograd.Apply(
             [ones(1, device: device).requires_grad_()], static _ => [ones(1, device: CUDA)], static context => [context.Gradients[0]])[0]);
         cuda.synchronize();
-        long before = clock.FreeBytes, least = before;
+        long before = clock.FreeBytes, minFreeBytes = before;
         bool done = false;
         nint context = clock.Context;
         var watch = new Thread(() =>
         {
             clock.Context = context;
-            while (!Volatile.Read(ref done)) least = Math.Min(least, clock.FreeBytes);
+            while (!Volatile.Read(ref done)) minFreeBytes = Math.Min(minFreeBytes, clock.FreeBytes);
         });
         watch.Start();
         long results;
@@ -83,7 +83,7 @@ static class GpuMemory
             Volatile.Write(ref done, true);
             watch.Join();
         }
-        return Math.Max(0, before - least - results);
+        return Math.Max(0, before - minFreeBytes - results);
     }
 
     /// <summary>Runs a case, and returns the bytes of the result and of all gradients.</summary>

@@ -51,7 +51,7 @@ static class GpuOps
             "run" => Anchors.Run(records.Select(record => record.Op), text => AnsiConsole.MarkupLineInterpolated($"[grey]{text}[/]")),
             var path => Anchors.Read(path),
         };
-        records = [.. records.Select(record => Anchors.Beside(record, anchors))];
+        records = [.. records.Select(record => Anchors.WithAnchor(record, anchors))];
         Write(settings.JsonPath, records);
         Show(records);
         return failed.Count == 0 ? 0 : 1;

@@ -31,7 +31,7 @@ sealed record GpuSteps(string Name, HybridLanguageModel Model, int Batch, int Le
         void Body()
         {
             using var inner = NewDisposeScope();
-            using var off = no_grad();
+            using var noGrad = no_grad();
             using var context = new SequenceContext(cache: cache);
             GreedyTokens.Select(Model.NextLogitsDirectly(ids, context), ids, result);
         }

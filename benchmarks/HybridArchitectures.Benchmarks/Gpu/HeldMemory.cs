@@ -39,13 +39,13 @@ sealed class HeldMemory(Device device)
             work();
             return 0;
         }
-        long most = Quick();
+        long maxBytes = Quick();
         bool done = false;
         nint context = clock.Context;
         var watch = new Thread(() =>
         {
             clock.Context = context;
-            while (!Volatile.Read(ref done)) most = Math.Max(most, Quick());
+            while (!Volatile.Read(ref done)) maxBytes = Math.Max(maxBytes, Quick());
         });
         watch.Start();
         try
@@ -58,7 +58,7 @@ sealed class HeldMemory(Device device)
             Volatile.Write(ref done, true);
             watch.Join();
         }
-        return most;
+        return maxBytes;
     }
 
     // what is free on a GPU falls as more is held: only differences count

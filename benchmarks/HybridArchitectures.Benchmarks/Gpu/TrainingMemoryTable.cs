@@ -101,8 +101,8 @@ static class TrainingMemoryTable
             Line("with loss", estimate.Activations + copies + estimate.Loss, kept - state);
         }
         Line("all", estimate.Total - (checkpointing ? estimate.Loss : 0), kept - empty);
-        long most = memory.Most(() => Pass(model, ids));
-        if (most != 0) Console.WriteLine(Row("peak", estimate.Total, most - empty));
+        long peak = memory.Most(() => Pass(model, ids));
+        if (peak != 0) Console.WriteLine(Row("peak", estimate.Total, peak - empty));
         return off;
 
         void Line(string what, long estimated, long measured)

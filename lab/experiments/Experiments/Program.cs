@@ -56,20 +56,20 @@ static class Program
             foreach (var experiment in new Catalogue(size, VocabularySize).All)
             {
                 int seeds = experiment.Name == Catalogue.LearningRatesName ? 1 : size.Seeds.Count, runs = 0;
-                double tokens = 0, flops = 0, smallest = double.MaxValue, largest = 0;
+                double tokens = 0, flops = 0, minParameters = double.MaxValue, maxParameters = 0;
                 foreach (var part in experiment.Parts)
                     foreach (var design in part.Designs.Where(design => known.Add(part.NameOf(design))))
                     {
                         double each = (double)size.TokensPerStep * (part.IsRecall ? size.RecallSteps : size.Steps);
                         double parameters = design.Design.CountParameters().NonEmbedding;
-                        (smallest, largest) = (Math.Min(smallest, parameters), Math.Max(largest, parameters));
+                        (minParameters, maxParameters) = (Math.Min(minParameters, parameters), Math.Max(maxParameters, parameters));
                         runs += seeds;
                         tokens += seeds * each;
                         flops += seeds * each * design.Design.Cost((int)(part.Context * size.ContextLength)).Flops().Training;
                     }
                 Console.WriteLine(FormattableString.Invariant(
                     $"{experiment.Name,-15} {runs,4} runs {tokens / 1e6,8:0} million tokens {flops / 1e15,8:0.0} PFLOPs, ")
-                    + FormattableString.Invariant($"{smallest / 1e6:0.00} to {largest / 1e6:0.00} million parameters without embedding"));
+                    + FormattableString.Invariant($"{minParameters / 1e6:0.00} to {maxParameters / 1e6:0.00} million parameters without embedding"));
             }
         });
         return command;

@@ -11,12 +11,17 @@ static class BenchCommand
 {
     public static Command Create()
     {
-        var design = new Argument<string>(
-            "design") { Description = $"{DesignArgument.Description} The weights of a checkpoint do not affect the speed." };
+        var design = new Argument<string>("design")
+        {
+            Description = $"{DesignArgument.Description} The weights of a checkpoint do not affect the speed.",
+        };
         var batch = new Option<int[]>("--batch") { Description = "The batch sizes in rows.", DefaultValueFactory = _ => [1] };
         var prompt = new Option<int>("--prompt-length") { Description = "The number of tokens of each prompt.", DefaultValueFactory = _ => 512 };
-        var totals = new Option<int[]>(
-            "--total-length") { Description = "The number of tokens of prompt and continuation.", DefaultValueFactory = _ => [640] };
+        var totals = new Option<int[]>("--total-length")
+        {
+            Description = "The number of tokens of prompt and continuation.",
+            DefaultValueFactory = _ => [640],
+        };
         var command = GuardedCommand.Create("bench", "Measures prefill and decode throughput, time to first token, cache and peak memory.",
             "MMTM:width=256,heads=4,state=16,feed=512 --batch 4 --total-length 1024");
         command.Add(design);

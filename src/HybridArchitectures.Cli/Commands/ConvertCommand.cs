@@ -18,8 +18,11 @@ static class ConvertCommand
     {
         var source = new Argument<string>("source") { Description = "A checkpoint folder of Hugging Face or of this library." };
         var target = new Argument<string>("target") { Description = "The folder to write, which must not exist." };
-        var to = new Option<string>("--to") { Description =
-            $"own, or one of {string.Join(", ", PretrainedFamily.All.Select(family => family.ModelType))}.", Required = true };
+        var to = new Option<string>("--to")
+        {
+            Description = $"own, or one of {string.Join(", ", PretrainedFamily.All.Select(family => family.ModelType))}.",
+            Required = true,
+        };
         var type = new Option<string>("--dtype") { Description = "float32 or bfloat16.", DefaultValueFactory = _ => "float32" };
         type.AcceptOnlyFromAmong("float32", "bfloat16");
         var command = GuardedCommand.Create("convert", "Converts a checkpoint, reads the result and compares it with the source. Exit code 1 if they "

@@ -13,8 +13,10 @@ static class CostCommand
     {
         var designs = new Argument<string[]>("designs") { Description = DesignArgument.Description, Arity = ArgumentArity.OneOrMore };
         var context = new Option<int>("--context") { Description = "The context length in tokens.", DefaultValueFactory = _ => 8192 };
-        var accelerator = new Option<string?>("--accelerator") { Description =
-            $"Adds the minimum time of a decoding step: {string.Join(", ", Accelerator.Known.Select(known => known.Name))}." };
+        var accelerator = new Option<string?>("--accelerator")
+        {
+            Description = $"Adds the minimum time of a decoding step: {string.Join(", ", Accelerator.Known.Select(known => known.Name))}.",
+        };
         var batch = new Option<int>("--batch") { Description = "The number of rows of the decoding step.", DefaultValueFactory = _ => 1 };
         var ranks = new Option<int>("--ranks") { Description = "Adds the communication and the efficiency of training on N GPUs.",
             DefaultValueFactory = _ => 1 };

@@ -17,13 +17,13 @@ static class EvalCommand
                 + $"piqa=valid.jsonl.", Required = true,
         };
         var data = new Option<string?>("--data") { Description = $"Text for held-out, position, document and needle. {TextData.Description}" };
-        var tokenizer = new Option<string?>(
-            "--tokenizer") { Description =
-            "The file or folder of a tokenizer. The default is the tokenizer of the folder, or bytes if it has none." };
+        var tokenizer = new Option<string?>("--tokenizer")
+        {
+            Description = "The file or folder of a tokenizer. The default is the tokenizer of the folder, or bytes if it has none.",
+        };
         var context = new Option<int>("--context") { Description = "The number of tokens per window.", DefaultValueFactory = _ => 1024 };
-        var lengths = new Option<int[]>(
-            "--lengths") { Description = "The lengths of prompts of needle, passkey and ruler, in tokens.", DefaultValueFactory = _ =>
-            [512, 1024] };
+        var lengths = new Option<int[]>("--lengths") { Description = "The lengths of prompts of needle, passkey and ruler, in tokens.",
+            DefaultValueFactory = _ => [512, 1024] };
         var trials = new Option<int>("--trials") { Description = "The number of prompts per length and depth.", DefaultValueFactory = _ => 5 };
         var checkpoints = new Option<bool>("--checkpoints") { Description = "Measures 'inside' at every checkpoint of a run." };
         var json = new Option<string?>("--json") { Description = "The JSON file to write the results to." };

@@ -13,8 +13,11 @@ static class NewCommand
         var path = new Argument<string>("path") { Description = "The file (for a project, the folder) to write. It must not exist." };
         var kind = new Option<string>("--kind") { Description = "The kind: design, sweep or project.", DefaultValueFactory = _ => "design" };
         kind.AcceptOnlyFromAmong("design", "sweep", "project");
-        var design = new Option<string>("--design") { Description = DesignArgument.Description, DefaultValueFactory = _ =>
-            "MMTM:width=128,vocabulary=256,heads=4,state=16,head=32,feed=256" };
+        var design = new Option<string>("--design")
+        {
+            Description = DesignArgument.Description,
+            DefaultValueFactory = _ => "MMTM:width=128,vocabulary=256,heads=4,state=16,head=32,feed=256",
+        };
         var command = GuardedCommand.Create("new", "Writes an example of a design file, a sweep file or a project.", "sweep.yaml --kind sweep");
         command.Add(path);
         command.Add(kind);

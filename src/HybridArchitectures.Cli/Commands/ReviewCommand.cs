@@ -12,8 +12,11 @@ static class ReviewCommand
     public static Command Create()
     {
         var design = new Argument<string>("design") { Description = DesignArgument.Description };
-        var length = new Option<int>("--max-length") { Description = "The maximum context length in use, in tokens. 0 means the training length.",
-            DefaultValueFactory = _ => 0 };
+        var length = new Option<int>("--max-length")
+        {
+            Description = "The maximum context length in use, in tokens. 0 means the training length.",
+            DefaultValueFactory = _ => 0,
+        };
         var fix = new Option<string?>("--fix") { Description = "The file to write the design to, with the safe remedies applied." };
         var command = GuardedCommand.Create("review", "Checks a design by rules, with evidence and remedy. Exit code 1 if there is an error.",
             "design.json --fix fixed.json");

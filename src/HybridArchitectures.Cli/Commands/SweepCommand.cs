@@ -11,13 +11,17 @@ static class SweepCommand
 {
     public static Command Create()
     {
-        var file = new Argument<string?>(
-            "file") { Description = "The sweep as JSON, or as YAML (.yaml, .yml); 'hybrid new sweep.yaml --kind sweep' writes one to begin with.",
-            Arity = ArgumentArity.ZeroOrOne };
+        var file = new Argument<string?>("file")
+        {
+            Description = "The sweep as JSON, or as YAML (.yaml, .yml); 'hybrid new sweep.yaml --kind sweep' writes one to begin with.",
+            Arity = ArgumentArity.ZeroOrOne,
+        };
         var schema = new Option<bool>("--schema") { Description = "Prints the JSON schema of the file instead." };
-        var merge = new Option<string[]>(
-            "--merge") { Description = "Adds the runs of these folders of other machines to the folder of the sweep first.",
-            AllowMultipleArgumentsPerToken = true };
+        var merge = new Option<string[]>("--merge")
+        {
+            Description = "Adds the runs of these folders of other machines to the folder of the sweep first.",
+            AllowMultipleArgumentsPerToken = true,
+        };
         var command = GuardedCommand.Create(
             "sweep", "Trains and measures designs with several seeds. Ctrl-C saves and stops. The same command continues, "
             + "and does nothing if the sweep is complete.", "sweep.yaml");

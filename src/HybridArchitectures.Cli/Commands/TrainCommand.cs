@@ -19,10 +19,15 @@ static class TrainCommand
         var data = new Option<string>("--data") { Description = TextData.Description, Required = true };
         var tokenizer = new Option<string?>("--tokenizer") { Description = "The file or folder of a tokenizer. The default is bytes." };
         var folder = new Option<string>("--folder") { Description = "The folder of the run. A stopped run in it continues.", Required = true };
-        var count = new Option<int>("--ranks") { Description = "Prints the command that trains on N processes, and ends.",
-            DefaultValueFactory = _ => 1 };
-        var strategy = new Option<DataParallelStrategy>("--strategy") { Description = "What is divided over the processes: "
-            + $"{string.Join(", ", Enum.GetNames<DataParallelStrategy>())}." };
+        var count = new Option<int>("--ranks")
+        {
+            Description = "Prints the command that trains on N processes, and ends.",
+            DefaultValueFactory = _ => 1,
+        };
+        var strategy = new Option<DataParallelStrategy>("--strategy")
+        {
+            Description = "What is divided over the processes: " + $"{string.Join(", ", Enum.GetNames<DataParallelStrategy>())}.",
+        };
         var flags = new TrainingFlags();
         var command = GuardedCommand.Create("train", "Trains a design on text. Ctrl-C saves and stops, and the same command continues.",
             "MMTM:width=128,heads=4,state=16,feed=256 --data documentation --folder runs/first --steps 300");

@@ -7,12 +7,17 @@ namespace HybridArchitectures.Cli.Inputs;
 sealed class SamplingFlags
 {
     readonly Option<int> tokens = new("--tokens") { Description = "The maximum number of tokens to generate.", DefaultValueFactory = _ => 128 };
-    readonly Option<double> temperature = new("--temperature") { Description = "The sampling temperature. 0 selects the most probable token.",
-        DefaultValueFactory = _ => 0.8 };
+    readonly Option<double> temperature = new("--temperature")
+    {
+        Description = "The sampling temperature. 0 selects the most probable token.",
+        DefaultValueFactory = _ => 0.8,
+    };
     readonly Option<double?> topP = new("--top-p") { Description = "Samples from the most probable tokens with this total probability." };
     readonly Option<long?> seed = new("--seed") { Description = "The seed of the sampling." };
-    readonly Option<string?> tokenizer = new("--tokenizer") { Description =
-        "The file or folder of a tokenizer. The default is the tokenizer of the folder, or bytes if it has none." };
+    readonly Option<string?> tokenizer = new("--tokenizer")
+    {
+        Description = "The file or folder of a tokenizer. The default is the tokenizer of the folder, or bytes if it has none.",
+    };
 
     public IEnumerable<Option> All => [tokens, temperature, topP, seed, tokenizer];
 

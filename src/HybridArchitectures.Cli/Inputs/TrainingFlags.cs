@@ -12,15 +12,22 @@ sealed class TrainingFlags
     readonly Option<double> rate = new("--learning-rate") { Description = "The peak learning rate.", DefaultValueFactory = _ => 3e-3 };
     readonly Option<int> context = new("--context") { Description = "The number of tokens per row.", DefaultValueFactory = _ => 256 };
     readonly Option<int> batch = new("--batch") { Description = "The number of rows per step.", DefaultValueFactory = _ => 8 };
-    readonly Option<int> micro = new(
-        "--micro-batch") { Description = "The number of rows per forward pass. 0 means all rows of a step.", DefaultValueFactory = _ => 0 };
-    readonly Option<long?> steps =
-        new("--steps") { Description = "The number of steps; set one of --steps, --tokens and --seconds. A run that goes on keeps its duration if "
-        + "none is given." };
+    readonly Option<int> micro = new("--micro-batch")
+    {
+        Description = "The number of rows per forward pass. 0 means all rows of a step.",
+        DefaultValueFactory = _ => 0,
+    };
+    readonly Option<long?> steps = new("--steps")
+    {
+        Description = "The number of steps; set one of --steps, --tokens and --seconds. A run that goes on keeps its duration if " + "none is given.",
+    };
     readonly Option<long?> tokens = new("--tokens") { Description = "The number of training tokens." };
     readonly Option<double?> seconds = new("--seconds") { Description = "The training time in seconds." };
-    readonly Option<long> seed = new(
-        "--seed") { Description = "The seed of the weights and of the order of the data.", DefaultValueFactory = _ => 1 };
+    readonly Option<long> seed = new("--seed")
+    {
+        Description = "The seed of the weights and of the order of the data.",
+        DefaultValueFactory = _ => 1,
+    };
 
     readonly Option<string> optimizer = new("--optimizer")
     {

@@ -11,6 +11,6 @@ namespace HybridArchitectures.Cli.Output;
 [JsonSerializable(typeof(TaskResult[]))]
 sealed partial class TaskResultFile : JsonSerializerContext
 {
-    public static void Write(string path, TaskResult[] results) => AtomicWrite.Text(path, JsonSerializer.Serialize(results, Default.TaskResultArray)
-        + "\n");
+    public static void Write(string path, TaskResult[] results) =>
+        AtomicWrite.Text(path, JsonSerializer.Serialize(results, Default.TaskResultArray) + "\n");
 }

@@ -107,8 +107,8 @@ public sealed class InferenceCostTask(InferenceCostOptions? options = null) : Ev
     {
         int size = ElementSize(model.ComputeType);
         var activations = new SavedActivations(new(size, prompt, batch, null));
-        double largest = model.Design.Blocks.Max(block => activations.Bytes(model.Design, block));
-        return (long)(2.0 * batch * prompt * model.Design.Width * size + largest + 4.0 * batch * model.VocabularySize);
+        double maxBlockBytes = model.Design.Blocks.Max(block => activations.Bytes(model.Design, block));
+        return (long)(2.0 * batch * prompt * model.Design.Width * size + maxBlockBytes + 4.0 * batch * model.VocabularySize);
     }
 
     static int ElementSize(ScalarType type) => type switch

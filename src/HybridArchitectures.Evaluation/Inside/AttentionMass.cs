@@ -39,11 +39,11 @@ static class AttentionMass
             var scores = q.bmm(k).mul(scale).masked_fill(visible.logical_not(), Scalars.MinusInfinity);
             var onNeedle = TensorMemory.ToArray<float>(
                 scores.softmax(-1).masked_fill(isNeedle.logical_not(), Scalars.Zero).sum(-1).cpu().contiguous());
-            var most = TensorMemory.ToArray<long>(isNeedle.to(ScalarType.Int64).index_select(0, scores.argmax(-1).flatten()).cpu().contiguous());
+            var isOnTop = TensorMemory.ToArray<long>(isNeedle.to(ScalarType.Int64).index_select(0, scores.argmax(-1).flatten()).cpu().contiguous());
             for (int i = 0; i < onNeedle.Length; i++)
             {
                 int head = set * group + i / queryPositions.Length, row = i % queryPositions.Length;
-                (mass[head, row], top[head, row]) = (onNeedle[i], most[i] == 1);
+                (mass[head, row], top[head, row]) = (onNeedle[i], isOnTop[i] == 1);
             }
         }
         return (mass, top);

@@ -65,13 +65,13 @@ sealed class DecayHistory
     }
 
     // the first token whose total is at least a number; totals do not decrease
-    static int Oldest(double[] total, int at, double least)
+    static int Oldest(double[] total, int at, double minTotal)
     {
         int low = 0, high = at;
         while (low < high)
         {
             int middle = (low + high) / 2;
-            if (total[middle] >= least) high = middle;
+            if (total[middle] >= minTotal) high = middle;
             else low = middle + 1;
         }
         return low;

@@ -57,11 +57,11 @@ public sealed record InspectionResult(int Texts, IReadOnlyList<HeadAttention> He
         if (Heads.Count > 0)
         {
             var groups = Heads.GroupBy(head => (head.Block, head.IsShared)).ToArray();
-            int most = groups.Max(group => group.Count());
+            int columns = groups.Max(group => group.Count());
             yield return new("Attention mass on the needle", "block",
                 [.. groups.Select(group => Number(group.Key.Block) + (group.Key.IsShared ? "s" : ""))],
-                "head", [.. Enumerable.Range(0, most).Select(head => Number(head))],
-                [.. groups.Select(group => Row(most, head => group.FirstOrDefault(item => item.Head == head)?.Mass.Value))],
+                "head", [.. Enumerable.Range(0, columns).Select(head => Number(head))],
+                [.. groups.Select(group => Row(columns, head => group.FirstOrDefault(item => item.Head == head)?.Mass.Value))],
                 Max: Math.Max(0.1, Heads.Max(head => head.Mass.Value)));
         }
         if (Memory.Count > 0)
@@ -78,10 +78,10 @@ public sealed record InspectionResult(int Texts, IReadOnlyList<HeadAttention> He
                 Math.Max(block.StateSpace, block.Attention), Math.Max(block.FusedStateSpace, block.FusedAttention))));
         if (Routers.Count > 0)
         {
-            int most = Routers.Max(block => block.Shares.Count);
+            int columns = Routers.Max(block => block.Shares.Count);
             yield return new("Load of experts (1: equal)", "block", [.. Routers.Select(block => Number(block.Block))], "expert",
-                [.. Enumerable.Range(0, most).Select(expert => Number(expert))],
-                [.. Routers.Select(block => Row(most, i => i < block.Shares.Count ? block.Shares[i] * block.Shares.Count : null))],
+                [.. Enumerable.Range(0, columns).Select(expert => Number(expert))],
+                [.. Routers.Select(block => Row(columns, i => i < block.Shares.Count ? block.Shares[i] * block.Shares.Count : null))],
                 Max: Math.Max(2, Routers.Max(block => block.MaxOverMean)));
         }
     }

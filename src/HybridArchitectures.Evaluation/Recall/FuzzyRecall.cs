@@ -58,7 +58,7 @@ public sealed record FuzzyRecall : SyntheticTask
             Add(values[name], isKnown);
         }
         var (probe, answer) = (Key(), Value());
-        int pair = probe.Length + answer.Length, most = KeyLength + ValueLength, end = Length - pair - most, place = random.Next(end - most);
+        int pair = probe.Length + answer.Length, maxPair = KeyLength + ValueLength, end = Length - pair - maxPair, place = random.Next(end - maxPair);
         bool isPlaced = false;
         while (tokens.Count < end)
         {

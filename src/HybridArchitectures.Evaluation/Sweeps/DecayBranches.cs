@@ -31,9 +31,8 @@ public static class DecayBranches
     /// <param name="cancellation">Stops after the current step and writes a checkpoint.</param>
     /// <returns>The complete branches, which are fewer than requested after a cancellation.</returns>
     public static IReadOnlyList<DecayBranch> Run(Func<HybridLanguageModel> createModel, ITrainingData data, TrainingOptions options,
-        DecayBranchOptions branches,
-        TokenDataset? heldOut = null, IProgress<TrainingProgress>? progress = null, torch.Device? device = null,
-            CancellationToken cancellation = default)
+        DecayBranchOptions branches, TokenDataset? heldOut = null, IProgress<TrainingProgress>? progress = null, torch.Device? device = null,
+        CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(createModel);
         ArgumentNullException.ThrowIfNull(data);

@@ -54,9 +54,9 @@ static class SavedStateMemory
         double all = (double)heads * headSize * states;
         if (gpu is null) return 4 * all / Math.Clamp(chunkSize, 8, 64);
         bool splitFloat32 = elementSize != 2;
-        long most = StateSpaceDualShape.MaxStates(splitFloat32, gpu.SharedMemory), passes = (states + most - 1) / most;
+        long maxStates = StateSpaceDualShape.MaxStates(splitFloat32, gpu.SharedMemory), passes = (states + maxStates - 1) / maxStates;
         var shape = StateSpaceDualShape.For(
-            headSize, Math.Min(states, most), splitFloat32, heads / groups, false, gpu.ComputeCapability, gpu.SharedMemory);
+            headSize, Math.Min(states, maxStates), splitFloat32, heads / groups, false, gpu.ComputeCapability, gpu.SharedMemory);
         double kept = elementSize * all / shape.Chunk;
         // the time steps and, in two parts, their sums
         return passes * 3.0 * sizeof(float) * heads + (OperatorOptions.Current.SaveChunkStates && kept * tokens <= MaxSavedBytes * passes ? kept : 0);

@@ -19,7 +19,7 @@ namespace HybridArchitectures.Kernels.Runtime;
 /// </summary>
 sealed class CudaGraphPool
 {
-    const long Megabyte = 1 << 20, LargeBlock = 48 * Megabyte, AnchorBytes = 2 * Megabyte, SmallestBlock = 512;
+    const long Megabyte = 1 << 20, LargeBlock = 48 * Megabyte, AnchorBytes = 2 * Megabyte, MinBlock = 512;
     const int SmallSegments = 12, MaxTries = 64;
 
     static readonly ConcurrentDictionary<int, Lazy<CudaGraphPool>> Pools = new();
@@ -159,12 +159,12 @@ sealed class CudaGraphPool
         anchors.Add(Empty(AnchorBytes));
         for (int segment = 0; segment < growth * SmallSegments; segment++)
         {
-            using Tensor first = Empty(Megabyte), second = Empty(Megabyte - SmallestBlock);
+            using Tensor first = Empty(Megabyte), second = Empty(Megabyte - MinBlock);
             long begin = TensorMemory.Pointer(first), rest = TensorMemory.Pointer(second);
             if (rest != begin + Megabyte) continue;         // blocks of other segments: those have their anchor
             for (int i = 0; i < MaxTries; i++)
             {
-                anchors.Add(Empty(SmallestBlock));
+                anchors.Add(Empty(MinBlock));
                 if (TensorMemory.Pointer(anchors[^1]) is var at && at >= begin && at < begin + 2 * Megabyte) break;
             }
         }

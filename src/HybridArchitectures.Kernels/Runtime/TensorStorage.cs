@@ -11,11 +11,11 @@ namespace HybridArchitectures.Kernels.Runtime;
 static unsafe class TensorStorage
 {
     /// <summary>Specifies the names of the functions for the CPU and for CUDA, as each compiler encodes them.</summary>
-    internal const string Cpu = "_ZN2at6native16resize_bytes_cpuEPN3c1011StorageImplEm", WindowsCpu =
-        "?resize_bytes_cpu@native@at@@YAXPEAUStorageImpl@c10@@_K@Z";
+    internal const string Cpu = "_ZN2at6native16resize_bytes_cpuEPN3c1011StorageImplEm",
+        WindowsCpu = "?resize_bytes_cpu@native@at@@YAXPEAUStorageImpl@c10@@_K@Z";
 
-    internal const string Cuda = "_ZN2at6native17resize_bytes_cudaEPN3c1011StorageImplEm", WindowsCuda =
-        "?resize_bytes_cuda@native@at@@YAXPEAUStorageImpl@c10@@_K@Z";
+    internal const string Cuda = "_ZN2at6native17resize_bytes_cudaEPN3c1011StorageImplEm",
+        WindowsCuda = "?resize_bytes_cuda@native@at@@YAXPEAUStorageImpl@c10@@_K@Z";
 
     // where the tensor of libtorch refers to its storage, and the storage to its memory
     static readonly int[] TensorOffsets = [16, 24], StorageOffsets = [16, 24];

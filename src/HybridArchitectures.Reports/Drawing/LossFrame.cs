@@ -23,12 +23,12 @@ sealed class LossFrame
     public LossFrame(IReadOnlyList<LossCurve> curves, IReadOnlyList<Baseline> baselines, LossAxis axis, double smoothing)
     {
         Baselines = baselines;
-        double longest = axis == LossAxis.Seconds ? curves.SelectMany(curve => curve.Points).Select(point => point.Seconds).Append(0).Max() : 0;
+        double maxSeconds = axis == LossAxis.Seconds ? curves.SelectMany(curve => curve.Points).Select(point => point.Seconds).Append(0).Max() : 0;
         (double unit, XLabel) = axis switch
         {
             LossAxis.Tokens => (1.0, "tokens"),
             LossAxis.Steps => (1.0, "steps"),
-            _ => longest switch { < 180 => (1.0, "seconds"), < 3 * 3600 => (60.0, "minutes"), _ => (3600.0, "hours") },
+            _ => maxSeconds switch { < 180 => (1.0, "seconds"), < 3 * 3600 => (60.0, "minutes"), _ => (3600.0, "hours") },
         };
         Runs = [.. curves.Select(curve => Read(curve, axis, unit, smoothing))];
         Right = Runs.SelectMany(run => run.X.Concat(run.HeldOutX)).Append(0).Max();

@@ -25,9 +25,9 @@ sealed class LossLegend
         var legend = new LossLegend(layout.Width);
         var entries = Entries(frame).ToList();
         if (entries.Count == 0) return ([], 0);
-        float most = Math.Max(Row, layout.Height * MaxShare - 2 * Row);
+        float maxHeight = Math.Max(Row, layout.Height * MaxShare - 2 * Row);
         int shown = 0;
-        while (shown < entries.Count && legend.TryAdd(entries[shown].Line, entries[shown].Words, most)) shown++;
+        while (shown < entries.Count && legend.TryAdd(entries[shown].Line, entries[shown].Words, maxHeight)) shown++;
         if (shown < entries.Count) legend.Write(legend.NewRow(), [new($"and {Figures.Full(entries.Count - shown)} more", Inks.Soft)]);
         var caption = "line: training loss, smoothed · dots: held-out loss · numbers: final held-out loss";
         legend.Write(legend.NewRow(), legend.Fit([new(caption, Inks.Soft)], Edge));
@@ -50,14 +50,14 @@ sealed class LossLegend
         }
     }
 
-    bool TryAdd(RunLook? line, List<Shape.Words> words, float most)
+    bool TryAdd(RunLook? line, List<Shape.Words> words, float maxHeight)
     {
         words = Fit(words, Edge + Sample + Between);
         float length = Sample + Between + Shape.Sentence.Measure(words, Size);
         if (y == 0) y = Row / 2;
         if (x > Edge && x + length > width - Edge)
         {
-            if (y + Row * 1.5f > most) return false;
+            if (y + Row * 1.5f > maxHeight) return false;
             NewRow();
         }
         shapes.Add(line is null ? new Shape.Segment(x, y, x + Sample, y, Inks.Soft, 1.2f, Dash: LossPicture.BaselineDash)

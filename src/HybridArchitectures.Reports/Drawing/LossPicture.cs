@@ -115,9 +115,9 @@ sealed class LossPicture
     }
 
     /// <summary>Returns evenly spaced points, and the last one.</summary>
-    public static IReadOnlyList<(double X, double Y)> Thinned(double[] x, double[] y, int most)
+    public static IReadOnlyList<(double X, double Y)> Thinned(double[] x, double[] y, int maxPoints)
     {
-        int stride = Math.Max(1, (x.Length + most - 1) / most);
+        int stride = Math.Max(1, (x.Length + maxPoints - 1) / maxPoints);
         return [.. Enumerable.Range(0, x.Length).Where(i => i % stride == 0 || i == x.Length - 1).Select(i => (x[i], y[i]))];
     }
 

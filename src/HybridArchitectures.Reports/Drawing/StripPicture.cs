@@ -94,14 +94,14 @@ sealed class StripPicture
     // one bar per layer of a row, with one scale for all rows
     void Bars(string caption, double[] values, string unit, int first, int count, float start)
     {
-        double most = values.Max();
+        double maxValue = values.Max();
         Write(start, y + Caption / 2, 10.5f, new Shape.Words(caption, Inks.Soft),
-            new Shape.Words($"up to {Figures.Short(most)}{unit} a layer", Inks.Soft));
+            new Shape.Words($"up to {Figures.Short(maxValue)}{unit} a layer", Inks.Soft));
         y += Caption;
         for (int i = 0; i < count; i++)
         {
             double value = values[first + i];
-            float x = start + i * (Cell + Gap), height = most > 0 ? (float)(Bar * value / most) : 0;
+            float x = start + i * (Cell + Gap), height = maxValue > 0 ? (float)(Bar * value / maxValue) : 0;
             shapes.Add(new Shape.Group("cost", $"layer {first + i + 1}: {caption} {Figures.Short(value)}{unit}",
             [
                 new Shape.Box(x, y, Cell, Bar, 2, Inks.Plain),

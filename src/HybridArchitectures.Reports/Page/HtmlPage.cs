@@ -60,7 +60,7 @@ sealed class HtmlPage
     {
         if (report.Runs.Count + report.Baselines.Count == 0) return;
         double[] reached = [.. report.Runs.Select(run => run.FinalHeldOutLoss).OfType<double>().Where(double.IsFinite)];
-        double most = reached.Concat(report.Baselines.Select(line => line.HeldOutLoss)).Append(0).Max();
+        double maxLoss = reached.Concat(report.Baselines.Select(line => line.HeldOutLoss)).Append(0).Max();
         double? best = reached.Length > 0 ? reached.Min() : null;
         Add($"""
             <section>
@@ -80,21 +80,21 @@ sealed class HtmlPage
             Add($"<td title=\"{Figures.Full(run.Tokens)}\">{(run.Tokens > 0 ? Figures.Short(run.Tokens) : "–")}</td>");
             Add($"<td>{(run.Seconds > 0 ? Figures.Duration(run.Seconds) : "–")}</td>");
             Add($"<td>{(run.MeanTokensPerSecond is { } speed ? Figures.Full((long)Math.Round(speed)) : "–")}</td>");
-            Add($"<td>{Loss(run.FinalHeldOutLoss, most, RunLook.At(index).Ink.Name, run.FinalHeldOutLoss == best)}</td></tr>\n");
+            Add($"<td>{Loss(run.FinalHeldOutLoss, maxLoss, RunLook.At(index).Ink.Name, run.FinalHeldOutLoss == best)}</td></tr>\n");
         }
         foreach (var line in report.Baselines)
         {
             Add($"<tr class=\"reference\"><td>{Escape(line.Name)}</td><td colspan=\"5\"></td>");
-            Add($"<td>{Loss(line.HeldOutLoss, most, "soft", best: false)}</td></tr>\n");
+            Add($"<td>{Loss(line.HeldOutLoss, maxLoss, "soft", best: false)}</td></tr>\n");
         }
         Add($"</table></div>\n</section>\n");
     }
 
-    static string Loss(double? loss, double most, string ink, bool best)
+    static string Loss(double? loss, double maxLoss, string ink, bool best)
     {
         if (loss is not { } value) return "–";
         if (!double.IsFinite(value)) return Figures.Loss(value);
-        var share = (most > 0 ? Math.Max(0, value) / most * 100 : 0).ToString("0.#", CultureInfo.InvariantCulture);
+        var share = (maxLoss > 0 ? Math.Max(0, value) / maxLoss * 100 : 0).ToString("0.#", CultureInfo.InvariantCulture);
         var bar = $"<span class=\"bar\"><svg aria-hidden=\"true\"><rect class=\"f-{ink}\" width=\"{share}%\" height=\"8\" rx=\"4\"/></svg></span>";
         return $"<span class=\"loss\">{bar}<{(best ? "b class=\"best\"" : "span")}>{Figures.Loss(value)}</{(best ? "b" : "span")}></span>";
     }

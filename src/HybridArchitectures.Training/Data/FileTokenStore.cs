@@ -53,25 +53,25 @@ sealed unsafe class FileTokenStore : ITokenStore
     int Widen(ReadOnlySpan<ushort> source, Span<long> target)
     {
         target = target[..source.Length];
-        int largest = 0;
+        int maxId = 0;
         for (int i = 0; i < source.Length; i++)
         {
             target[i] = source[i];
-            largest = Math.Max(largest, source[i]);
+            maxId = Math.Max(maxId, source[i]);
         }
-        return largest < vocabulary ? -1 : source.IndexOfAnyExceptInRange((ushort)0, (ushort)(vocabulary - 1));
+        return maxId < vocabulary ? -1 : source.IndexOfAnyExceptInRange((ushort)0, (ushort)(vocabulary - 1));
     }
 
     int Widen(ReadOnlySpan<int> source, Span<long> target)
     {
         target = target[..source.Length];
-        uint largest = 0;
+        uint maxId = 0;
         for (int i = 0; i < source.Length; i++)
         {
             target[i] = source[i];
-            largest = Math.Max(largest, (uint)source[i]);
+            maxId = Math.Max(maxId, (uint)source[i]);
         }
-        return largest < (uint)vocabulary ? -1 : source.IndexOfAnyExceptInRange(0, vocabulary - 1);
+        return maxId < (uint)vocabulary ? -1 : source.IndexOfAnyExceptInRange(0, vocabulary - 1);
     }
 
     void ReadFully(Span<byte> target, long from)

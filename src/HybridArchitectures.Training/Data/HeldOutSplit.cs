@@ -13,11 +13,11 @@ static class HeldOutSplit
         long taken = 0;
         var chosen = new HashSet<T>(ReferenceEqualityComparer.Instance);
         var order = items.OrderBy(item => Hash(name(item))).ThenBy(name, StringComparer.Ordinal).ToArray();
-        foreach (double largest in new[] { wanted / 5, double.PositiveInfinity })
+        foreach (double maxSize in new[] { wanted / 5, double.PositiveInfinity })
             foreach (var item in order)
             {
                 if (taken >= wanted) return chosen;
-                if (size(item) > largest || taken + size(item) > 1.5 * wanted || !chosen.Add(item)) continue;
+                if (size(item) > maxSize || taken + size(item) > 1.5 * wanted || !chosen.Add(item)) continue;
                 taken += size(item);
             }
         return chosen;

@@ -21,7 +21,7 @@ public abstract class Optimizer : IDisposable
 
     readonly List<OptimizedParameter> items;
     readonly Dictionary<string, Tensor> state = new(StringComparer.Ordinal);
-    readonly Tensor step, failed, one, none, smallest, rateOnDevice;
+    readonly Tensor step, failed, one, none, normFloor, rateOnDevice;
     readonly Device device;
     Tensor? clipTensor;
     double clipOfTensor;
@@ -46,7 +46,7 @@ public abstract class Optimizer : IDisposable
         one = ones([], float32, device).DetachFromDisposeScope();
         none = zeros([], float32, device).DetachFromDisposeScope();
         failed = zeros([], float32, device).DetachFromDisposeScope();
-        smallest = tensor(1e-6f, device: device).DetachFromDisposeScope();
+        normFloor = tensor(1e-6f, device: device).DetachFromDisposeScope();
         rateOnDevice = zeros([], float32, device).DetachFromDisposeScope();
         state.Add(StepName, step);
     }
@@ -147,7 +147,7 @@ public abstract class Optimizer : IDisposable
         if (gradients.Count == 0) throw new InvalidOperationException("no parameter has a gradient; run a backward pass before the step");
         var norm = Norm(gradients.Values);
         if (Others is not null) norm = Others(norm);
-        var divisor = double.IsPositiveInfinity(clip) ? null : maximum(norm.add(smallest, Scalars.One).div(ClipValue(clip)), one);
+        var divisor = double.IsPositiveInfinity(clip) ? null : maximum(norm.add(normFloor, Scalars.One).div(ClipValue(clip)), one);
         var sound = watched is null ? norm.isfinite() : norm.isfinite().logical_and(watched.isfinite());
         failed.copy_(maximum(failed, where(sound, none, one)));
         // add without a scalar argument creates a scalar that may be finalized while native code uses it
@@ -241,7 +241,7 @@ public abstract class Optimizer : IDisposable
     {
         disposed = true;
         WeightCopies.Release(items.Select(item => item.Value));
-        foreach (var tensor in state.Values.Append(failed).Append(one).Append(none).Append(smallest).Append(rateOnDevice)) tensor.Dispose();
+        foreach (var tensor in state.Values.Append(failed).Append(one).Append(none).Append(normFloor).Append(rateOnDevice)) tensor.Dispose();
         clipTensor?.Dispose();
         GC.SuppressFinalize(this);
     }

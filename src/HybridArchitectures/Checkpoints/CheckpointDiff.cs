@@ -118,15 +118,15 @@ public sealed record CheckpointDiff(
         var change = left.Type == right.Type ? TensorChange.None : TensorChange.Type;
         if (left.Read is null || right.Read is null) return new(name, change, left.ToString(), right.ToString(), null, null, null, null);
         var (a, b) = (Numbers(left.Read()), Numbers(right.Read()));
-        double leftNorm = Norm(a), rightNorm = Norm(b), difference = 0, largest = 0;
+        double leftNorm = Norm(a), rightNorm = Norm(b), difference = 0, maxDifference = 0;
         // equal bits are equal, even if they are NaN
         if (!a.equal(b).logical_or(a.isnan().logical_and(b.isnan())).all().item<bool>())
         {
             var gap = a - b;
-            (difference, largest) = (Norm(gap), gap.NumberOfElements == 0 ? 0 : gap.abs().max().to(ScalarType.Float64).item<double>());
+            (difference, maxDifference) = (Norm(gap), gap.NumberOfElements == 0 ? 0 : gap.abs().max().to(ScalarType.Float64).item<double>());
             if (change == TensorChange.None) change = TensorChange.Values;
         }
-        return new(name, change, left.ToString(), right.ToString(), leftNorm, rightNorm, difference, largest);
+        return new(name, change, left.ToString(), right.ToString(), leftNorm, rightNorm, difference, maxDifference);
     }
 
     static double? Norm(StoredTensor tensor) => tensor.Read is null ? null : Norm(Numbers(tensor.Read()));

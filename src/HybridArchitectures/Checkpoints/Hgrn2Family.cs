@@ -15,7 +15,7 @@ sealed class Hgrn2Family() : FlaFamily("hgrn2", "HGRN2ForCausalLM")
     const string Bounds = "model.lower_bounds";
 
     // sums of float32 logits may differ by so much from increasing ones
-    const double Rounding = 1e-6, SmallestShare = 1e-12;
+    const double Rounding = 1e-6, MinShare = 1e-12;
 
     // the layers of flash-linear-attention use this epsilon whatever norm_eps says
     const double OutputEpsilon = 1e-5;
@@ -110,6 +110,6 @@ sealed class Hgrn2Family() : FlaFamily("hgrn2", "HGRN2ForCausalLM")
         var rest = ones_like(before).sub(before).mul(Scalars.From(1.0 / (depth - last)));
         for (int row = last + 1; row < depth; row++) rows[row] = rest;
         rows[0] = rest;
-        return stack(rows, 0).clamp_min(Scalars.From(SmallestShare)).log().to(logits[0].dtype);
+        return stack(rows, 0).clamp_min(Scalars.From(MinShare)).log().to(logits[0].dtype);
     }
 }

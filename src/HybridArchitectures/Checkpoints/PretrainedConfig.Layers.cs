@@ -21,10 +21,10 @@ public sealed partial class PretrainedConfig
     /// </summary>
     internal Interval? TimeStepLimit(string limitKey, string minKey)
     {
-        double least = Double(minKey, 0.001);
-        if (!(double.IsFinite(least) && least >= 0)) throw Refusal(minKey, Find(minKey), "a finite number of at least 0");
+        double minStep = Double(minKey, 0.001);
+        if (!(double.IsFinite(minStep) && minStep >= 0)) throw Refusal(minKey, Find(minKey), "a finite number of at least 0");
         var limit = TimeStepLimit(limitKey);
-        return !FollowsTransformers ? limit : least <= NoTimeStep ? null : new(least, float.MaxValue);
+        return !FollowsTransformers ? limit : minStep <= NoTimeStep ? null : new(minStep, float.MaxValue);
     }
 
     /// <summary>A time step that is small enough to be no limit: softplus returns less only below -27.</summary>

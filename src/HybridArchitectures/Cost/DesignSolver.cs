@@ -55,10 +55,10 @@ public static class DesignSolver
                 transformer => transformer with { FeedForward = (SwiGluSpec)Resized(transformer.FeedForward) })],
             };
         }
-        double least = Measure(Scaled(1), measure, sequenceLength);
+        double minMeasure = Measure(Scaled(1), measure, sequenceLength);
         Require.That(
-            least <= target, nameof(of), target,
-            FormattableString.Invariant($"at least {least}, the value of the design with feed-forwards of width {multiple}"));
+            minMeasure <= target, nameof(of), target,
+            FormattableString.Invariant($"at least {minMeasure}, the value of the design with feed-forwards of width {multiple}"));
         return Nearest(Scaled, 1, Require.MaxSize / multiple, measure, target, sequenceLength);
     }
 

@@ -49,8 +49,9 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
     {
         Require.AtLeast(ranks, 1);
         var count = ParameterCount.FromDesign(design);
-        long blocks = count.Blocks.Sum(block => block.Total), largest = count.Blocks.Select(block => block.Total).OrderDescending().Take(2).Sum();
-        long gathered = Math.Min(4 * (count.Total - blocks + largest), 4 * count.Total);
+        long blocks = count.Blocks.Sum(block => block.Total);
+        long gatheredBlocks = count.Blocks.Select(block => block.Total).OrderDescending().Take(2).Sum();
+        long gathered = Math.Min(4 * (count.Total - blocks + gatheredBlocks), 4 * count.Total);
         return this with
         {
             Parameters = Divided(Parameters, ranks) + gathered, Gradients = Divided(Gradients, ranks) + gathered,

@@ -141,14 +141,14 @@ sealed class GenerationRun : IDisposable
     {
         cache = EmptyCache();
         cache.CudaGraphs = false;        // the loop has a graph, with the selection of tokens
-        int longest = active.Max(row => row.Prompt.Count);
+        int maxPrompt = active.Max(row => row.Prompt.Count);
         var last = new Tensor[active.Count];
         int chunk = options.PrefillChunk ?? DefaultChunk();
-        for (int start = 0; start < longest; start += chunk)
+        for (int start = 0; start < maxPrompt; start += chunk)
         {
             cancellation.ThrowIfCancellationRequested();
             using var scope = NewDisposeScope();
-            int width = Math.Min(chunk, longest - start);
+            int width = Math.Min(chunk, maxPrompt - start);
             var ids = new long[active.Count * width];
             var lengths = new long[active.Count];
             for (int row = 0; row < active.Count; row++)

@@ -17,7 +17,7 @@ public sealed class MinP : LogitsProcessor
     protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
     {
         var probabilities = Probabilities(scores);
-        var least = probabilities.amax([1], keepdim: true).mul(fraction);
-        return scores.masked_fill(probabilities.lt(least), Scalars.MinusInfinity);
+        var minProbability = probabilities.amax([1], keepdim: true).mul(fraction);
+        return scores.masked_fill(probabilities.lt(minProbability), Scalars.MinusInfinity);
     }
 }

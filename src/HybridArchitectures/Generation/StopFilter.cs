@@ -20,10 +20,10 @@ sealed class StopFilter(IReadOnlyList<string> stops)
         foreach (char character in text)
         {
             held.Append(character);
-            int longest = stops.Where(stop => EndsWith(stop, stop.Length)).Select(stop => stop.Length).DefaultIfEmpty(0).Max();
-            if (longest == 0) continue;
+            int maxLength = stops.Where(stop => EndsWith(stop, stop.Length)).Select(stop => stop.Length).DefaultIfEmpty(0).Max();
+            if (maxLength == 0) continue;
             IsStopped = true;
-            held.Length -= longest;
+            held.Length -= maxLength;
             return Release(held.Length);
         }
         int keep = stops.Select(MaxPrefixLength).DefaultIfEmpty(0).Max();

@@ -16,7 +16,7 @@ public sealed class TopK : LogitsProcessor
     protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
     {
         int kept = (int)Math.Min(count, scores.size(1));
-        var smallest = scores.topk(kept, 1).values.narrow(1, kept - 1, 1);      // (rows, 1)
-        return scores.masked_fill(scores.lt(smallest), Scalars.MinusInfinity);
+        var minScore = scores.topk(kept, 1).values.narrow(1, kept - 1, 1);      // (rows, 1)
+        return scores.masked_fill(scores.lt(minScore), Scalars.MinusInfinity);
     }
 }

@@ -75,17 +75,17 @@ public sealed class GatedDelta : Mixer
         int group = spec.ValueHeads / spec.KeyHeads;
         var rate = rates.Forward(x).view(x.size(0), x.size(1), spec.KeyHeads, spec.RatesWidth / spec.KeyHeads)
             .to(recurrent?.Scan.dtype ?? SequenceChecks.StateType(x));
-        double most = spec.NegativeEigenvalues ? 2 : 1;
+        double maxStrength = spec.NegativeEigenvalues ? 2 : 1;
         if (!spec.Decays)
         {
-            var alone = Scaled(rate.flatten(2).sigmoid(), most);
+            var alone = Scaled(rate.flatten(2).sigmoid(), maxStrength);
             return (alone, zeros_like(alone));
         }
         var (strength, step) = LastDimension.Split(rate, group, group);
         step = step.flatten(2).add(Parameter("dt_bias", x), Scalars.One);
         var decay = Activations.Softplus(step) * Derived("A_log", x, logarithm => logarithm.exp().neg());
         context.Probe?.OnDecay(context, decay.neg(), full([spec.ValueHeads], Scalars.MinusOne, decay.dtype, decay.device));
-        return (Scaled(strength.flatten(2).sigmoid(), most), decay);
+        return (Scaled(strength.flatten(2).sigmoid(), maxStrength), decay);
     }
 
     // single tokens update the state in place; longer passes run the chunked rule and store its final state

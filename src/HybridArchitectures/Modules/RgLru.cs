@@ -41,8 +41,8 @@ public sealed class RgLru : Mixer
             AddParameter($"{name}_bias", factory.Constant(0, heads, size), decays: false);
         }
         // softplus(decay) = -log(a) / 8
-        var (least, most) = (spec.DecayRange.Minimum, spec.DecayRange.Maximum);
-        AddParameter("decay", factory.FromUniform(least * least, most * most,
+        var (minimum, maximum) = (spec.DecayRange.Minimum, spec.DecayRange.Maximum);
+        AddParameter("decay", factory.FromUniform(minimum * minimum, maximum * maximum,
             square => square.log().mul(Scalars.From(-0.5 / GateSharpness)).expm1().log(), inner), decays: false);
         output = Add("output", new Linear(factory.Projection(width, inner, intoResidual: true), factory.Bias(width)));
     }

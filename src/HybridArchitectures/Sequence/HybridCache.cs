@@ -146,10 +146,10 @@ public sealed partial class HybridCache : IDisposable
     public void Trim()
     {
         RequireAlive();
-        long longest = lengths.DefaultIfEmpty(0).Max();
+        long maxLength = lengths.DefaultIfEmpty(0).Max();
         foreach (var state in States)
         {
-            state?.Trim(longest);
+            state?.Trim(maxLength);
             state?.TakeOwnership();
         }
     }

@@ -27,7 +27,7 @@ public static class AtomicWrite
         if (Directory.Exists(full)) throw Require.Unfit(nameof(path), $"'{path}' is a folder", "a file");
         if (!Directory.Exists(Path.GetDirectoryName(full)))
             throw new DirectoryNotFoundException($"no folder '{Path.GetDirectoryName(full)}' for '{Path.GetFileName(full)}'");
-        var temporary = Beside(full, NewMark(), "new");
+        var temporary = NextTo(full, NewMark(), "new");
         try
         {
             write(temporary);
@@ -86,7 +86,7 @@ public static class AtomicWrite
         Recover(full);
         RequireOnly(files, full, folder);
         var mark = NewMark();
-        string fresh = Beside(full, mark, "new"), old = Beside(full, mark, "old");
+        string fresh = NextTo(full, mark, "new"), old = NextTo(full, mark, "old");
         try
         {
             Directory.CreateDirectory(fresh);
@@ -286,6 +286,6 @@ public static class AtomicWrite
 
     static string NewMark() => Guid.NewGuid().ToString("N");
 
-    static string Beside(string full, string mark, string kind) =>
+    static string NextTo(string full, string mark, string kind) =>
         Path.Combine(Path.GetDirectoryName(full)!, $".{Path.GetFileName(full)}.{mark}.{kind}");
 }

@@ -63,8 +63,8 @@ public sealed class BytePairTokenizer : Tokenizer
         if (Directory.Exists(path)) path = Path.Combine(path, FileName);
         if (!File.Exists(path)) throw new FileNotFoundException(HubNames.NoFile(path), path);
         var file = BytePairFile.Read(path);
-        int largest = Math.Max(file.Vocabulary.Values.Max(), file.Added.Select(token => token.Id).DefaultIfEmpty(0).Max());
-        var tokens = new byte[]?[largest + 1];
+        int maxId = Math.Max(file.Vocabulary.Values.Max(), file.Added.Select(token => token.Id).DefaultIfEmpty(0).Max());
+        var tokens = new byte[]?[maxId + 1];
         foreach (var (spelling, id) in file.Vocabulary)
         {
             ByteAlphabet.TryRead(spelling, out var bytes);

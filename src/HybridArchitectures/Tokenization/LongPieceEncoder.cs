@@ -10,7 +10,7 @@ namespace HybridArchitectures.Tokenization;
 sealed class LongPieceEncoder
 {
     readonly Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> idOf;
-    readonly int longest;
+    readonly int maxLength;
 
     /// <summary>Creates an encoder.</summary>
     /// <param name="tokens">The bytes of the tokens by rank. Null where there is no token.</param>
@@ -21,7 +21,7 @@ sealed class LongPieceEncoder
         {
             if (tokens[id] is not { } bytes) continue;
             ids.Add(ByteAlphabet.Spell(bytes), id);
-            longest = Math.Max(longest, bytes.Length);
+            maxLength = Math.Max(maxLength, bytes.Length);
         }
         idOf = ids.GetAlternateLookup<ReadOnlySpan<char>>();
     }
@@ -56,7 +56,7 @@ sealed class LongPieceEncoder
             int middle = next[start];
             if (middle >= count) return;
             int end = next[middle];
-            if (end - start <= longest && idOf.TryGetValue(text.AsSpan(start, end - start), out int rank))
+            if (end - start <= maxLength && idOf.TryGetValue(text.AsSpan(start, end - start), out int rank))
                 candidates.Enqueue((start, end), (ulong)rank << 32 | (uint)start);
         }
     }

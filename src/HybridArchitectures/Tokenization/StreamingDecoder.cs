@@ -36,8 +36,8 @@ public sealed class StreamingDecoder
     {
         Span<char> small = stackalloc char[128];
         // a held-back prefix that turns out to be invalid adds one character
-        int most = bytes.Length + 4;
-        var chars = most <= small.Length ? small : new char[most];
+        int maxChars = bytes.Length + 4;
+        var chars = maxChars <= small.Length ? small : new char[maxChars];
         return chars[..decoder.GetChars(bytes, chars, flush)].ToString();
     }
 }

@@ -153,8 +153,8 @@ sealed class InvarianceChecks
         var alone = Enumerable.Range(0, Rows)
             .Select(row => probe.Run(cat([Columns(Row(ids, row), 0, real[row]), Columns(Row(others, row), 0, AsLongAsOthers(row))], 1))).ToArray();
         using var cache = model.CreateCache(Rows);
-        long start = 0, longest = real.Max();
-        foreach (long count in new[] { longest - 2, 2 })
+        long start = 0, maxLength = real.Max();
+        foreach (long count in new[] { maxLength - 2, 2 })
         {
             Trying = $"prompts of {string.Join(", ", real)} tokens, {count} at a time from {start + 1} on";
             var lengths = real.Select(total => Math.Clamp(total - start, 0, count)).ToArray();

@@ -68,8 +68,8 @@ public sealed class DecodingEmulationTests : IDisposable
                     for (long rows = 1; rows <= FewRowsLinearCuda.MaxRows; rows++)
                     {
                         string what = $"{rows} rows, {inputs} to {outputs}, gated {gated}";
-                        if (FewRowsShape.For(rows, inputs, gated, false, default, sharedMemory) is not { } smallest) continue;
-                        var (shape, blocks) = smallest.For(outputs / Tile, rows, inputs, sharedMemory, multiprocessors);
+                        if (FewRowsShape.For(rows, inputs, gated, false, default, sharedMemory) is not { } fitting) continue;
+                        var (shape, blocks) = fitting.For(outputs / Tile, rows, inputs, sharedMemory, multiprocessors);
                         long bytes = shape.SharedBytes(rows, inputs), together = (blocks + multiprocessors - 1) / multiprocessors;
                         Assert.True(bytes <= sharedMemory, $"{what}: {bytes} bytes");
                         Assert.True(together * (bytes + Reserved) <= sharedMemory + Reserved, $"{what}: {blocks} blocks of {bytes} bytes");

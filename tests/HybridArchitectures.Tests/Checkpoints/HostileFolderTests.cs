@@ -17,7 +17,7 @@ public sealed class HostileFolderTests : IDisposable
     const long MaxMemory = 500L << 20;
 
     // a limit for what would never end, such as a reader that waits for the writer of a pipe
-    static readonly TimeSpan longest = TimeSpan.FromMinutes(10);
+    static readonly TimeSpan maxTime = TimeSpan.FromMinutes(10);
 
     readonly TemporaryFolder place = new();
 
@@ -112,7 +112,7 @@ public sealed class HostileFolderTests : IDisposable
             _ => () => PretrainedModel.Load(folder),
         };
         // a reader that opened the pipe would wait for its writer
-        var error = await Assert.ThrowsAsync<InvalidDataException>(() => Task.Run(read, TestContext.Current.CancellationToken).WaitAsync(longest));
+        var error = await Assert.ThrowsAsync<InvalidDataException>(() => Task.Run(read, TestContext.Current.CancellationToken).WaitAsync(maxTime));
         Assert.Contains($"{pipe}: this is a named pipe; expected a regular file", error.Message);
     }
 

@@ -182,7 +182,7 @@ public sealed class PretrainedModelTests : PretrainedFolderTests
     [InlineData("zamba2", "0.05", 0.05)]
     [InlineData("nemotron_h_dense", "0.02", 0.02)]
     [InlineData("nemotron_h_dense", "0.0", null)]
-    public void The_minimum_time_step_of_transformers_is_read_on_request_clamps_and_is_written_back(string name, string written, double? least)
+    public void The_minimum_time_step_of_transformers_is_read_on_request_clamps_and_is_written_back(string name, string written, double? minimum)
     {
         string folder = Copy(name), family = PretrainedConfig.Read(Path.Combine(folder, "config.json")).ModelType;
         Tensor before;
@@ -190,8 +190,8 @@ public sealed class PretrainedModelTests : PretrainedFolderTests
         Change(folder, "config.json", config => config["time_step_min"] = JsonNode.Parse(written));
         using (var trained = PretrainedModel.Load(folder)) Assert.Equal(0, (Logits(trained) - before).abs().max().item<float>());
         using var model = PretrainedModel.Load(folder, options: ConformanceCase.AsRecorded);
-        Assert.Equal(least, model.Design.Blocks.Select(block => block.Mixer).OfType<Mamba2Spec>().First().TimeStepLimit?.Minimum);
-        Assert.Equal(least is > 0.01, (Logits(model) - before).abs().max().item<float>() > 1e-4);
+        Assert.Equal(minimum, model.Design.Blocks.Select(block => block.Mixer).OfType<Mamba2Spec>().First().TimeStepLimit?.Minimum);
+        Assert.Equal(minimum is > 0.01, (Logits(model) - before).abs().max().item<float>() > 1e-4);
         PretrainedModel.Save(model, folders["out"], family);
         Assert.Equal(model.Design, PretrainedModel.LoadDesign(folders["out"]) with { Name = model.Design.Name });
     }

@@ -43,7 +43,7 @@ public sealed class PretrainedSemanticsTests : IDisposable
     }
 
     // (length, vocabulary): the recurrence of arXiv 2405.21060, section 7, one token at a time
-    static Tensor Reference(Dictionary<string, Tensor> stored, int normGroups, double least, double largest = double.PositiveInfinity)
+    static Tensor Reference(Dictionary<string, Tensor> stored, int normGroups, double minimum, double maximum = double.PositiveInfinity)
     {
         Tensor W(string name) => stored[name].to(ScalarType.Float64);
         static Tensor Norm(Tensor x, int groups)
@@ -61,7 +61,7 @@ public sealed class PretrainedSemanticsTests : IDisposable
             var projected = W(Mixer + "in_proj.weight").mv(Norm(x, 1) * W(Layer + "norm.weight"));
             window = cat([window.narrow(1, 1, Taps - 1), projected.narrow(0, Inner, Channels).unsqueeze(1)], 1);
             var u = nn.functional.silu((window * W(Mixer + "conv1d.weight").squeeze(1)).sum(1) + W(Mixer + "conv1d.bias"));
-            var dt = nn.functional.softplus(projected.narrow(0, Inner + Channels, Heads) + W(Mixer + "dt_bias")).clamp(least, largest);
+            var dt = nn.functional.softplus(projected.narrow(0, Inner + Channels, Heads) + W(Mixer + "dt_bias")).clamp(minimum, maximum);
             var values = u.narrow(0, 0, Inner);
             Tensor Shared(int part) =>
                 u.narrow(0, Inner + part * Groups * States, Groups * States).view(Groups, States).repeat_interleave(Inner / Groups, 0);

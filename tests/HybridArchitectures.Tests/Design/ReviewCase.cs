@@ -44,7 +44,7 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
 
     static HybridDesign Deltas(bool negative, string pattern) => Start
         .WithMixer(new GatedDeltaSpec { KeyHeads = 2, KeyHeadSize = 16, NegativeEigenvalues = negative })
-        .WithMixer(new KimiDeltaSpec { Heads = 2, HeadSize = 16 }).Pattern(pattern).Build();
+        .WithMixer(new KimiDeltaSpec { Heads = 2, HeadSize = 16 }).WithMixer(new Rwkv7Spec { Heads = 2 }).Pattern(pattern).Build();
 
     // of which no model can be made
     static HybridDesign Unchecked(MixerSpec mixer)
@@ -128,6 +128,7 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
         new("no-convolution", Linear("MMT", RotarySpec.None, 1), Linear("MMT", RotarySpec.None, 2), 1),
         new("state-tracking", Deltas(false, "MKT"), Deltas(true, "GKT"), 2, new() { StateTracking = true }),
         new("state-tracking", Deltas(false, "GGT"), Deltas(true, "GGT"), 1, new() { StateTracking = true }),
+        new("state-tracking", Deltas(false, "GMT"), Deltas(false, "GWT"), 1, new() { StateTracking = true }),
         new("expert-balance", Experts(ExpertBalance.None, 1e-3), Experts(ExpertBalance.AuxiliaryLoss, 1e-2), 1),
         new("expert-balance", Experts(ExpertBalance.BiasUpdate, 0), Experts(ExpertBalance.BiasUpdate, 1e-3), 1),
         new("head-share", HybridDesign.Create(64, 100_000).WithAttention(4).Depth(2).Build(),

@@ -180,7 +180,7 @@ public sealed class DeviceStepTests : IDisposable
         Assert.Equal(bytes, copies.Sum(one => one?.Bytes ?? 0));
         Assert.Equal(0, cache.CopyBytes);
         cache.Rewind(snapshot);
-        Stepwise(model, cache, [7, 7, 7, 7, 7, 7, 7, 7]);           // a pass of another graph, with copies of its own
+        Stepwise(model, cache, [7, 7, 7, 7, 7, 7, 7, 7]);           // a pass of another graph, with separate copies
         cache.KeepTokens([1, 1], 4);
         cache.Rewind(snapshot);
         foreach (int[] counts in new int[][] { [1, 3], [4, 2] })

@@ -238,8 +238,8 @@ public sealed class HeldWeightsTests : IDisposable
         using (loaded)
         {
             long bytes = loaded!.State.Values.Sum(value => value.NumberOfElements * value.ElementSize);
-            long largest = loaded.State.Values.Max(value => value.NumberOfElements) * (stored == ScalarType.Float32 ? 4 : 2);
-            Assert.InRange(growth, bytes / 2, bytes + largest + (32 << 20));
+            long maxTensorBytes = loaded.State.Values.Max(value => value.NumberOfElements) * (stored == ScalarType.Float32 ? 4 : 2);
+            Assert.InRange(growth, bytes / 2, bytes + maxTensorBytes + (32 << 20));
         }
     }
 }

@@ -107,10 +107,12 @@ public sealed class TokenShardsTests : IDisposable
         for (int run = 0; kills < wanted; run++)
             for (bool finished = false; !finished;)
             {
-                using var process = Process.Start(
-                    new ProcessStartInfo("dotnet",
-                    [Program, "shards", folder[$"out{run}"], $"{(kills < wanted ? random.Next(1, 60) : 0)}", .. files]) { RedirectStandardError =
-                    true })!;
+                string killAt = $"{(kills < wanted ? random.Next(1, 60) : 0)}";
+                var start = new ProcessStartInfo("dotnet", [Program, "shards", folder[$"out{run}"], killAt, .. files])
+                {
+                    RedirectStandardError = true,
+                };
+                using var process = Process.Start(start)!;
                 var said = await process.StandardError.ReadToEndAsync();
                 await process.WaitForExitAsync();
                 finished = process.ExitCode == 0;

@@ -26,24 +26,24 @@ public class MuonTests
         return u.matmul(v);
     }
 
-    static Tensor WithSpectrum(long rows, long columns, Generator generator, double least)
+    static Tensor WithSpectrum(long rows, long columns, Generator generator, double minSingular)
     {
         var (u, _, v) = linalg.svd(randn([rows, columns], float64, generator: generator), fullMatrices: false);
         long rank = Math.Min(rows, columns);
-        return (u * logspace(0, Math.Log10(least), rank, dtype: float64)).matmul(v);
+        return (u * logspace(0, Math.Log10(minSingular), rank, dtype: float64)).matmul(v);
     }
 
     [Theory]
     [InlineData(Orthogonalization.PolarExpress, 5, 1e-2, 0.13)]
     [InlineData(Orthogonalization.PolarExpress, 8, 1e-3, 1e-3)]
     [InlineData(Orthogonalization.NewtonSchulz, 5, 1e-1, 0.35)]
-    public void Iterations_approach_the_orthogonal_factor(Orthogonalization method, int iterations, double least, double tolerance)
+    public void Iterations_approach_the_orthogonal_factor(Orthogonalization method, int iterations, double minSingular, double tolerance)
     {
         using var scope = NewDisposeScope();
         var generator = new Generator(1);
         foreach (var (rows, columns) in new[] { (12L, 12L), (8L, 20L), (20L, 8L) })
         {
-            var matrix = WithSpectrum(rows, columns, generator, least);
+            var matrix = WithSpectrum(rows, columns, generator, minSingular);
             var factor = PolarFactor.Compute(matrix.unsqueeze(0), method, iterations)[0];
             var singular = linalg.svdvals(factor);
             Assert.InRange(singular.min().item<double>(), 1 - tolerance, 1 + tolerance);

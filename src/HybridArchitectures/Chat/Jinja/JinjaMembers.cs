@@ -123,8 +123,9 @@ static class JinjaMembers
     static List<object?> Split(string text, IReadOnlyList<object?> values, IReadOnlyDictionary<string, object?> named, bool fromEnd)
     {
         object? separator = values.Count > 0 ? values[0] : named.GetValueOrDefault("sep");
-        object? most = values.Count > 1 ? values[1] : named.GetValueOrDefault("maxsplit");
-        int limit = most is null || JinjaValue.Whole(most) < 0 ? int.MaxValue : (int)Math.Min(JinjaValue.Whole(most), int.MaxValue - 1) + 1;
+        object? maxSplits = values.Count > 1 ? values[1] : named.GetValueOrDefault("maxsplit");
+        int limit = maxSplits is null || JinjaValue.Whole(maxSplits) < 0 ? int.MaxValue
+            : (int)Math.Min(JinjaValue.Whole(maxSplits), int.MaxValue - 1) + 1;
         if (separator is null) return [.. text.Split((char[]?)null, limit, StringSplitOptions.RemoveEmptyEntries)];
         if (separator is not string { Length: > 0 } between) throw JinjaValue.Bad("split by an empty separator");
         if (!fromEnd) return [.. text.Split(between, limit)];
