@@ -1,6 +1,5 @@
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
-using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;

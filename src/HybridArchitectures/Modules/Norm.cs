@@ -1,6 +1,5 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Cuda;
-using HybridArchitectures.Sequence;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 

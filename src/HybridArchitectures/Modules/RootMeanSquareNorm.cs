@@ -1,7 +1,6 @@
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Runtime;
-using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
