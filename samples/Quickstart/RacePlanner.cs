@@ -31,13 +31,13 @@ sealed class RacePlanner(Deadline deadline, double stepsToMeasure)
     public RacePlan Next(RacePlan plan, double secondsPerStep, double overhead)
     {
         // a round takes several times longer than its checkpoints, evaluations and restarts
-        long shortest = Math.Max(1, (long)(Math.Max(MinRoundSeconds, 4 * overhead) / secondsPerStep));
-        double whole = secondsPerStep + overhead / Math.Max(shortest, plan.Steps / Rounds);
+        long minSteps = Math.Max(1, (long)(Math.Max(MinRoundSeconds, 4 * overhead) / secondsPerStep));
+        double whole = secondsPerStep + overhead / Math.Max(minSteps, plan.Steps / Rounds);
         long done = plan.Target, fitting = done + deadline.StepsLeft(whole, stepsToMeasure, reserve: LastRounds * overhead);
         bool stable = done < (1 - CoolDown) * plan.Steps;
         long steps = Math.Max(done + 1, stable ? fitting : Math.Min(plan.Steps, fitting));
         // rounds become short near the end, to detect a machine that slows down
         long round = Math.Clamp((steps - done) / 3, 1, Math.Max(1, steps / Rounds));
-        return new(steps, done, Math.Min(steps, done + Math.Max(round, shortest)));
+        return new(steps, done, Math.Min(steps, done + Math.Max(round, minSteps)));
     }
 }
