@@ -25,6 +25,21 @@ public class GroupedLinearTests
             [OperatorCheck.Normal(ends[^1], inputs), OperatorCheck.Normal(ends.Length, outputs, inputs)]);
     }
 
+    /// <summary>Elsewhere than in libtorch's kernels for bfloat16 on 9.x and 10.x, a capture would fail.</summary>
+    [Theory]
+    [InlineData(ScalarType.BFloat16, 8, 16, 90, false), InlineData(ScalarType.BFloat16, 16, 8, 100, false)]
+    [InlineData(ScalarType.BFloat16, 8, 16, 80, true), InlineData(ScalarType.BFloat16, 8, 16, 120, true)]
+    [InlineData(ScalarType.BFloat16, 12, 16, 90, true), InlineData(ScalarType.BFloat16, 16, 12, 90, true)]
+    [InlineData(ScalarType.Float32, 8, 16, 90, true), InlineData(ScalarType.Float16, 8, 16, 90, true)]
+    public void The_host_reads_sizes_where_libtorch_has_no_kernel(ScalarType type, int outputs, int inputs, int capability, bool reads)
+    {
+        using var weight = zeros(2, outputs, inputs);
+        Assert.Equal(reads, GroupedLinear.ReadsSizes(type, weight, capability));
+        Assert.True(GroupedLinear.ReadsSizes(type, weight));            // the reference of the CPU
+        using var options = OperatorOptions.Use(new() { GroupedLinearBackend = KernelBackend.Reference });
+        Assert.True(GroupedLinear.ReadsSizes(type, weight, capability));
+    }
+
     [Theory]
     [InlineData(ScalarType.BFloat16, 8), InlineData(ScalarType.Float32, 4), InlineData(ScalarType.BFloat16, 4200)]
     public void The_kernel_clears_groups_without_rows_and_no_others(ScalarType type, int width)

@@ -25,9 +25,7 @@ public static class GroupedLinear
         Require.Alive(weight);
         if (weight.dim() != 3)
             throw Require.Unfit(nameof(weight), $"weight has shape {Checks.Describe(weight)}", "(groups, outputs, inputs)");
-        long size = x.ElementSize;
-        bool fits = x.dtype is ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 && weight.size(1) * size % Alignment == 0
-            && weight.size(2) * size % Alignment == 0;
+        bool fits = Fits(x.dtype, weight);
         return Backend switch
         {
             KernelBackend.Auto => fits ? KernelBackend.LibTorch : KernelBackend.Reference,
@@ -38,6 +36,25 @@ public static class GroupedLinear
             _ => throw Require.OutOfRange("the back end of GroupedLinear", Backend, "Auto, Reference or LibTorch", "backend"),
         };
     }
+
+    static bool Fits(ScalarType type, Tensor weight)
+    {
+        long size = type switch { ScalarType.Float32 => 4, ScalarType.BFloat16 or ScalarType.Float16 => 2, _ => 0 };
+        return size > 0 && weight.size(1) * size % Alignment == 0 && weight.size(2) * size % Alignment == 0;
+    }
+
+    /// <summary>Returns whether the host reads the sizes of the groups, which must not happen in a capture.</summary>
+    /// <param name="type">The type of the rows.</param>
+    /// <param name="weight">The weights, shape (groups, outputs, inputs).</param>
+    internal static bool ReadsSizes(ScalarType type, Tensor weight) => weight.device_type != TorchSharp.DeviceType.CUDA
+        || OperatingSystem.IsWindows() || ReadsSizes(type, weight, CudaRuntime.DeviceOf(weight).Capability);
+
+    /// <summary>
+    /// Returns the same for a compute capability, such as 90. libtorch has kernels for bfloat16 on 9.x and 10.x, and elsewhere a loop over the groups
+    /// on the host, as the reference.
+    /// </summary>
+    internal static bool ReadsSizes(ScalarType type, Tensor weight, int capability) =>
+        Backend == KernelBackend.Reference || type != ScalarType.BFloat16 || !Fits(type, weight) || capability / 10 is not (9 or 10);
 
     /// <summary>Computes weight[g] x[r] for each row r of group g.</summary>
     /// <param name="x">The input, shape (rows, inputs), floating point: the rows of group 0, then those of group 1, and so on.</param>

@@ -7,7 +7,7 @@ sealed class DeviceReadback : IDisposable
 {
     readonly Tensor pinned;
     readonly CudaDevice device;
-    readonly nint arrived;
+    nint arrived;
 
     /// <summary>Creates a readback for tensors with the shape and type of another, on a GPU.</summary>
     public DeviceReadback(Tensor like)
@@ -36,7 +36,9 @@ sealed class DeviceReadback : IDisposable
 
     public void Dispose()
     {
-        device.Within(() => CudaGraphDriver.DestroyEvent(arrived));
+        // the driver ends the process if an event is destroyed twice
+        if (arrived != 0) device.Within(() => CudaGraphDriver.DestroyEvent(arrived));
+        arrived = 0;
         pinned.Dispose();
     }
 }

@@ -63,5 +63,7 @@ sealed class NcclStream : IDisposable
     public void Dispose() => device.Within(() =>
     {
         foreach (nint one in events) CudaGraphDriver.DestroyEvent(one);
+        events.Clear();
+        free.Clear();
     });
 }

@@ -90,11 +90,7 @@ sealed class GenerationRun : IDisposable
     {
         if (disposed) return;
         disposed = true;
-        if (failed)
-        {
-            kept?.Dispose();
-            kept = null;
-        }
+        if (failed) DropKept();
         else Keep();
         if (loop is not null && !ReferenceEquals(loop, kept?.Loop)) loop.Dispose();
         Release();
@@ -111,6 +107,16 @@ sealed class GenerationRun : IDisposable
         if (kept is null && loop is { IsCurrent: true } && loop.Captures + loop.DraftCaptures > 0 && absent.Length == 0
             && cache!.Bytes + loop.Bytes <= KeptLoop.MaxBytes)
             kept = new(vocabulary, KeptLoop.RulesOf(options), cache, loop);
+    }
+
+    // Disposes what an earlier run has left. The loop and the cache of this run can be those.
+    void DropKept()
+    {
+        if (kept is null) return;
+        kept.Dispose();
+        if (ReferenceEquals(loop, kept.Loop)) loop = null;
+        if (ReferenceEquals(cache, kept.Cache)) cache = null;
+        kept = null;
     }
 
     // disposes the cache, unless a later run uses it
@@ -222,7 +228,7 @@ sealed class GenerationRun : IDisposable
         if (model is not HybridLanguageModel hybrid || model.Device.type != TorchSharp.DeviceType.CUDA) return false;
         ReserveRoom();
         if (!options.CudaGraphs || refusesGraphs) return false;
-        if ((options.HostRule ?? StepGraph.Refusal(hybrid)) is { } reason)
+        if ((options.HostRule ?? StepGraph.Refusal(hybrid, active.Count)) is { } reason)
         {
             KernelEvents.Log.EagerSteps(reason);
             refusesGraphs = true;

@@ -42,7 +42,7 @@ sealed class NextStep : IDisposable
             cache.NextStep = null;
         }
         if (cache.NextStep is not null || cache.RefusesGraphs) return null;
-        if (StepGraph.Refusal(model) is { } reason)
+        if (StepGraph.Refusal(model, cache.Batch) is { } reason)
         {
             KernelEvents.Log.EagerSteps(reason);
             cache.RefusesGraphs = true;

@@ -29,13 +29,19 @@ sealed class StepGraph(HybridCache cache, Action step, int tokens = 1) : IDispos
     /// <summary>Gets whether the last step was launched as a graph.</summary>
     public bool IsCaptured => graph is not null;
 
-    /// <summary>Returns why steps of a model cannot be captured, or null if they can.</summary>
-    public static string? Refusal(HybridLanguageModel model)
+    /// <summary>Returns why steps of a model over one token of each row cannot be captured, or null if they can.</summary>
+    public static string? Refusal(HybridLanguageModel model, long rows)
     {
         if (model.Device.type != TorchSharp.DeviceType.CUDA) return $"the model is on {model.Device}";
         if (model.ComputeType == ScalarType.Float64) return "the model computes in float64";
         if (model.Stack.Observer is not null) return "an observer looks at the stack";
-        return model.AllModules().OfType<Mixer>().Select(Refusal).FirstOrDefault(reason => reason is not null) ?? CudaGraphPool.Refusal();
+        foreach (var module in model.AllModules())
+        {
+            if (module is Mixer mixer && Refusal(mixer) is { } reason) return reason;
+            if (module is FeedForward feedForward && feedForward.ReadsHostSizes(rows, model.ComputeType))
+                return $"{module.GetType().Name} reads the sizes of its groups of {rows} tokens on the host";
+        }
+        return CudaGraphPool.Refusal();
     }
 
     /// <summary>Returns why steps of a mixer cannot be captured, or null if they can.</summary>

@@ -37,6 +37,13 @@ public abstract class FeedForward(string kind) : HybridModule(kind)
     /// <inheritdoc/>
     internal override bool CapturesDrafts(long tokens) => false;
 
+    /// <summary>
+    /// Returns whether the host reads results of the device in a pass without gradients, which is an error in a capture. The default is false.
+    /// </summary>
+    /// <param name="tokens">The number of tokens of the pass, of all rows together.</param>
+    /// <param name="compute">The type of activations.</param>
+    internal virtual bool ReadsHostSizes(long tokens, ScalarType compute) => false;
+
     /// <summary>Does the work between optimizer steps, such as balancing experts.</summary>
     public virtual void AfterStep() { }
 }

@@ -160,6 +160,14 @@ public sealed class MixtureOfExperts : FeedForward
     bool IsFewOnDevice(long tokens) => tokens * spec.ExpertsPerToken <= Math.Min(SelectedLinear.MaxSelections, 2 * spec.Experts);
 
     /// <inheritdoc/>
+    internal override bool ReadsHostSizes(long tokens, ScalarType compute)
+    {
+        // the ranks of adapters can be of any size
+        if (!IsPlain) return true;
+        return !IsFewOnDevice(tokens) && GroupedLinear.ReadsSizes(compute, Parameter("up"));
+    }
+
+    /// <inheritdoc/>
     internal override bool CapturesDrafts(long tokens) =>
         spec is { SharedGate: false, RoutingGroups: 1, LatentWidth: 0 } && IsFewOnDevice(tokens) && IsPlain;
 

@@ -138,6 +138,47 @@ public sealed class GraphDeviceTests : IDisposable
         }
     }
 
+    /// <summary>The host reads the sizes of groups that libtorch's kernels do not support, which is an error in a capture.</summary>
+    [Theory, InlineData("experts"), InlineData("gated delta")]
+    public void Steps_of_more_tokens_than_experts_are_computed_without_a_graph(string name)
+    {
+        using var model = Model(name);
+        using var generator = new TextGenerator(model);
+        var options = new GenerationOptions { Temperature = 0, MaxNewTokens = 40 };
+        var expected = generator.Generate(Prompts(9), options with { CudaGraphs = false });
+        var actual = generator.Generate(Prompts(9), options);
+        for (int row = 0; row < expected.Count; row++) Assert.Equal(expected[row].Ids, actual[row].Ids);
+    }
+
+    /// <summary>A generation that fails with the graph of an earlier one disposed it twice, which ended the process.</summary>
+    [Fact]
+    public async Task A_generation_that_fails_with_the_graph_of_another_leaves_the_model_usable()
+    {
+        using var model = Model("inter");
+        using var generator = new TextGenerator(model);
+        var options = new GenerationOptions { Temperature = 0, MaxNewTokens = 40, DraftTokens = 3 };
+        var expected = generator.Generate(Prompts(1), options);
+        Assert.NotNull(Kept(model));
+        var weight = model.AllParameters().First().Value;
+        using var values = weight.detach().clone();
+        void Write(Tensor value)
+        {
+            using var noGrad = no_grad();
+            weight.copy_(value);
+        }
+        using var invalid = full_like(values, HybridArchitectures.Kernels.Runtime.Scalars.From(double.NaN));
+        // the first fails after some tokens, and the second, which has no graph of an earlier one, with the prompt
+        int seen = 0;
+        for (int round = 0; round < 2; round++)
+            await Assert.ThrowsAsync<InvalidOperationException>(async () =>
+            {
+                await foreach (var _ in generator.StreamAsync(Prompts(1), options))
+                    if (++seen == 5) Write(invalid);
+            });
+        Write(values);
+        Assert.Equal(expected[0].Ids, generator.Generate(Prompts(1), options)[0].Ids);
+    }
+
     [Fact]
     public void A_graph_is_kept_when_rows_end_at_different_times_and_follows_changed_weights()
     {
@@ -263,7 +304,7 @@ public sealed class GraphDeviceTests : IDisposable
                     cache.Rewind(snapshot);
                 }
             }
-            Assert.Equal(captured && StepGraph.Refusal(model) is null, cache.NextStep is not null);
+            Assert.Equal(captured && StepGraph.Refusal(model, 2) is null, cache.NextStep is not null);
             Assert.Equal(307, cache.Lengths[1]);
             if (captured) AssertFollowsChangedWeights(model, cache, ids, name);
         }

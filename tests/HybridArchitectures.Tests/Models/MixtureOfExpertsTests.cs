@@ -1,3 +1,4 @@
+using HybridArchitectures.Adapters;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
@@ -25,6 +26,18 @@ public class MixtureOfExpertsTests
     {
         manual_seed(1);
         Autograd.Backward(model.Loss(randint(37, [2, 21], ScalarType.Int64), randint(37, [2, 21], ScalarType.Int64)).Total);
+    }
+
+    /// <summary>A captured step must not read from the device. With few tokens, experts are computed without groups.</summary>
+    [Fact]
+    public void Groups_of_many_tokens_and_adapters_make_the_host_read_sizes()
+    {
+        using var model = TinyDesigns.Model("experts");
+        var experts = model.AllModules().OfType<MixtureOfExperts>().First();
+        Assert.False(experts.ReadsHostSizes(4, ScalarType.BFloat16));
+        Assert.True(experts.ReadsHostSizes(5, ScalarType.BFloat16));
+        using var adapters = LoraAdapters.Attach(model, new LoraOptions { Rank = 2 });
+        Assert.True(experts.ReadsHostSizes(4, ScalarType.BFloat16));
     }
 
     [Fact]
