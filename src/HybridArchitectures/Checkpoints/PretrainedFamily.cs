@@ -171,6 +171,16 @@ public abstract class PretrainedFamily
     /// </summary>
     internal virtual IReadOnlyList<(string Prefix, string Part)> NotLoaded => [];
 
+    /// <summary>
+    /// Returns the design of the blocks of a head of multi-token prediction; null, the default, if heads of this family cannot be loaded.
+    /// </summary>
+    /// <param name="config">The configuration.</param>
+    /// <param name="design">The design of the model.</param>
+    internal virtual HybridDesign? PredictionDesign(PretrainedConfig config, HybridDesign design) => null;
+
+    /// <summary>Returns the tensors of a head of multi-token prediction with a design.</summary>
+    internal virtual IEnumerable<TensorChoice> PredictionTensors(HybridDesign design) => [];
+
     /// <summary>Returns whether a tensor may be in a file but is not needed.</summary>
     internal virtual bool IsIgnored(string name, HybridDesign design) =>
         (design.TiedHead && name == Head) || name.EndsWith(".rotary_emb.inv_freq", StringComparison.Ordinal)

@@ -18,10 +18,10 @@ public sealed record PretrainedLoadOptions
     public EquatableList<string> IgnoredKeys { get; init; } = [];
 
     /// <summary>
-    /// Gets or sets whether the heads of multi-token prediction are needed, to train them or to draft tokens with them. The default is false: the
-    /// heads are left out, with a note. Not supported: true. <see cref="PretrainedModel.Load"/> then throws a
-    /// <see cref="NotSupportedException"/> that names their tensors, so that a program that depends on them does not run without them. Without heads,
-    /// tokens can be drafted from the text (<see cref="Generation.GenerationOptions.DraftTokens"/>).
+    /// Gets or sets whether the model must contain its heads of multi-token prediction, to train them. The default is false: the heads are left out,
+    /// with a note. Not supported: true. <see cref="PretrainedModel.Load"/> then throws a <see cref="NotSupportedException"/> that names their
+    /// tensors, so that a program that depends on them does not run without them. To draft tokens with a head, load it with
+    /// <see cref="PretrainedModel.LoadPredictionHead"/>.
     /// </summary>
     public bool MultiTokenPrediction { get; init; }
 

@@ -97,6 +97,45 @@ public static class PretrainedModel
         }
     }
 
+    /// <summary>
+    /// Loads the head of multi-token prediction in a folder, with which <see cref="Generation.GenerationOptions.PredictionHead"/> drafts tokens.
+    /// </summary>
+    /// <param name="folder">The folder from which <paramref name="model"/> was loaded.</param>
+    /// <param name="model">The model. The head has the same types, on the same device.</param>
+    /// <param name="options">How settings are read. The default, null, means the defaults.</param>
+    /// <returns>The head. The caller disposes it.</returns>
+    /// <exception cref="NotSupportedException">Heads of the family cannot be loaded. Those of the Qwen3.5 families can.</exception>
+    /// <exception cref="ArgumentException">The model has another width or vocabulary than the folder.</exception>
+    /// <exception cref="InvalidDataException">
+    /// The folder has no head, or <see cref="Load"/> would refuse its settings or files.
+    /// </exception>
+    public static PredictionHead LoadPredictionHead(string folder, HybridLanguageModel model, PretrainedLoadOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        var (family, config) = ReadConfig(folder);
+        var (prefix, part) = PretrainedFamily.PredictionHeads;
+        var design = family.PredictionDesign(config, family.ReadDesign(config, options)) ?? throw new NotSupportedException(
+            $"{folder}: model_type is {family.ModelType}; expected a Qwen3.5 family, whose heads of {part} can be loaded.");
+        bool IsIgnored(string name) => !name.StartsWith(prefix, StringComparison.Ordinal);
+        using var files = PretrainedFolder.Open(folder, IsIgnored);
+        RefuseQuantized(folder, files);
+        var actual = files.Tensors.Keys.Where(name => !IsIgnored(name)).ToDictionary(name => name, StringComparer.Ordinal);
+        if (actual.Count == 0) throw new InvalidDataException($"{folder}: no tensors of {part} ({prefix}*); expected those of a head");
+        var head = design.CreateBlankPredictionHead(model.ComputeType, model.Device, model.WeightType);
+        try
+        {
+            Fill(head.State, family.PredictionTensors(design), files, actual, folder, IsIgnored, null);
+            head.RequireFit(model);
+            head.eval();
+            return head;
+        }
+        catch
+        {
+            head.Dispose();
+            throw;
+        }
+    }
+
     // names what is not loaded, and refuses heads of multi-token prediction that the caller needs
     static void Note(PretrainedFamily family, IEnumerable<string> names, string folder, PretrainedLoadOptions options)
     {
@@ -105,7 +144,8 @@ public static class PretrainedModel
             var (prefix, part) = PretrainedFamily.PredictionHeads;
             string heads = Listed(names, prefix) is { Count: > 0 } found ? found.Text : "it has none";
             throw new NotSupportedException($"{nameof(options)}.{nameof(options.MultiTokenPrediction)} is true; expected false. "
-                + $"Heads of {part} cannot be loaded, trained or used to draft tokens. Those of {folder}: {heads}.");
+                + $"Heads of {part} are not part of a model and cannot be trained. {nameof(LoadPredictionHead)} loads those of Qwen3.5 to draft "
+                + $"tokens. Those of {folder}: {heads}.");
         }
         foreach (var (prefix, part) in family.NotLoaded)
             if (Listed(names, prefix) is { Count: > 0 } found)
@@ -181,16 +221,18 @@ public static class PretrainedModel
     }
 
     static void Fill(HybridLanguageModel model, PretrainedFamily family, PretrainedFolder files,
-        Dictionary<string, string> actual, string folder, IProgress<double>? progress)
+        Dictionary<string, string> actual, string folder, IProgress<double>? progress) =>
+        Fill(model.State, family.Tensors(model.Design), files, actual, folder, name => family.IsIgnored(name, model.Design), progress);
+
+    static void Fill(IReadOnlyDictionary<string, Tensor> state, IEnumerable<TensorChoice> choices, PretrainedFolder files,
+        Dictionary<string, string> actual, string folder, Func<string, bool> isIgnored, IProgress<double>? progress)
     {
-        var state = model.State;
         long[]? Stored(string name) => actual.TryGetValue(name, out string? spelled) ? [.. files.Tensors[spelled][spelled].Shape] : null;
-        var rules = RulesOf(family, model.Design, state, Stored);
+        var rules = RulesOf(choices, state, Stored);
         var wanted = rules.Select(rule => rule.File).ToHashSet(StringComparer.Ordinal);
         rules = [.. rules.Where(rule => !rule.IsComputed)];
         var missing = rules.Select(rule => rule.File).Distinct().Where(name => !actual.ContainsKey(name)).ToArray();
-        var unexpected = actual.Where(item => !wanted.Contains(item.Key) && !family.IsIgnored(item.Key, model.Design)).Select(item => item.Value)
-            .ToArray();
+        var unexpected = actual.Where(item => !wanted.Contains(item.Key) && !isIgnored(item.Key)).Select(item => item.Value).ToArray();
         var misshapen = new List<string>();
         foreach (var rule in rules.Where(rule => actual.ContainsKey(rule.File)))
         {
@@ -218,10 +260,10 @@ public static class PretrainedModel
         + $"{string.Join(", ", names.Take(NamesShown))}{(names.Count > NamesShown ? ", ..." : "")}";
 
     // the rules of a file, some of whose tensors can have one of several forms
-    static TensorRule[] RulesOf(PretrainedFamily family, HybridDesign design, IReadOnlyDictionary<string, Tensor> state, Func<string, long[]?> stored)
+    static TensorRule[] RulesOf(IEnumerable<TensorChoice> choices, IReadOnlyDictionary<string, Tensor> state, Func<string, long[]?> stored)
     {
         bool Fits(TensorRule rule) => stored(rule.File) is { } shape && shape.SequenceEqual(rule.Shape(state));
-        return [.. family.Tensors(design).SelectMany(choice => choice.In(name => stored(name) is not null, Fits))];
+        return [.. choices.SelectMany(choice => choice.In(name => stored(name) is not null, Fits))];
     }
 
     /// <summary>Returns whether the numbers of a tensor in files of a family are functions of those of the model.</summary>
@@ -240,7 +282,7 @@ public static class PretrainedModel
         var spelled = like.Entries.ToDictionary(entry => family.Canonical(entry.Name), entry => entry, StringComparer.Ordinal);
         long[]? Stored(string name) => spelled.TryGetValue(name, out var entry) ? [.. entry.Shape] : null;
         string Name(TensorRule rule) => spelled.TryGetValue(rule.File, out var entry) ? entry.Name : rule.File;
-        return RulesOf(family, design, gradients, Stored).Where(rule => !rule.IsComputed).ToDictionary(
+        return RulesOf(family.Tensors(design), gradients, Stored).Where(rule => !rule.IsComputed).ToDictionary(
             Name, rule => rule.IsMapped ? rule.Gradient(like.Read(Name(rule)), gradients) : rule.Gather(gradients));
     }
 

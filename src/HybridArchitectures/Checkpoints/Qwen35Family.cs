@@ -97,12 +97,33 @@ sealed class Qwen35Family(string modelType, string architecture) : PretrainedFam
         if (to[TextSection] is JsonObject text && from.Section(TextSection) is { } section) base.CopyUnused(section, text);
     }
 
-    internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
+    internal override HybridDesign? PredictionDesign(PretrainedConfig config, HybridDesign design)
     {
-        foreach (var rule in TensorRules.EmbeddingNormHead(design, Root + "embed_tokens.weight", Root + "norm.weight")) yield return rule;
+        var text = TextSettings(config);
+        if (text.Int("mtp_num_hidden_layers", 1) is not 1 and var layers)
+            throw text.Refusal("mtp_num_hidden_layers", layers, "1, because heads of one layer are supported");
+        text.Only("mtp_use_dedicated_embeddings", false);
+        var block = design.Blocks.FirstOrDefault(one => one.Mixer is AttentionSpec)
+            ?? throw text.Refusal("layer_types", text.Value("layer_types"), "a layer of attention, like which the head is");
+        return (design with { Name = null, Blocks = [block] }).Resolve();
+    }
+
+    internal override IEnumerable<TensorChoice> PredictionTensors(HybridDesign design) =>
+    [
+        TensorRules.Rename("mtp.pre_fc_norm_embedding.weight", "embedding_norm.weight"),
+        TensorRules.Rename("mtp.pre_fc_norm_hidden.weight", "hidden_norm.weight"),
+        TensorRules.Rename("mtp.fc.weight", "input.weight"), TensorRules.Rename("mtp.norm.weight", "stack.norm.weight"),
+        .. Layers(design, "mtp."),
+    ];
+
+    internal override IEnumerable<TensorChoice> Tensors(HybridDesign design) =>
+        TensorRules.EmbeddingNormHead(design, Root + "embed_tokens.weight", Root + "norm.weight").Concat(Layers(design, Root));
+
+    IEnumerable<TensorChoice> Layers(HybridDesign design, string root)
+    {
         for (int i = 0; i < design.Depth; i++)
         {
-            string file = $"{Root}layers.{i}.", model = Block(i);
+            string file = $"{root}layers.{i}.", model = Block(i);
             var mixer = design.Blocks[i].Mixer is AttentionSpec attention ? Attention(file + "self_attn.", model + "mixer.", attention)
                 : Delta(file + "linear_attn.", model + "mixer.", (GatedDeltaSpec)design.Blocks[i].Mixer!);
             var feedForward = design.Blocks[i].FeedForward is MixtureOfExpertsSpec experts

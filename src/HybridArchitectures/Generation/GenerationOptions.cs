@@ -109,6 +109,13 @@ public sealed record GenerationOptions
 
     internal const int MaxDraftTokens = 7;
 
+    /// <summary>
+    /// Gets or sets the head of multi-token prediction that drafts tokens instead of prompt lookup: <see cref="DraftTokens"/> for each pass, or one
+    /// if that is null. The head must be that of the model. The tokens are the same as without it, under the conditions of <see cref="DraftTokens"/>.
+    /// Passes with a head are not captured as CUDA graphs. The caller disposes the head. The default is null.
+    /// </summary>
+    public Models.PredictionHead? PredictionHead { get; init; }
+
     /// <summary>Gets why tokens cannot be selected without the host, or null if they can.</summary>
     internal string? HostRule =>
         Processors.Count > 0 ? nameof(Processors) : RepetitionPenalty != 1 ? nameof(RepetitionPenalty) : NoRepeatNgrams is not null

@@ -24,11 +24,12 @@ sealed class GenerationRun : IDisposable
     readonly int vocabulary;
     readonly int[] absent;
     readonly Action ended;
+    readonly PredictedDrafts? predicted;
     List<GenerationRow> active;
     HybridCache? cache;
     DecodeLoop? loop;
     KeptLoop? kept;
-    Tensor? absentIds;
+    Tensor? absentIds, verified;
     List<GenerationRow> slots = [];         // the rows of the cache, including those that have ended
     bool failed, disposed, refusesGraphs;
 
@@ -44,6 +45,11 @@ sealed class GenerationRun : IDisposable
         active = [.. rows];
         processors = options.CreateProcessors();
         vocabulary = tokenizer?.VocabularySize ?? model.VocabularySize;
+        if (options.PredictionHead is { } head && CanDraft && model is HybridLanguageModel hybrid)
+        {
+            head.RequireFit(hybrid);
+            predicted = new(hybrid, head, options.DraftTokens ?? 1);
+        }
         absent = tokenizer is null ? [] : [.. Enumerable.Range(0, vocabulary).Where(id => !tokenizer.Contains(id))];
     }
 
@@ -73,6 +79,7 @@ sealed class GenerationRun : IDisposable
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
+        if (cache is not null && predicted is not null) return Verify(predicted.Guess(RuledOnDevice), hasLoop: false);
         if (cache is not null && Drafts() is { } drafts)
         {
             bool hasLoop = HasLoop() || StartLoop();
@@ -81,6 +88,7 @@ sealed class GenerationRun : IDisposable
         if (cache is not null && (loop is not null || StartLoop())) return ComputeLoop();
         var logits = cache is null ? ReadPrompts(cancellation) : Continue();
         var ids = Choose(logits);
+        predicted?.Begin(ids);
         var pieces = active.Select((row, i) => row.Accept(ids[i])).ToArray();
         DropFinished();
         return pieces;
@@ -96,6 +104,7 @@ sealed class GenerationRun : IDisposable
         Release();
         while (kept is { Loop.Pending: > 0 }) kept.Loop.Take();
         absentIds?.Dispose();
+        predicted?.Dispose();
         (loop, cache) = (null, null);
         if (kept is not null) ((HybridLanguageModel)model).Keep(kept)?.Dispose();
         ended();
@@ -128,7 +137,7 @@ sealed class GenerationRun : IDisposable
     // an empty cache: that of an earlier run of the same kind, with its captured step, or a new one
     HybridCache EmptyCache()
     {
-        if (model is HybridLanguageModel hybrid && options.CudaGraphs && options.HostRule is null && absent.Length == 0)
+        if (predicted is null && model is HybridLanguageModel hybrid && options.CudaGraphs && options.HostRule is null && absent.Length == 0)
         {
             kept = hybrid.Keep(null) as KeptLoop;
             if (kept?.Serves(vocabulary, options, active.Count) == true)
@@ -164,7 +173,8 @@ sealed class GenerationRun : IDisposable
                 for (int i = 0; i < lengths[row]; i++) ids[row * width + i] = prompt[start + i];
             }
             using var layout = lengths.All(length => length == width) ? null : SequenceLayout.Padded(lengths, width, model.Device);
-            var logits = Next(tensor(ids, [active.Count, width], ScalarType.Int64, device: model.Device), layout);
+            var chunkIds = tensor(ids, [active.Count, width], ScalarType.Int64, device: model.Device);
+            var logits = predicted is null ? Next(chunkIds, layout) : ReadForDrafts(chunkIds, layout, start);
             for (int row = 0; row < active.Count; row++)
                 if (lengths[row] > 0 && start + lengths[row] == active[row].Prompt.Count)
                     last[row] = logits.narrow(0, row, 1).clone().MoveToOuterDisposeScope();
@@ -172,11 +182,22 @@ sealed class GenerationRun : IDisposable
         return cat(last, 0);
     }
 
+    bool CanDraft => options.Temperature == 0 && options.HostRule is null && model is HybridLanguageModel { HasCustomMixers: false };
+
+    // the logits after the last token of each row of a chunk of prompts, whose hidden vectors the head reads too
+    Tensor ReadForDrafts(Tensor ids, SequenceLayout? layout, int start)
+    {
+        var hybrid = (HybridLanguageModel)model;
+        using var context = new SequenceContext(layout, cache);
+        var hidden = hybrid.Hidden(ids, context);
+        predicted!.ReadPrompts(hidden, [.. active.Select(row => row.Prompt)], start);
+        return hybrid.Logits(predicted.Waiting.squeeze(1));
+    }
+
     // (rows, drafts) of a model whose states can remove tokens; null if none are requested
     int[][]? Drafts()
     {
-        if (options.DraftTokens is not { } count || options.Temperature != 0 || options.HostRule is not null) return null;
-        if (model is not HybridLanguageModel hybrid || hybrid.HasCustomMixers) return null;
+        if (options.DraftTokens is not { } count || !CanDraft) return null;
         return [.. active.Select(row => PromptLookup.Guess(row.History, count))];
     }
 
@@ -204,6 +225,7 @@ sealed class GenerationRun : IDisposable
             }
             while (!active[row].IsFinished && counts[row] <= drafts[row].Length && drafts[row][counts[row] - 1] == active[row].History[^1]);
         }
+        predicted?.Accept(verified!, chosen, counts);
         if (hasLoop) loop!.Keep(counts, width);
         else cache!.KeepTokens(counts, width);
         DropFinished();
@@ -214,10 +236,18 @@ sealed class GenerationRun : IDisposable
     int[] VerifyDirectly(long[] ids, int width)
     {
         using var context = new SequenceContext(cache: cache) { IsStepwise = true };
-        var logits = model.Forward(tensor(ids, [active.Count, width], ScalarType.Int64, device: model.Device), context);
+        var tokens = tensor(ids, [active.Count, width], ScalarType.Int64, device: model.Device);
+        var logits = predicted is null ? model.Forward(tokens, context) : ForwardForDrafts(tokens, context);
         var (values, indices) = RuledOnDevice(logits.flatten(0, 1)).max(1);
         var best = TensorMemory.ToArray<float>(values);
         return [.. TensorMemory.ToArray<long>(indices).Select((id, at) => float.IsFinite(best[at]) ? (int)id : -1)];
+    }
+
+    Tensor ForwardForDrafts(Tensor ids, SequenceContext context)
+    {
+        var hybrid = (HybridLanguageModel)model;
+        verified = hybrid.Hidden(ids, context);
+        return hybrid.Logits(verified);
     }
 
     int DefaultChunk() => model.Device.type == TorchSharp.DeviceType.CUDA ? Math.Max(HostChunk, DeviceTokens / active.Count) : HostChunk;
@@ -394,5 +424,6 @@ sealed class GenerationRun : IDisposable
         var smaller = cache!.Select(staying);
         Release();
         cache = smaller;
+        predicted?.Select(staying);
     }
 }

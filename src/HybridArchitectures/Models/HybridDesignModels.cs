@@ -21,6 +21,15 @@ public static class HybridDesignModels
         return Finished(factory, made => new HybridLanguageModel(made, compute));
     }
 
+    /// <summary>Creates a head of multi-token prediction whose parameters are undefined. <paramref name="design"/> describes its blocks.</summary>
+    internal static PredictionHead CreateBlankPredictionHead(this HybridDesign design, ScalarType compute, Device device, ScalarType weightType)
+    {
+        TorchLibrary.EnsureLoaded();
+        using var scope = NewDisposeScope();
+        using var factory = new ModuleFactory(design, device, seed: 0, blank: true, weightType);
+        return Finished(factory, made => new PredictionHead(made, compute));
+    }
+
     static T Finished<T>(ModuleFactory factory, Func<ModuleFactory, T> create)
     {
         try

@@ -146,9 +146,22 @@ public sealed partial class HybridLanguageModel : LanguageModel
         using var scope = NewDisposeScope();
         using var noGrad = context?.Cache is null ? null : no_grad();
         context?.BeginAhead(ids.size(0), ids.size(1), Device);
+        return stack.Forward(Embed(ids), context).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Returns the input of the first block, (batch, length, width), for ids that are checked.</summary>
+    internal Tensor Embed(Tensor ids, string name)
+    {
+        RequireAlive();
+        CheckIds(ids, name);
+        return Embed(ids);
+    }
+
+    Tensor Embed(Tensor ids)
+    {
         var embedded = TorchOperator.Call("aten::embedding", "", Embedding, ids, (long)(Design.PaddingId ?? -1), false, false);
         if (embedded.dtype != ComputeType) embedded = embedded.to(ComputeType);
-        return stack.Forward(Scaled(embedded, Design.EmbeddingScale), context).MoveToOuterDisposeScope();
+        return Scaled(embedded, Design.EmbeddingScale);
     }
 
     /// <inheritdoc/>
