@@ -147,7 +147,8 @@ public partial class PackageTests(PackedPackages packages) : IClassFixture<Packe
         var program = ScratchProgram.FileBased(readme);
         Assert.Contains("#:package HybridArchitectures.Reports@*-*", program);
         File.WriteAllText(Path.Combine(folder, "study.cs"), program.Replace("@*-*", $"@{packages.Version}"));
-        var said = await Dotnet.Run(folder, "run", "study.cs");
+        // by default, the build stays in the user's folder: more than a gigabyte for each run of this test
+        var said = await Dotnet.Run(folder, "run", "study.cs", $"-p:ArtifactsPath={Path.GetFullPath(Path.Combine(folder, "artifacts"))}");
         Assert.Contains("bits per byte on held-out text", said);
         foreach (string file in new[] { "shards/shards.json", "runs/sums/step-00000060/training.json", "report/index.html", "report/report.json" })
             Assert.True(File.Exists(Path.Combine(folder, file)), $"no {file}; the program said:\n{said}");
