@@ -54,6 +54,17 @@ public sealed class ImportanceScanTests : IDisposable
     }
 
     [Fact]
+    public void A_layer_without_its_output_still_hands_its_values_to_later_layers()
+    {
+        using var model = HybridDesign.Create(width: 16, vocabularySize: Small.VocabularySize).WithMixer(new Rwkv7Spec { Heads = 2, ValueRank = 3 })
+            .WithFeedForward(FeedForwardSpec.SwiGlu(24)).Pattern("WW").Build().CreateModel(seed: 1);
+        using var data = Small.Data(200);
+        var result = ImportanceScan.Run(model, data, Options with { File = null, Window = null });
+        using (no_grad()) model.State["stack.blocks.0.mixer.output.weight"].zero_();
+        Assert.Equal(Evaluator.Evaluate(model, data, 12).Loss, result.Layers[0].WithoutMixer!.Value, 1e-6);
+    }
+
+    [Fact]
     public void A_stopped_scan_continues_with_the_measurements_that_it_has()
     {
         using var model = Model();
