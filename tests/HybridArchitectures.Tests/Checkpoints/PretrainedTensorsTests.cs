@@ -40,6 +40,25 @@ public sealed class PretrainedTensorsTests : PretrainedFolderTests
     }
 
     [Fact]
+    public void Older_files_of_RWKV_7_have_one_tensor_for_all_shifts_of_a_layer()
+    {
+        string folder = Copy("rwkv7");
+        using var expected = PretrainedModel.Load(folder);
+        Rewrite(folder, tensors =>
+        {
+            for (int layer = 0; layer < 3; layer++)
+            {
+                string prefix = $"model.layers.{layer}.attn.x_";
+                var rows = "rwkvag".Select(letter => tensors[prefix + letter].flatten()).ToArray();
+                foreach (char letter in "rwkvag") tensors.Remove(prefix + letter);
+                tensors[prefix + "x"] = stack(rows, 0);
+            }
+        });
+        using var model = PretrainedModel.Load(folder);
+        foreach (var (name, value) in expected.State) Assert.True(value.equal(model.State[name]).all().item<bool>(), name);
+    }
+
+    [Fact]
     public void A_head_next_to_a_tied_embedding_with_other_numbers_is_a_separate_head()
     {
         string folder = Copy("llama");
