@@ -1,7 +1,5 @@
 using HybridArchitectures.Design;
-using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Modules;
-using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Modules;
@@ -41,29 +39,6 @@ public class DifferentialAttentionTests
         using var factory = new ModuleFactory(
             HybridDesign.Create(Width, 20).WithMixer(spec).WithFeedForward(FeedForwardSpec.None).Depth(1).Build(), CPU, seed: 4);
         using var module = new DifferentialAttention(factory, spec);
-        using (no_grad())
-        {
-            manual_seed(3);
-            foreach (var (_, parameter) in module.named_parameters()) parameter.add_(randn_like(parameter) * 0.4);
-        }
-        var x = randn([1, Length, Width], ScalarType.Float64).requires_grad_();
-        var weights = randn([Length, Width], ScalarType.Float64);
-        Tensor[] Gradients(Tensor output)
-        {
-            Autograd.Backward((output * weights).sum());
-            var gradients = module.parameters().Append(x).Select(leaf => leaf.grad!.to(ScalarType.Float64).clone()).ToArray();
-            foreach (var leaf in module.parameters().Append(x)) leaf.grad = null;
-            return gradients;
-        }
-        using var context = new SequenceContext();
-        var actual = module.Forward(x, context, null).squeeze(0);
-        var expected = Expected(module, x.squeeze(0));
-        Assert.True((actual - expected).abs().max().item<double>() < 1e-12);
-        foreach (var (right, computed) in Gradients(expected).Zip(Gradients(actual)))
-        {
-            // gradients of float32 parameters are rounded to float32
-            double allowed = 1e-6 * Math.Max(1, right.abs().max().item<double>());
-            Assert.True((right - computed).abs().max().item<double>() < allowed);
-        }
+        MixerFormula.Matches(module, Length, Width, x => Expected(module, x));
     }
 }
