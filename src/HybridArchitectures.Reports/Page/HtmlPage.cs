@@ -19,24 +19,7 @@ sealed class HtmlPage
 
     string Write()
     {
-        Add($"""
-            <!doctype html>
-            <html lang="en">
-            <head>
-            <meta charset="utf-8">
-            <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-            <meta name="viewport" content="width=device-width, initial-scale=1">
-            <title>{Escape(report.Title)}</title>
-            <style>
-            {Resource("page.css")}{Style(report.Runs.Count)}</style>
-            </head>
-            <body>
-            <main>
-            <header>
-            <h1>{Escape(report.Title)}</h1>
-
-            """);
-        if (report.Description.Length > 0) Add($"<p>{Escape(report.Description)}</p>\n");
+        text.Append(PageFrame.Begin(report.Title, report.Description, Style(report.Runs.Count)));
         if (report.Created is { } created) Add($"<p class=\"soft\">{created:yyyy-MM-dd HH:mm zzz}</p>\n");
         Add($"</header>\n");
         Results();
@@ -45,7 +28,7 @@ sealed class HtmlPage
         Samples();
         Facts();
         Footer();
-        Add($"</main>\n<script>\n{Resource("page.js")}</script>\n</body>\n</html>\n");
+        text.Append(PageFrame.End("page.js"));
         return text.ToString();
     }
 
@@ -221,14 +204,6 @@ sealed class HtmlPage
         return "<span class=\"swatch\"><svg width=\"26\" height=\"8\" aria-hidden=\"true\">"
             + string.Create(CultureInfo.InvariantCulture,
             $"<line class=\"s-{ink.Name}\" x2=\"26\" y1=\"4\" y2=\"4\" stroke-width=\"{width}\"{dashes}/></svg></span>");
-    }
-
-    static string Resource(string name)
-    {
-        using var stream = typeof(HtmlPage).Assembly.GetManifestResourceStream(name)
-            ?? throw new InvalidOperationException($"the assembly does not contain {name}");
-        using var reader = new StreamReader(stream);
-        return reader.ReadToEnd();
     }
 
     void Add(FormattableString part) => text.Append(part.ToString(CultureInfo.InvariantCulture));

@@ -5,6 +5,7 @@ using HybridArchitectures.Evaluation.Statistics;
 using HybridArchitectures.Evaluation.Sweeps;
 using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Reports.Drawing;
+using HybridArchitectures.Reports.Page;
 using HybridArchitectures.Review;
 using static HybridArchitectures.Reports.Drawing.SvgWriter;
 
@@ -25,24 +26,7 @@ sealed class SweepPage(SweepReport report)
 
     public string Write()
     {
-        Add($"""
-            <!doctype html>
-            <html lang="en">
-            <head>
-            <meta charset="utf-8">
-            <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-            <meta name="viewport" content="width=device-width, initial-scale=1">
-            <title>{Escape(report.Title)}</title>
-            <style>
-            {Resource("page.css")}{Resource("sweep.css")}{Style(report.Colours)}{HeatStyle()}</style>
-            </head>
-            <body>
-            <main>
-            <header>
-            <h1>{Escape(report.Title)}</h1>
-
-            """);
-        if (report.Description.Length > 0) Add($"<p>{Escape(report.Description)}</p>\n");
+        text.Append(PageFrame.Begin(report.Title, report.Description, PageFrame.Resource("sweep.css") + Style(report.Colours) + HeatStyle()));
         Add($"<p class=\"soft\">{result.Designs.Count} designs, {result.Runs.Select(run => run.Settings.Seed).Distinct().Count()} seeds, ");
         Add($"{result.Runs.Count} runs");
         Add($"{(result.IsComplete ? "" : "; not complete")}</p>\n</header>\n");
@@ -57,7 +41,7 @@ sealed class SweepPage(SweepReport report)
         foreach (var group in tasks.Where(group => group.Key == SweepRun.TrainingTask)) Results(group.Key, [.. group.Select(item => item.Metric)]);
         Designs();
         Runs();
-        Add($"</main>\n<script>\n{Resource("sweep.js")}</script>\n</body>\n</html>\n");
+        text.Append(PageFrame.End("sweep.js"));
         return text.ToString();
     }
 
@@ -297,14 +281,6 @@ sealed class SweepPage(SweepReport report)
     static string Swatch(int index) =>
         $"<span class=\"swatch\"><svg width=\"14\" height=\"10\" aria-hidden=\"true\"><circle class=\"f-{RunLook.At(index).Ink.Name}\" cx=\"6\" "
             + $"cy=\"5\" r=\"5\"/></svg></span>";
-
-    static string Resource(string name)
-    {
-        using var stream = typeof(SweepPage).Assembly.GetManifestResourceStream(name)
-            ?? throw new InvalidOperationException($"the assembly lacks {name}");
-        using var reader = new StreamReader(stream);
-        return reader.ReadToEnd();
-    }
 
     void Add(FormattableString part) => text.Append(part.ToString(CultureInfo.InvariantCulture));
 }
