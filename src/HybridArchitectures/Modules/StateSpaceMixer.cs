@@ -46,15 +46,9 @@ public abstract class StateSpaceMixer : Mixer
         Tensor x, Tensor weight, Tensor? bias, Activation activation, RecurrentState? state, SequenceContext context)
     {
         bool silu = activation == Activation.Silu;
-        Tensor output;
-        if (IsStep(x, state, context))
-            output = state!.EachToken(x.size(1), 0, context,
-                token => CausalConvolution.Step(state!.Convolution, x.select(1, token), weight, bias, silu));
-        else
-        {
-            (output, var last) = CausalConvolution.Forward(x, weight, bias, silu, state?.Convolution, context.Layout);
-            state?.Convolution.copy_(last);
-        }
+        var output = x.size(1) == 1 && IsStep(x, state, context)
+            ? CausalConvolution.Step(state!.Convolution, x.select(1, 0), weight, bias, silu).unsqueeze(1)
+            : StatefulConvolution.Forward(x, weight, bias, silu, state, context);
         return silu ? output : Activations.Apply(activation, output);
     }
 }

@@ -87,6 +87,19 @@ public abstract class MixerState : IDisposable
     }
 
     /// <summary>
+    /// In a stepwise pass over several tokens, saves the inputs of a convolution, from which its state after any token can be restored.
+    /// </summary>
+    /// <param name="index">The tensor of the state that contains the last inputs, as it is before the pass.</param>
+    /// <param name="x">The inputs of the pass, (batch, length, channels).</param>
+    /// <param name="context">The context of the pass.</param>
+    internal void RememberInputs(int index, Tensor x, SequenceContext context)
+    {
+        if (!context.IsStepwise || x.size(1) == 1) return;
+        copies ??= new();
+        copies.AddInputs(index, Tensors[index], x);
+    }
+
+    /// <summary>
     /// Returns (batch, length, ...) from steps (batch, ...), one after another; <paramref name="index"/> is the tensor of the state that they change.
     /// </summary>
     internal Tensor EachToken(long length, int index, SequenceContext context, Func<int, Tensor> step)

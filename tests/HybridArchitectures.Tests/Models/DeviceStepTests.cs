@@ -198,6 +198,22 @@ public sealed class DeviceStepTests : IDisposable
         foreach (var one in copies) one?.Dispose();
     }
 
+    /// <summary>The inputs of a convolution are saved once, and its states after each token are parts of them.</summary>
+    [Fact]
+    public void A_stepwise_pass_saves_the_inputs_of_its_convolutions_and_the_states_of_its_scans()
+    {
+        using var noGrad = no_grad();
+        using var model = TinyDesigns.Model("mamba2 limits");       // one block, with a convolution of two taps
+        model.eval();
+        using var cache = model.CreateCache(2);
+        Stepwise(model, cache, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        var state = (RecurrentState)cache.States[0]!;
+        long input = 2 * state.Convolution.size(2) * sizeof(float), scan = state.Scan.NumberOfElements * sizeof(float);
+        Assert.Equal((1 + 5) * input + 4 * scan, cache.CopyBytes);
+        cache.KeepTokens([5, 5], 5);
+        Assert.Equal(0, cache.CopyBytes);
+    }
+
     static void Stepwise(HybridLanguageModel model, HybridCache cache, long[] ids)
     {
         using var context = new SequenceContext(cache: cache) { IsStepwise = true };
