@@ -90,7 +90,7 @@ static class PublishedSettings
               "use_short_conv": false, "vocab_size": 16000
             }
             """, null),
-        // the number is that of the paper, arXiv 2503.14456, for 12 layers and the width 768
+        // arXiv 2503.14456 states 0.19 billion; the exact number was computed by hand from the shapes of 12 layers of the width 768
         ["RWKV-7 World 0.1B"] = ("""
             {
               "a_low_rank_dim": 64, "architectures": ["RWKV7ForCausalLM"], "attn": null, "attn_mode": "chunk",
