@@ -204,7 +204,7 @@ sealed class Comparison
             new("Measured on", $"{Megabytes(results[0].HeldOut.Tokens)} of {Megabytes(corpus.HeldOutBytes)} held out"),
             new("Peak rates",
             $"{string.Join(", ", results.Select(result => $"{result.Arm.Name} {RateTrials.Text(result.Arm.Rate)}"))}. Each rate is {Arm.RateRule}."),
-            new("Recipe", $"AdamW, {Race.Rows} rows of {Race.ContextLength} bytes a step, trapezoid schedule, float32"),
+            new("Recipe", $"AdamW, {Race.Rows} rows of {Race.ContextLength} bytes per step, trapezoid schedule, float32"),
             new("Seed", settings.Seed.ToString(CultureInfo.InvariantCulture)),
             new("Machine",
             $"{Environment.ProcessorCount} cores, {System.Runtime.InteropServices.RuntimeInformation.OSDescription}, .NET {Environment.Version}"),

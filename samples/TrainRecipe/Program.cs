@@ -27,9 +27,9 @@ var full = new Option<bool>("--full")
     Description = "Uses the width, context length, batch size and steps (60B tokens) of the recipe unless other options set them.",
 };
 var width = NumberOption.Optional("--width", "Width of the model; all its parts in proportion. Default: 128.", 8, int.MaxValue);
-var context = NumberOption.Optional("--context", "Tokens a row. Default: 256.", 1, int.MaxValue);
-var rows = NumberOption.Optional("--rows", "Rows a step. Default: 4.", 1, int.MaxValue);
-var microRows = NumberOption.Create("--micro-rows", "Rows a pass; the gradients of several are added up. Default: 4.", 4, 1, int.MaxValue);
+var context = NumberOption.Optional("--context", "Tokens per row. Default: 256.", 1, int.MaxValue);
+var rows = NumberOption.Optional("--rows", "Rows per step. Default: 4.", 1, int.MaxValue);
+var microRows = NumberOption.Create("--micro-rows", "Rows per pass. The gradients of several passes are added. Default: 4.", 4, 1, int.MaxValue);
 var steps = NumberOption.Optional("--steps", "Steps. Default: 100.", 1L, long.MaxValue);
 var seed = NumberOption.Create("--seed", "Decides initial values and the order of the data.", 1L, 0, long.MaxValue);
 var output = new Option<string>("--out")

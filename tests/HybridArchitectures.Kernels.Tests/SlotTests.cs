@@ -38,7 +38,7 @@ public class SlotTests
                 SelectiveScan.Step(state, Taken(x, rows), Taken(time, rows), a, Taken(b, rows), Taken(c, rows), skip, Taken(gate, rows),
                 null, true, slots));
         }
-        // 128 numbers and 16 rows a head: the kernel that takes several rows at once
+        // 128 numbers and 16 rows per head: the kernel that takes several rows at once
         foreach (var (size, states) in new[] { (3, 7), (16, 128), (64, 32) })
         {
             var (x, time, b, c, a, skip) = (Half(5, 4, size), Half(5, 4), Half(5, 2, states), Half(5, 2, states), -rand(4), randn(4));

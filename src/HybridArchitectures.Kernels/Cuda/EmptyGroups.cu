@@ -1,5 +1,5 @@
 // Sets the gradients of the weights of groups without rows to 0: what products of a mixture of experts leave uninitialized. Blocks of other groups
-// leave at once, so that nothing else is read or written: 4 bytes a block, and 2 or 4 bytes per weight of a group without rows.
+// leave at once, so that nothing else is read or written: 4 bytes per block, and 2 or 4 bytes per weight of a group without rows.
 #include "common.cuh"
 
 struct EmptyGroupsArguments {

@@ -20,7 +20,7 @@ public sealed record AttentionStatistics(EquatableList<LayerAttention> Layers)
     /// <summary>Reads a text once. The attention of a head on one row is in memory at a time: 4 bytes x length x length.</summary>
     /// <param name="model">The model. It is not changed.</param>
     /// <param name="ids">Token ids, (batch, length) int64 on the device of the model.</param>
-    /// <exception cref="ArgumentException">The ids are no text of the model, or the design has no attention layer.</exception>
+    /// <exception cref="ArgumentException">The ids are not token ids of the model, or the design has no attention layer.</exception>
     public static AttentionStatistics Measure(HybridLanguageModel model, Tensor ids)
     {
         ArgumentNullException.ThrowIfNull(model);

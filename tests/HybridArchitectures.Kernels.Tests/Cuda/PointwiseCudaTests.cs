@@ -23,7 +23,7 @@ public class PointwiseCudaTests : IDisposable
     [InlineData(1, 2051, 1, true)]       // and forward
     [InlineData(7, 512, 1, true)]
     [InlineData(5, 200, 2, false)]
-    [InlineData(135, 601, 1, true)]      // several rows a block
+    [InlineData(135, 601, 1, true)]      // several rows per block
     [InlineData(3, 1028, 1, false)]
     [InlineData(2, 1230, 2, true)]
     [InlineData(1100, 1, 1, true)]

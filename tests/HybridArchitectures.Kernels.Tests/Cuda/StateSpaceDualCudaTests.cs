@@ -106,7 +106,7 @@ public class StateSpaceDualCudaTests : IDisposable
                 i => Joined(StateSpaceDualOperator.Chunked(i[0]!, i[1]!, i[2]!, i[3]!, i[4]!, i[5], i[6], i[7], rows)), inputs, ScalarType.BFloat16,
                 kept);
             var actual = OperatorCheck.Run(i => Run(i, rows, null), inputs, ScalarType.BFloat16, kept);
-            // a, skip and bias have one number a head: too few for a mean error, but never further off than a bfloat16 is
+            // a, skip and bias have one number per head: too few for a mean error, but never further off than a bfloat16 is
             for (int i = 0; i < expected.Length; i++)
                 OperatorCheck.ErrsAtMostTwice($"result {i}", actual[i], composed[i], expected[i], kept.Contains(i - 1) && i < 8 ? 4e-3 : 1e-6);
         }

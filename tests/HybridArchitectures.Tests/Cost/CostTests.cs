@@ -154,7 +154,7 @@ public class CostTests
     }
 
     // 4 heads of 64, 128 states: chunks of 64 on compute capability 9.0, whose states have the type of the activations, and three float32
-    // numbers a token and head
+    // numbers per token and head
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
@@ -179,7 +179,7 @@ public class CostTests
     public void More_than_2_GB_of_states_are_not_kept()
     {
         var cost = HybridDesign.Create(4096, 100).WithMamba2(stateSize: 128, headSize: 64).Depth(1).Build().Cost(8192);
-        // 8192 channels, 128 states in bfloat16 for every 64th of 8192 tokens: 268 MB a row
+        // 8192 channels, 128 states in bfloat16 for every 64th of 8192 tokens: 268 MB per row
         long kept = 8 * 2L * 8192 * 128 * (8192 / 64);
         Assert.Equal(kept, cost.TrainingMemory(8).Activations - 8 * (cost.TrainingMemory(9).Activations / 9), 8.0);
     }
@@ -244,7 +244,7 @@ public class CostTests
         Assert.Equal(4 * step.CacheBytes, design.Cost(8192).Decode(accelerator, batch: 4).CacheBytes, 1.0);
     }
 
-    // bandwidth is bits of the bus times bits a second and pin
+    // bandwidth is bits of the bus times bits per second and pin
     [Theory]
     [InlineData("B200", 7680, 2 * 3.996)]
     [InlineData("A100-80GB", 5120, 3.186)]

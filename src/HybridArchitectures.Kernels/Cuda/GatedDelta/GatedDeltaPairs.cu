@@ -88,7 +88,7 @@ struct Pairs {
     }
 };
 
-// sums += left right^T, 16 rows a warp, over all columns of `Tiles` tiles of each
+// sums += left right^T, 16 rows per warp, over all columns of `Tiles` tiles of each
 template <int Tiles> __device__ __forceinline__ void product(float (&sums)[32], Place left, Place right, int warp) {
 #pragma unroll
     for (int t = 0; t < Tiles; t++) {
