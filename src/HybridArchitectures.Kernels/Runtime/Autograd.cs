@@ -128,6 +128,10 @@ public static class Autograd
 
     static void Run(IReadOnlyList<Tensor> outputs, IReadOnlyList<Tensor>? gradients, bool retainGraph)
     {
+        for (int i = 0; i < outputs.Count; i++)
+            if (!outputs[i].requires_grad)
+                throw Require.Unfit(null, $"output {i} requires no gradient",
+                    "the result of a computation on tensors that require one, outside of torch.no_grad() and torch.inference_mode()");
         AutogradNode.ClearError();
         ExceptionDispatchInfo? failure = null;
         using (FlushedDenormals.For(outputs))

@@ -66,6 +66,8 @@ public sealed class Distillation : TrainingObjective
 
     void Check(HybridLanguageModel model)
     {
+        if (ReferenceEquals(teacher.Model, model))
+            throw Require.Unfit("teacher", "teacher is the model that is trained", "another model");
         if (teacher.Model.VocabularySize != model.VocabularySize)
             throw Require.Unfit("teacher", $"teacher has a vocabulary size of {teacher.Model.VocabularySize}",
                 $"{model.VocabularySize}, that of the model");

@@ -62,6 +62,7 @@ public sealed partial class Trainer : IDisposable
     readonly HashSet<long> knownSteps = [];      // checkpoints that this trainer found or wrote
     TimeSpan elapsedBefore, reportedAt, paused, stepTime, evaluationTime;
     SpikeWatch spikes = new();
+    readonly IReadOnlyList<ModelParameter> parameters;
     byte[] randomState;
     bool disposed, begun;
     int pendingSteps;
@@ -100,7 +101,7 @@ public sealed partial class Trainer : IDisposable
         folder = options.Folder is null ? null : new RunFolder(Path.GetFullPath(options.Folder));
         randomState = TorchRandom.StateOfSeed(options.Seed);
         begun = resumed;
-        var parameters = model.Parameters;
+        parameters = model.Parameters;
         pendingLoss = zeros([], ScalarType.Float32, model.Device).DetachFromDisposeScope();
         try
         {
@@ -218,6 +219,9 @@ public sealed partial class Trainer : IDisposable
     /// <exception cref="IOException">Another trainer uses, or has saved in, the same folder, or a checkpoint cannot be written.</exception>
     /// <exception cref="CollectiveException">Another rank failed, or did not answer in time.</exception>
     /// <exception cref="ObjectDisposedException">The trainer or the model is disposed.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// The model is being trained by another run, its parameters were replaced after the trainer was created, or gradients are off.
+    /// </exception>
     /// <exception cref="InsufficientMemoryException">
     /// A step does not fit the memory of the device. The message contains the estimate of the cost model and what would need less. The model and the
     /// optimizer are those before the step.
@@ -226,6 +230,8 @@ public sealed partial class Trainer : IDisposable
     {
         ObjectDisposedException.ThrowIf(disposed, this);
         Model.RequireAlive();
+        RequireTrainable();
+        using var turn = TrainingTurn.Begin(Model);
         IDisposable? held = null;
         ranks.OnFirst(() => held = HoldFolder());
         if (!begun) Model.Adapters()?.SeedDropout(Options.Seed);
@@ -257,6 +263,17 @@ public sealed partial class Trainer : IDisposable
             TorchRandom.Write(outside);
             held?.Dispose();
         }
+    }
+
+    void RequireTrainable()
+    {
+        if (!torch.is_grad_enabled())
+            throw new InvalidOperationException(
+                "Gradients are off; expected that a trainer runs outside of torch.no_grad() and torch.inference_mode().");
+        if (ranks.IsAlone && parameters.FirstOrDefault(parameter => parameter.Value.IsInvalid) is { } lost)
+            throw new InvalidOperationException(
+                $"The parameter '{lost.Name}' was replaced, for example by model.to(...); "
+                + "expected that a model is moved before its trainer is created.");
     }
 
     IDisposable? HoldFolder()

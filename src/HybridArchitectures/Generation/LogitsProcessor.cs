@@ -16,6 +16,7 @@ public abstract class LogitsProcessor
     /// <exception cref="ArgumentException">
     /// The scores have another shape or type, or there is not one history per row, or a history contains an id outside the vocabulary.
     /// </exception>
+    /// <exception cref="InvalidOperationException">The rule returns scores of another shape, type or device.</exception>
     public Tensor Apply(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history)
     {
         Require.Alive(scores);
@@ -28,7 +29,19 @@ public abstract class LogitsProcessor
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var changed = Change(scores, history);
+        RequireScores(changed, scores);
         return (ReferenceEquals(changed, scores) ? scores.alias() : changed).MoveToOuterDisposeScope();
+    }
+
+    void RequireScores(Tensor? changed, Tensor scores)
+    {
+        if (ReferenceEquals(changed, scores)) return;
+        if (changed is null) throw new InvalidOperationException($"{GetType().Name} returned null; expected scores.");
+        if (changed.dim() == 2 && changed.size(0) == scores.size(0) && changed.size(1) == scores.size(1) && changed.dtype == scores.dtype
+            && changed.device_type == scores.device_type) return;
+        throw new InvalidOperationException($"{GetType().Name} returned {Described(changed)}; expected {Described(scores)}, as it was given.");
+
+        static string Described(Tensor tensor) => $"[{string.Join(", ", tensor.shape)}] {tensor.dtype} on {tensor.device}";
     }
 
     /// <summary>Changes the scores for <see cref="Apply"/>, with checked arguments, inside a dispose scope and without gradients.</summary>

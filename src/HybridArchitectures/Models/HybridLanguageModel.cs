@@ -143,6 +143,7 @@ public sealed partial class HybridLanguageModel : LanguageModel
     {
         RequireAlive();
         CheckIds(ids, nameof(ids));
+        CheckCache(context?.Cache);
         using var scope = NewDisposeScope();
         using var noGrad = context?.Cache is null ? null : no_grad();
         context?.BeginAhead(ids.size(0), ids.size(1), Device);
@@ -162,6 +163,15 @@ public sealed partial class HybridLanguageModel : LanguageModel
         var embedded = TorchOperator.Call("aten::embedding", "", Embedding, ids, (long)(Design.PaddingId ?? -1), false, false);
         if (embedded.dtype != ComputeType) embedded = embedded.to(ComputeType);
         return Scaled(embedded, Design.EmbeddingScale);
+    }
+
+    // models of one design, such as a copy in another type, may continue each other's caches
+    void CheckCache(HybridCache? cache)
+    {
+        if (cache?.Design is not { } made || ReferenceEquals(made, Design)) return;
+        if (made.Width != Design.Width || !made.Blocks.SequenceEqual(Design.Blocks))
+            throw Require.Unfit("context", $"context has a cache for the design {made.Pattern} of width {made.Width} with other blocks",
+                "a cache that this model or one of the same design created");
     }
 
     /// <inheritdoc/>

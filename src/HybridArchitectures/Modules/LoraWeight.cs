@@ -18,6 +18,8 @@ sealed class LoraWeight : HybridModule
         (Size, scale) = (size, size.Scale);
         Dropout = new LoraDropout(dropout);
         using var scope = NewDisposeScope();
+        // as for the parameters of a model (ModuleFactory)
+        using var ordinary = inference_mode(false);
         using var noGrad = no_grad();
         long[] experts = weight[..^2];
         double bound = 1 / Math.Sqrt(weight[^1]);

@@ -174,6 +174,8 @@ public sealed class ModuleFactory : IDisposable
         foreach (var size in shape ?? [])
             if (size < 0) throw Require.Unfit(nameof(shape), $"shape is ({string.Join(", ", shape!)})", "sizes of at least 0");
         using var scope = NewDisposeScope();
+        // a model that is created in inference mode can be trained afterwards, which tensors of that mode cannot
+        using var ordinary = inference_mode(false);
         using var noGrad = no_grad();
         var parameter = new Parameter(blank && shape is not null ? Blank(shape, type) : values().to(type, Device, copy: true), requires_grad: true);
         parameter.DetachFromDisposeScope();

@@ -194,6 +194,19 @@ public class AutogradTests
     }
 
     [Fact]
+    public void An_output_without_a_gradient_is_refused_in_words()
+    {
+        using var scope = NewDisposeScope();
+        var x = ones(2).requires_grad_();
+        Tensor y;
+        using (no_grad()) y = x.sum();
+        Assert.StartsWith("output 0 requires no gradient; expected ", Assert.Throws<ArgumentException>(() => Autograd.Backward(y)).Message);
+        var refusal = Assert.Throws<ArgumentException>(() => Autograd.Backward([x.sum(), y], [ones([]), ones([])]));
+        Assert.StartsWith("output 1 requires no gradient; expected ", refusal.Message);
+        Assert.Null(x.grad);
+    }
+
+    [Fact]
     public void Nothing_is_recorded_without_need()
     {
         using var scope = NewDisposeScope();

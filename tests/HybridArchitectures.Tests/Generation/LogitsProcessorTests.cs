@@ -22,6 +22,20 @@ public class LogitsProcessorTests
         Assert.Contains(Apply(new TypicalP(1e-9), scores), float.IsFinite);
     }
 
+    [Theory]
+    [InlineData(3, ScalarType.Float32, "[1, 3] Float32 on cpu; expected [1, 4] Float32 on cpu")]
+    [InlineData(4, ScalarType.Float64, "[1, 4] Float64 on cpu; expected [1, 4] Float32 on cpu")]
+    public void A_rule_that_returns_other_scores_is_named(int count, ScalarType type, string expected)
+    {
+        var refusal = Assert.Throws<InvalidOperationException>(() => Apply(new Careless(count, type), [3, 1, 2, -4]));
+        Assert.StartsWith($"Careless returned {expected}", refusal.Message);
+    }
+
+    sealed class Careless(int count, ScalarType type) : LogitsProcessor
+    {
+        protected override Tensor Change(Tensor scores, IReadOnlyList<IReadOnlyList<int>> history) => zeros([1, count], type);
+    }
+
     [Fact]
     public void Filters_that_keep_all_change_nothing()
     {

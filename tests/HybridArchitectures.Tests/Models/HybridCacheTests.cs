@@ -297,6 +297,28 @@ public sealed class HybridCacheTests : IDisposable
     }
 
     [Fact]
+    public void A_cache_of_another_design_with_the_same_kinds_of_blocks_is_refused()
+    {
+        HybridDesign Design(int width, int heads) => HybridDesign.Create(width, 32).WithAttention(heads: heads)
+            .WithMamba2(stateSize: 8, headSize: 8).WithFeedForward(FeedForwardSpec.SwiGlu(16)).Pattern("TM").Build();
+        using var scope = NewDisposeScope();
+        using var model = Design(16, 2).CreateModel(seed: 1);
+        var ids = zeros([1, 4], ScalarType.Int64);
+        foreach (var other in new[] { Design(32, 4), Design(16, 1) })
+        {
+            using var wrong = other.CreateModel(seed: 1);
+            using var cache = wrong.CreateCache(1);
+            using var context = new SequenceContext(cache: cache);
+            Assert.Contains("context has a cache for the design", Assert.Throws<ArgumentException>(() => model.NextLogits(ids, context)).Message);
+        }
+        // that of a model with the same design is not
+        using var same = Design(16, 2).CreateModel(seed: 2);
+        using var own = same.CreateCache(1);
+        using var shared = new SequenceContext(cache: own);
+        Assert.Equal([1, 32], model.NextLogits(ids, shared).shape);
+    }
+
+    [Fact]
     public void Caches_of_other_models_and_wrong_rows_are_refused()
     {
         using var model = TinyDesigns.Model("inter");
