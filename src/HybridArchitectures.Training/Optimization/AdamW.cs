@@ -29,6 +29,8 @@ public sealed class AdamW : Optimizer
         : base(Checked(parameters, options).Select(item => (item.Name, item.Value)))
     {
         using var scope = NewDisposeScope();
+        // a step outside of inference mode could not change tensors of that mode
+        using var ordinary = inference_mode(false);
         using var noGrad = no_grad();
         var decaying = parameters.Where(item => item.Decays).Select(item => item.Name).ToHashSet(StringComparer.Ordinal);
         foreach (var same in Items.GroupBy(item => decaying.Contains(item.Name)))

@@ -48,6 +48,8 @@ public sealed class Muon : Optimizer
     {
         this.options = options;
         using var scope = NewDisposeScope();
+        // a step outside of inference mode could not change tensors of that mode
+        using var ordinary = inference_mode(false);
         using var noGrad = no_grad();
         var facts = parameters.ToDictionary(item => item.Name, StringComparer.Ordinal);
         foreach (var item in Items)

@@ -41,6 +41,8 @@ public abstract class Optimizer : IDisposable
             Check(item, items[0].Value.dtype);
         }
         using var scope = NewDisposeScope();
+        // a step outside of inference mode could not change tensors of that mode
+        using var ordinary = inference_mode(false);
         using var noGrad = no_grad();
         step = zeros([], float32, device).DetachFromDisposeScope();
         one = ones([], float32, device).DetachFromDisposeScope();

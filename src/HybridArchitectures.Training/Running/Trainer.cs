@@ -94,6 +94,7 @@ public sealed partial class Trainer : IDisposable
         IEnumerable<TrainingCallback>? callbacks, DataParallel? parallel, bool resumed)
     {
         Check(model, training, options, heldOut, parallel);
+        using var ordinary = inference_mode(false);      // as for the optimizer
         ranks = new RankGroup(parallel);
         (Model, this.training, Options, this.heldOut, this.callbacks) = (model, training, options, heldOut, Given(callbacks));
         objective = FindObjective(this.callbacks);

@@ -29,10 +29,12 @@ public sealed partial class HybridCache : IDisposable
     /// <summary>Creates a cache from the states of the mixers of a model.</summary>
     /// <param name="states">One state per block; null for a block without a mixer. The cache owns them.</param>
     /// <param name="lengths">The number of tokens of each row.</param>
+    /// <exception cref="ArgumentOutOfRangeException">A length is negative.</exception>
     public HybridCache(IReadOnlyList<MixerState?> states, IReadOnlyList<long> lengths)
     {
         ArgumentNullException.ThrowIfNull(states);
         ArgumentNullException.ThrowIfNull(lengths);
+        foreach (long length in lengths) Require.AtLeast(length, 0, nameof(lengths));
         States = [.. states];
         this.lengths = [.. lengths];
     }

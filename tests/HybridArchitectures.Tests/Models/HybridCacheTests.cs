@@ -329,6 +329,7 @@ public sealed class HybridCacheTests : IDisposable
         Assert.Throws<ArgumentOutOfRangeException>("rows", () => cache.Drop(2));
         Assert.Throws<ArgumentOutOfRangeException>("times", () => cache.Fork(0));
         Assert.Throws<ArgumentOutOfRangeException>("times", () => cache.Fork(int.MaxValue));
+        Assert.Throws<ArgumentOutOfRangeException>("lengths", () => new HybridCache([], [-1L]));
     }
 
     [Fact]

@@ -1,6 +1,7 @@
 using HybridArchitectures.Adapters;
 using HybridArchitectures.Models;
 using HybridArchitectures.Training.Data;
+using HybridArchitectures.Training.Optimization;
 using HybridArchitectures.Training.Running;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -43,6 +44,21 @@ public sealed class MisuseTests : IDisposable
                 using (var trainer = new Trainer(one, data, Small.Options with { Duration = Duration.Steps(2) })) trainer.Run();
             Assert.Equal(Small.Bytes(usual), Small.Bytes(model));
         }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_trainer_that_is_created_in_inference_mode_can_run_outside(bool usesMuon)
+    {
+        using var model = Small.Model();
+        Trainer trainer;
+        using (inference_mode())
+            trainer = new Trainer(model, data, Small.Options with
+            {
+                Duration = Duration.Steps(2), Optimizer = usesMuon ? new MuonOptions() : new AdamWOptions(),
+            });
+        using (trainer) Assert.Equal(2, trainer.Run().Steps);
     }
 
     [Fact]
