@@ -1,3 +1,4 @@
+using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Evaluation.Inference;
 using HybridArchitectures.Evaluation.LongContext;
@@ -162,6 +163,20 @@ public sealed class LongContextTests
         // tensors that are freed early make it less, temporary copies make it more
         Assert.True(ratio is > 0.3 and < 1.5, $"{row.PeakBytes} bytes; the cost model says {row.PredictedPeakBytes}");
         Assert.True(row.PeakBytes > row.CacheBytes);
+    }
+
+    // decoding one token takes a small part of the time of a prompt, by which the time of the prompt varies
+    [Fact]
+    public void Inference_cost_is_that_of_the_end_and_a_finite_speed_after_long_prompts()
+    {
+        using var model = HybridDesign.Create(16, 64).WithAttention(heads: 2).Depth(1).Build().CreateModel(seed: 1);
+        var options = new InferenceCostOptions { BatchSizes = [1], PromptLength = 600, TotalLengths = [602, 605], Repetitions = 5 };
+        for (int i = 0; i < 4; i++)
+        {
+            var rows = new InferenceCostTask(options).Measure(model);
+            Assert.Equal(rows.Select(row => CacheSize.FromDesign(model.Design, row.TotalLength - 1, 1, 4).Total), rows.Select(row => row.CacheBytes));
+            Assert.All(rows, row => Assert.True(double.IsFinite(row.DecodeTokensPerSecond), $"{row}"));
+        }
     }
 
     [Fact]

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using System.Text;
 using HybridArchitectures.Models;
@@ -220,6 +221,20 @@ public sealed class TextGenerator : IDisposable
                 return true;
             }).ConfigureAwait(false);
         }
+    }
+
+    /// <summary>Generates tokens and returns the time after each step, from the call. The first step also reads the prompts.</summary>
+    internal IReadOnlyList<TimeSpan> Time(IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions options, CancellationToken cancellation)
+    {
+        var clock = Stopwatch.StartNew();
+        var times = new List<TimeSpan>();
+        using var run = Begin(options, Rows(prompts, options));
+        while (!run.IsFinished)
+        {
+            run.Step(cancellation);
+            times.Add(clock.Elapsed);
+        }
+        return times;
     }
 
     IReadOnlyList<GenerationResult> Collect(IReadOnlyList<GenerationRow> rows, GenerationOptions options, CancellationToken cancellation)
