@@ -13,7 +13,10 @@ namespace HybridArchitectures.Conversion;
 /// </example>
 public static class DesignConversion
 {
-    /// <summary>Returns the design with the attention of some layers replaced. Everything else is the same.</summary>
+    /// <summary>
+    /// Returns the design with the attention of some layers replaced. Everything else is the same, except that the first layer of RWKV-7 has no
+    /// <see cref="Rwkv7Spec.ValueRank"/>.
+    /// </summary>
     /// <param name="design">The design.</param>
     /// <param name="layers">The numbers of the layers, from 1.</param>
     /// <param name="mixer">
@@ -31,7 +34,10 @@ public static class DesignConversion
         });
     }
 
-    /// <summary>Returns the design with the mixers of some layers replaced by one mixer. Everything else is the same.</summary>
+    /// <summary>
+    /// Returns the design with the mixers of some layers replaced by one mixer. Everything else is the same, except that the first layer of RWKV-7
+    /// has no <see cref="Rwkv7Spec.ValueRank"/>.
+    /// </summary>
     /// <param name="design">The design.</param>
     /// <param name="layers">The numbers of the layers, from 1.</param>
     /// <param name="mixer">The mixer. Sizes that are 0 are derived from the width.</param>
@@ -59,7 +65,7 @@ public static class DesignConversion
             var block = blocks[layer - 1];
             blocks[layer - 1] = block with { Mixer = replace(layer, block.Mixer) };
         }
-        return (design with { Blocks = [.. blocks] }).Resolve();
+        return (design with { Blocks = FirstValues.WithoutRankInFirst([.. blocks]) }).Resolve();
     }
 
     static string Describe(MixerSpec? mixer) => mixer is null ? "no mixer" : mixer.Describe().Summary;

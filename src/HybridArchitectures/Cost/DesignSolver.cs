@@ -87,8 +87,15 @@ public static class DesignSolver
         return ByDepth(depth => build(depth).Build(), measure, Measure(of, measure, sequenceLength), sequenceLength);
     }
 
-    static HybridDesign Deep(HybridDesign design, int depth) =>
-        design with { Blocks = [.. Enumerable.Range(0, depth).Select(i => design.Blocks[(int)((2L * i + 1) * design.Depth / (2L * depth))])] };
+    static HybridDesign Deep(HybridDesign design, int depth)
+    {
+        var blocks = FirstValues.WithRankInFirst(design.Blocks);
+        return design with
+        {
+            Blocks = FirstValues.WithoutRankInFirst(
+                [.. Enumerable.Range(0, depth).Select(i => blocks[(int)((2L * i + 1) * blocks.Count / (2L * depth))])]),
+        };
+    }
 
     static SolvedDesign ByDepth(Func<int, HybridDesign> make, DesignMeasure measure, double target, int sequenceLength)
     {

@@ -8,12 +8,12 @@ static class FirstValues
 {
     /// <summary>Returns the index of the block whose values later blocks read, from 0; -1 if no block reads any.</summary>
     public static int Source(IReadOnlyList<BlockSpec> blocks) =>
-        blocks.Any(block => block.Mixer is Rwkv7Spec { ValueRank: not null }) ? First(blocks) : -1;
+        blocks.Any(block => block?.Mixer is Rwkv7Spec { ValueRank: not null }) ? First(blocks) : -1;
 
     static int First(IReadOnlyList<BlockSpec> blocks)
     {
         for (int i = 0; i < blocks.Count; i++)
-            if (blocks[i].Mixer is Rwkv7Spec) return i;
+            if (blocks[i]?.Mixer is Rwkv7Spec) return i;
         return -1;
     }
 
@@ -21,6 +21,17 @@ static class FirstValues
     public static EquatableList<BlockSpec> WithoutRankInFirst(EquatableList<BlockSpec> blocks) =>
         First(blocks) is >= 0 and var first && blocks[first].Mixer is Rwkv7Spec { ValueRank: not null } mixer
             ? blocks.With(first, blocks[first] with { Mixer = mixer with { ValueRank = null } }) : blocks;
+
+    /// <summary>
+    /// Returns the blocks in which the first layer has the rank of a layer that reads its values, so that copies of it, which are not first, read
+    /// them too.
+    /// </summary>
+    public static EquatableList<BlockSpec> WithRankInFirst(EquatableList<BlockSpec> blocks)
+    {
+        if (Source(blocks) is not (>= 0 and var first)) return blocks;
+        var reader = blocks.Select(block => block?.Mixer).OfType<Rwkv7Spec>().First(mixer => mixer.ValueRank is not null);
+        return blocks.With(first, blocks[first] with { Mixer = (Rwkv7Spec)blocks[first].Mixer! with { ValueRank = reader.ValueRank } });
+    }
 
     /// <summary>Checks that the layers that read values have an earlier one whose values have the same size.</summary>
     public static void Check(IReadOnlyList<BlockSpec> blocks)

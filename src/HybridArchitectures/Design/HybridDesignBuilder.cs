@@ -350,15 +350,14 @@ public sealed class HybridDesignBuilder
             var blocks = design.Blocks.Select(block => block.Mixer is { } mixer ? block with { Mixer = change(mixer) } : block);
             design = (design with { Blocks = [.. blocks] }).Fill();
         }
-        design = design with { Blocks = FirstValues.WithoutRankInFirst(design.Blocks) };
-        if (state.Overrides.Count == 0) return design;
         foreach (var (position, change) in state.Overrides)
         {
             Require.That(position <= design.Depth, nameof(position), position, $"1 to depth = {design.Depth}");
             var changed = change(design.Blocks[position - 1]) ?? throw Require.Refusal(nameof(change), null, $"a block for position {position}");
             design = design with { Blocks = design.Blocks.With(position - 1, changed) };
         }
-        return design.Fill();
+        design = design.Fill();
+        return design with { Blocks = FirstValues.WithoutRankInFirst(design.Blocks) };
     }
 
     internal static void CheckSymbol(MixerSpec mixer) =>

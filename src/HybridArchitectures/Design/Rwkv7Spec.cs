@@ -53,9 +53,9 @@ public sealed record Rwkv7Spec : MixerSpec
 
     /// <summary>
     /// Gets or sets the rank of the projection of the shares of the first layer's values: <c>value + share * (first value - value)</c>, where share
-    /// is a sigmoid. The first layer of RWKV-7 in a design hands its values to the later ones, and has no rank itself; the builder removes it. The
-    /// default, null, means that the values of the first layer are not used. 0 means 1.7 times the root of the model width, rounded to a multiple of
-    /// 32, at least 32.
+    /// is a sigmoid. The first layer of RWKV-7 in a design hands its values to the later ones, and has no rank itself: the builder and
+    /// conversions remove it. The default, null, means that the values of the first layer are not used. 0 means 1.7 times the root of the model
+    /// width, rounded to a multiple of 32, at least 32.
     /// </summary>
     public int? ValueRank { get; init; }
 
@@ -73,6 +73,9 @@ public sealed record Rwkv7Spec : MixerSpec
     /// size x head size numbers per head. The default is 16.
     /// </summary>
     public int ChunkSize { get; init; } = 16;
+
+    /// <summary>Gets the epsilon of the norm of a head's output.</summary>
+    internal double HeadNormEpsilon => OutputNormEpsilon ?? 1e-5 * HeadSize;
 
     /// <summary>Gets the total width of the heads: of queries, keys, values, decays, rates and gates.</summary>
     [JsonIgnore]

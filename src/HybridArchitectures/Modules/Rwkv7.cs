@@ -41,7 +41,7 @@ public sealed class Rwkv7 : Mixer
     public Rwkv7(ModuleFactory factory, Rwkv7Spec spec) : base(nameof(Rwkv7), spec)
     {
         ModuleChecks.Spec(factory, spec);
-        (this.spec, width, normEpsilon) = (spec, factory.Width, spec.OutputNormEpsilon ?? 1e-5 * spec.HeadSize);
+        (this.spec, width, normEpsilon) = (spec, factory.Width, spec.HeadNormEpsilon);
         Linear Project(string name, int outputs, int inputs) => Add(name, new Linear(factory.Projection(outputs, inputs)));
         query = Project("query", spec.InnerWidth, width);
         key = Project("key", spec.InnerWidth, width);

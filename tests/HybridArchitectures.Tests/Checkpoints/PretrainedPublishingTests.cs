@@ -65,6 +65,22 @@ public sealed class PretrainedPublishingTests : PretrainedFolderTests
     }
 
     [Fact]
+    public void Default_epsilon_of_the_norm_of_heads_is_that_of_the_files()
+    {
+        using var scope = NewDisposeScope();
+        var design = HybridDesign.Create(16, 32).WithMixer(new Rwkv7Spec { Heads = 2, ValueRank = 4 })
+            .WithFeedForward(new MlpSpec(24) { Activation = Activation.ReluSquared, TokenShift = true }).Pattern("WW").TiedHead(false).Build()
+            with { NormKind = NormKind.LayerNorm, EmbeddingNorm = true };
+        using var model = design.CreateModel(seed: 1);
+        PretrainedModel.Save(model, folders["rwkv7"], "rwkv7");
+        using var loaded = PretrainedModel.Load(folders["rwkv7"]);
+        var ids = tensor(new long[] { 3, 1, 4 }).view(1, 3);
+        Assert.True(loaded.Forward(ids).equal(model.Forward(ids)).all().item<bool>());
+        using var other = (design with { NormEpsilon = 1e-3 }).CreateModel(seed: 1);
+        Assert.Contains("outputNormEpsilon", Assert.Throws<ArgumentException>(() => PretrainedModel.Save(other, folders["other"], "rwkv7")).Message);
+    }
+
+    [Fact]
     public void Every_tiny_design_is_written_so_that_it_reads_the_same_or_refused_by_every_family()
     {
         int written = 0, refused = 0;

@@ -31,6 +31,18 @@ public class DesignSolverTests
     }
 
     [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(6)]
+    public void All_layers_of_another_depth_but_the_first_read_its_values(int depth)
+    {
+        HybridDesignBuilder start = HybridDesign.Create(64, 100).WithMixer(new Rwkv7Spec { Heads = 2, ValueRank = 4 })
+            .WithFeedForward(FeedForwardSpec.SwiGlu(96));
+        var expected = start.Pattern(new string('W', depth)).Build();
+        Assert.Equal(expected, DesignSolver.ByDepth(start.Pattern("WWW").Build(), DesignMeasure.Parameters, expected).Design);
+    }
+
+    [Theory]
     [InlineData(2048)]
     [InlineData(32_768)]
     public void Depth_matches_operations_as_no_neighbour_does(int length)

@@ -1,3 +1,4 @@
+using HybridArchitectures.Conversion;
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
@@ -97,6 +98,19 @@ public class Rwkv7Tests
     {
         var design = Small.WithMixer(Reader).Pattern("TWTW").Build();
         Assert.Equal([null, null, null, 5], design.Blocks.Select(block => (block.Mixer as Rwkv7Spec)?.ValueRank));
+    }
+
+    static IEnumerable<int?> Ranks(HybridDesign design) => design.Blocks.Select(block => (block.Mixer as Rwkv7Spec)?.ValueRank);
+
+    [Fact]
+    public void The_layer_that_becomes_the_first_has_no_rank_of_values()
+    {
+        var attention = new AttentionSpec { Heads = 3 };
+        var design = Small.WithMixer(Reader).Pattern("WWW").Build();
+        Assert.Equal([null, null, 5], Ranks(Small.WithMixer(Reader).Pattern("WWW").Override(1, block => block with { Mixer = attention }).Build()));
+        Assert.Equal([null, 5, 5], Ranks(Small.WithMixer(Reader).Pattern("TWW").Override(1, block => block with { Mixer = Reader }).Build()));
+        Assert.Equal([null, null, 5], Ranks(design.Convert([1], attention)));
+        Assert.Equal([null, 5, 5], Ranks(Small.Pattern("TTT").Build().Convert([3, 1, 2], _ => Reader)));
     }
 
     [Fact]
