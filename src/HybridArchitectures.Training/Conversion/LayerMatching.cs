@@ -59,9 +59,11 @@ public sealed class LayerMatching : TrainingObjective
                 $"the parameters of the model are divided over ranks; expected {DataParallelStrategy.Replicated} or "
                 + $"{DataParallelStrategy.ShardedOptimizer} for layer matching.");
         var blocks = ReplacedBlocks(model);
+        int source = OtherSource(model, blocks);
         using var scope = NewDisposeScope();
-        var expected = teacher.Ask(one => Record(one, batch, blocks));
+        var expected = teacher.Ask(one => Record(one, batch, source < 0 ? blocks : [.. blocks, source]));
         context.Begin(batch.Ids.size(0), batch.Ids.size(1), model.Device);
+        if (source >= 0) HandOnValues(model, source, expected[source].Input, context);
         Tensor? sum = null;
         foreach (int block in blocks)
         {
@@ -73,6 +75,22 @@ public sealed class LayerMatching : TrainingObjective
         }
         var mean = sum!.detach().div(Scalars.From(blocks.Length));
         return new ModelLoss(sum.MoveToOuterDisposeScope(), mean.MoveToOuterDisposeScope());
+    }
+
+    // the index of the block whose values replaced mixers read, if its mixer is not replaced itself; -1 if there is none
+    static int OtherSource(HybridLanguageModel model, int[] blocks)
+    {
+        if (!blocks.Any(block => model.Stack.Blocks[block].ReadsFirstValues)) return -1;
+        int source = model.Stack.Blocks.Index().First(item => item.Item.HandsOnValues).Index;
+        return blocks.Contains(source) ? -1 : source;
+    }
+
+    // computes a mixer for the values that later ones read
+    static void HandOnValues(HybridLanguageModel model, int block, Tensor input, SequenceContext context)
+    {
+        using var noGrad = no_grad();
+        context.Block = block;
+        model.Stack.Blocks[block].Mixer!.Forward(input.to(model.ComputeType), context, null);
     }
 
     // the input and the output of the mixers of some blocks

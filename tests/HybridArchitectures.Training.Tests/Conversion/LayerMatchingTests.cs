@@ -53,6 +53,25 @@ public sealed class LayerMatchingTests : IDisposable
         Assert.Equal(expected / 2, loss.CrossEntropy.item<float>(), 1e-4 * expected);
     }
 
+    // mixers that differ in their chunk size alone compute the same
+    [Fact]
+    public void A_replaced_mixer_reads_the_values_of_a_layer_that_was_not()
+    {
+        var mixer = new Rwkv7Spec { Heads = 2, ValueRank = 3, ChunkSize = 4 };
+        using var teacher = HybridDesign.Create(16, Small.VocabularySize).WithMixer(mixer).WithAttention(heads: 2)
+            .WithFeedForward(FeedForwardSpec.SwiGlu(24)).Pattern("WTW").Build().CreateModel(seed: 1);
+        using var model = teacher.Convert(teacher.Design.Convert([3], mixer with { ChunkSize = 8 })).Model;
+        using var data = Small.Data(200);
+        using var batch = Batch(data);
+        using var scope = NewDisposeScope();
+        using var context = new SequenceContext(batch.Layout);
+        var loss = new LayerMatching(teacher).Compute(model, batch, context).Total;
+        Assert.True(loss.item<float>() < 1e-8, $"{loss.item<float>()}");
+        loss.backward();
+        Assert.All(model.Parameters, parameter =>
+            Assert.Equal(parameter.Name.StartsWith("stack.blocks.2.mixer.", StringComparison.Ordinal), parameter.Value.grad is not null));
+    }
+
     static double RelativeError(HybridLanguageModel teacher, HybridLanguageModel model, TokenBatch batch, int block)
     {
         using var noGrad = no_grad();
