@@ -32,6 +32,8 @@ sealed class StepGraph(HybridCache cache, Action step, int tokens = 1) : IDispos
     /// <summary>Returns why steps of a model over one token of each row cannot be captured, or null if they can.</summary>
     public static string? Refusal(HybridLanguageModel model, long rows)
     {
+        if (model.Design.Blocks.All(block => block.Mixer is null && block.FeedForward.CountState(model.Design.Width) == 0))
+            return "no block has a state";
         if (model.Device.type != TorchSharp.DeviceType.CUDA) return $"the model is on {model.Device}";
         if (model.ComputeType == ScalarType.Float64) return "the model computes in float64";
         if (model.Stack.Observer is not null) return "an observer looks at the stack";

@@ -1,3 +1,5 @@
+using HybridArchitectures.Design;
+using HybridArchitectures.Generation;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
 using HybridArchitectures.Sequence;
@@ -78,6 +80,25 @@ public sealed class DeviceStepTests : IDisposable
             repeats &= Step(model, host, ids).allclose(Step(model, device, ids), 2e-4, 2e-4);
         }
         Assert.Equal(repeats, mixers.All(mixer => StepGraph.Refusal(mixer) is null));
+    }
+
+    // a graph of such a model would have no state whose device it could use
+    [Fact]
+    public void Steps_of_blocks_without_states_are_not_captured_and_generate_the_same()
+    {
+        HybridDesignBuilder start = HybridDesign.Create(16, 37).WithFeedForward(FeedForwardSpec.SwiGlu(24)).Pattern("--");
+        using var model = start.Build().CreateModel(seed: 1);
+        Assert.Equal("no block has a state", StepGraph.Refusal(model, rows: 2));
+        using var shifted = start.WithFeedForward(new MlpSpec(24) { TokenShift = true }).Build().CreateModel(seed: 1);
+        Assert.NotEqual("no block has a state", StepGraph.Refusal(shifted, rows: 2));
+        foreach (var one in new[] { model, shifted })
+        {
+            var generator = new TextGenerator(one);
+            int[][] prompts = [[3], [1, 2, 3, 4, 5]];
+            var options = new GenerationOptions { Temperature = 0, MaxNewTokens = 9 };
+            var expected = prompts.Select(prompt => generator.Generate(prompt, options).Ids);
+            Assert.Equal(expected, generator.Generate(prompts, options with { DraftTokens = 3 }).Select(result => result.Ids));
+        }
     }
 
     [Theory, MemberData(nameof(Names))]
