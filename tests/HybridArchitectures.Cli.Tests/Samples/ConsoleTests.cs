@@ -6,11 +6,9 @@ namespace HybridArchitectures.Cli.Tests.Samples;
 /// <summary>Programs print UTF-8, whatever the code page of the console is.</summary>
 public class ConsoleTests
 {
-    static string Root { get; } = Find();
-
     public static TheoryData<string> Samples =>
     [
-        .. Directory.GetFiles(Path.Combine(Root, "samples"), "Program.cs", SearchOption.AllDirectories)
+        .. Directory.GetFiles(Path.Combine(Repository.Root, "samples"), "Program.cs", SearchOption.AllDirectories)
             .Where(path => !path.Contains($"{Path.DirectorySeparatorChar}obj{Path.DirectorySeparatorChar}"))
             .Select(path => Path.GetFileName(Path.GetDirectoryName(path)!)),
     ];
@@ -19,7 +17,7 @@ public class ConsoleTests
     [MemberData(nameof(Samples))]
     public void A_sample_prepares_its_console_first(string sample)
     {
-        var statements = File.ReadLines(Path.Combine(Root, "samples", sample, "Program.cs"))
+        var statements = File.ReadLines(Path.Combine(Repository.Root, "samples", sample, "Program.cs"))
             .Where(line => line.Length > 0 && !line.StartsWith("//", StringComparison.Ordinal))
             .Where(line => !line.StartsWith("using ", StringComparison.Ordinal));
         Assert.Equal("SampleConsole.Prepare();", statements.First());
@@ -34,7 +32,8 @@ public class ConsoleTests
         // the parts "bin", configuration and framework are those of this program
         string[] built = AppContext.BaseDirectory.TrimEnd('/').Split('/')[^3..];
         var start = new ProcessStartInfo(
-            Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet", [Path.Combine([Root, folder, .. built, $"{name}.dll"]), .. arguments])
+            Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet",
+            [Path.Combine([Repository.Root, folder, .. built, $"{name}.dll"]), .. arguments])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,
@@ -49,12 +48,5 @@ public class ConsoleTests
         Assert.NotEqual(0, process.ExitCode);
         // what is read byte by byte is the UTF-8 of the word
         Assert.Contains(Encoding.Latin1.GetString("Wörter"u8), said);
-    }
-
-    static string Find()
-    {
-        for (var at = new DirectoryInfo(AppContext.BaseDirectory); at is not null; at = at.Parent)
-            if (File.Exists(Path.Combine(at.FullName, "HybridArchitectures.sln"))) return at.FullName;
-        throw new DirectoryNotFoundException($"no HybridArchitectures.sln above {AppContext.BaseDirectory}");
     }
 }

@@ -153,9 +153,7 @@ public sealed class TorchLibraryTests : IDisposable
     [InlineData("docs/guides/installation.md")]
     public void The_Redistributable_for_Windows_is_linked_where_requirements_are_listed(string page)
     {
-        var at = new DirectoryInfo(AppContext.BaseDirectory);
-        while (!File.Exists(Path.Combine(at.FullName, "HybridArchitectures.sln"))) at = at.Parent!;
-        Assert.Contains($"[Microsoft Visual C++ Redistributable for x64]({Redistributable})", File.ReadAllText(Path.Combine(at.FullName, page)));
+        Assert.Contains($"[Microsoft Visual C++ Redistributable for x64]({Redistributable})", File.ReadAllText(Path.Combine(Repository.Root, page)));
     }
 
     [Fact]

@@ -5,7 +5,7 @@ namespace HybridArchitectures.Reports.Tests.Docs;
 
 public partial class LinkTests
 {
-    static readonly string Root = PackedPackages.Repository();
+    static readonly string Root = Repository.Root;
 
     public static TheoryData<string> Pages =>
     [

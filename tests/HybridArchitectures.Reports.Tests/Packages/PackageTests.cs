@@ -27,7 +27,7 @@ public partial class PackageTests(PackedPackages packages) : IClassFixture<Packe
         // the tool contains libtorch and is packed on request only
         Assert.Equal(PackedPackages.Names, packed.Order(StringComparer.Ordinal));
         Assert.Contains("\ndotnet pack -c Release ",
-            File.ReadAllText(Path.Combine(PackedPackages.Repository(), "README.md")).ReplaceLineEndings("\n"));
+            File.ReadAllText(Path.Combine(Repository.Root, "README.md")).ReplaceLineEndings("\n"));
     }
 
     [Theory]
@@ -51,7 +51,7 @@ public partial class PackageTests(PackedPackages packages) : IClassFixture<Packe
         using var package = ZipFile.OpenRead(packages.File(name));
         Assert.Equal(PackedPackages.RepositoryUrl, Value(package, "projectUrl"));
         Assert.NotNull(package.GetEntry(Value(package, "icon")));
-        var changelog = File.ReadAllText(Path.Combine(PackedPackages.Repository(), "CHANGELOG.md")).ReplaceLineEndings("\n");
+        var changelog = File.ReadAllText(Path.Combine(Repository.Root, "CHANGELOG.md")).ReplaceLineEndings("\n");
         var notes = Value(package, "releaseNotes").ReplaceLineEndings("\n");
         Assert.StartsWith("## [", notes);
         Assert.Contains(notes, changelog);
@@ -115,7 +115,7 @@ public partial class PackageTests(PackedPackages packages) : IClassFixture<Packe
               </PropertyGroup>
             </Project>
             """);
-        var root = PackedPackages.Repository();
+        var root = Repository.Root;
         var pages = PackedPackages.Names.ToDictionary(name => name, name => File.ReadAllText(Path.Combine(root, "src", name, "README.md")));
         pages["Root"] = File.ReadAllText(Path.Combine(root, "README.md"));
         var docs = Path.Combine(root, "docs");
@@ -143,7 +143,7 @@ public partial class PackageTests(PackedPackages packages) : IClassFixture<Packe
         var folder = Path.Combine(packages.Scratch, "../study");
         Directory.CreateDirectory(folder);
         File.WriteAllText(Path.Combine(folder, "nuget.config"), Configuration(packages.Feed, packages.Cache, "../installed"));
-        var readme = File.ReadAllText(Path.Combine(PackedPackages.Repository(), "README.md"));
+        var readme = File.ReadAllText(Path.Combine(Repository.Root, "README.md"));
         var program = ScratchProgram.FileBased(readme);
         Assert.Contains("#:package HybridArchitectures.Reports@*-*", program);
         File.WriteAllText(Path.Combine(folder, "study.cs"), program.Replace("@*-*", $"@{packages.Version}"));

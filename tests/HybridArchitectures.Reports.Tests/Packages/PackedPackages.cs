@@ -31,7 +31,7 @@ public sealed class PackedPackages : IAsyncLifetime
         Directory.CreateDirectory(Scratch);
         var configuration = typeof(PackedPackages).Assembly.GetCustomAttribute<AssemblyConfigurationAttribute>()!.Configuration;
         // the printed command, over what is built
-        await Dotnet.Run(Repository(), "pack", "-c", configuration, "--no-build", $"-p:PackageOutputPath={Feed}",
+        await Dotnet.Run(Repository.Root, "pack", "-c", configuration, "--no-build", $"-p:PackageOutputPath={Feed}",
             $"-p:MinVerVersionOverride={Version}", $"-p:RepositoryUrl={RepositoryUrl}");
         Cache = (await Dotnet.Run(Scratch, "nuget", "locals", "global-packages", "--list")).Split(':', 2)[1].Trim();
     }
@@ -43,13 +43,5 @@ public sealed class PackedPackages : IAsyncLifetime
     {
         folder.Dispose();
         return ValueTask.CompletedTask;
-    }
-
-    /// <summary>Returns the root of this repository.</summary>
-    public static string Repository()
-    {
-        for (var at = new DirectoryInfo(AppContext.BaseDirectory); at is not null; at = at.Parent)
-            if (System.IO.File.Exists(Path.Combine(at.FullName, "HybridArchitectures.sln"))) return at.FullName;
-        throw new DirectoryNotFoundException($"no HybridArchitectures.sln above {AppContext.BaseDirectory}");
     }
 }

@@ -8,7 +8,7 @@ namespace HybridArchitectures.Tests.Design;
 /// <summary>Writes docs/reference/recipes.md from the recipes.</summary>
 static class RecipesDocument
 {
-    public static string Path { get; } = System.IO.Path.Combine(Root(), "docs", "reference", "recipes.md");
+    public static string Path { get; } = System.IO.Path.Combine(Repository.Root, "docs", "reference", "recipes.md");
 
     const string Introduction = """
         # Recipes
@@ -107,12 +107,5 @@ static class RecipesDocument
     {
         if (!list.Contains(item)) list.Add(item);
         return list.IndexOf(item);
-    }
-
-    static string Root()
-    {
-        var folder = new DirectoryInfo(AppContext.BaseDirectory);
-        while (folder is not null && !File.Exists(System.IO.Path.Combine(folder.FullName, "HybridArchitectures.sln"))) folder = folder.Parent;
-        return folder?.FullName ?? throw new DirectoryNotFoundException("the tests do not run inside the repository");
     }
 }

@@ -1,7 +1,7 @@
-namespace HybridArchitectures.Tests.Architecture;
+namespace HybridArchitectures;
 
 /// <summary>Finds the sources that the tests read.</summary>
-static class Repository
+internal static class Repository
 {
     /// <summary>Gets the folder of the solution.</summary>
     public static string Root { get; } = Find();
