@@ -2,9 +2,9 @@
 //
 // In general, a thread processes V neighbouring channels (8 bytes, 16 for float32, or one) of one row, and a tile of tokens with the last Taps inputs
 // in registers, so that an input is read once (and the Taps - 1 before a tile once more). Taps is 4 or 8; a shorter filter is padded with zeros on
-// the side of the past. At the start of a document, the registers are set to zero. Backward repeats the walk and computes the sum under the SiLU
-// again. The gradient of an input is complete Taps - 1 tokens later, so a tile continues that far into the next one. The sums of a tile for the
-// filter are written once and added up over tiles in a fixed order (PartialSums.cu).
+// the side of the past. At the start of a document, the registers are set to zero. Backward repeats the loop over tokens and computes the sum under
+// the SiLU again. The gradient of an input is complete Taps - 1 tokens later, so a tile continues that far into the next one. The sums of a tile for
+// the filter are written once and added up over tiles in a fixed order (PartialSums.cu).
 //
 // Full rows with a filter of 4 taps have separate kernels with many short blocks: "plain" for rows of one document, "documents" for rows of several.
 // The tokens that two tiles share are then read at about the same time, the second time from a cache, and no block remains alone at the end.

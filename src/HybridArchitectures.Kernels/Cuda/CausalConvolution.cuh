@@ -36,7 +36,7 @@ template <int V> __device__ __forceinline__ void clear(float (&values)[V]) {
     for (int i = 0; i < V; i++) values[i] = 0;
 }
 
-// past[k] is the input Taps - 1 - k tokens before `first`. past[Taps - 1] is left to the walk.
+// past[k] is the input Taps - 1 - k tokens before `first`. past[Taps - 1] is read by the loop over tokens.
 template <class T, int V, int Taps> __device__ __forceinline__ void load_past(
     const ConvolutionArguments& args, i64 row, i64 firstToken, i64 channel, float (&past)[Taps][V]) {
     bool same = true;  // still in the document of `first`

@@ -197,7 +197,7 @@ public class StateSpaceDualCudaTests : IDisposable
                     {
                         var shape = StateSpaceDualShape.For(
                             headSize, Math.Min(states, StateSpaceDualShape.MaxStates(single, shared)), single, heads, false, capability, shared);
-                        Assert.InRange(new[] { shape.StatesShared, shape.WalkShared, shape.PairShared }.Max(), 1, shared);
+                        Assert.InRange(new[] { shape.StatesShared, shape.ScanShared, shape.PairShared }.Max(), 1, shared);
                     }
     }
 }

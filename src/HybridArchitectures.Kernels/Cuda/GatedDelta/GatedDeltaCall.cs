@@ -50,7 +50,7 @@ sealed class GatedDeltaCall
     public static GatedDeltaShape? ShapeFor(Tensor key, Tensor value)
     {
         var device = CudaRuntime.DeviceOf(value);
-        // heads of all rows that are enough for all multiprocessors: a block of a walk then processes a whole head
+        // heads of all rows that are enough for all multiprocessors: a block of a scan then processes a whole head
         bool manyHeads = value.size(0) * value.size(2) >= device.Multiprocessors;
         return GatedDeltaShape.For(key.size(3), value.size(3), manyHeads, device.Capability, device.SharedMemory);
     }
@@ -60,7 +60,7 @@ sealed class GatedDeltaCall
     {
         var arguments = start;
         (arguments.Output, arguments.FinalState) = (GatedDeltaRows.From(output), CudaMemory.Address(final));
-        Walk("walk", arguments);
+        Scan("chunk_scan", arguments);
         GC.KeepAlive((output, final));
     }
 
@@ -78,16 +78,16 @@ sealed class GatedDeltaCall
         (arguments.DQuery, arguments.DKey, arguments.DValue) =
             (GatedDeltaRows.From(results.Query), GatedDeltaRows.From(results.Key), GatedDeltaRows.From(results.Value));
         (arguments.DDecay, arguments.DStrength) = (CudaMemory.Address(results.Decay), CudaMemory.Address(results.Strength));
-        Walk("walk_states", arguments);
-        Walk("walk_back", arguments);
+        Scan("chunk_states", arguments);
+        Scan("chunk_scan_back", arguments);
         Launch(GatedDeltaSource.Pairs, "pairs", (start.Chunks, start.Groups, rows), shape.PairThreads, shape.PairShared, arguments);
         GC.KeepAlive((errors, states, stateGradients, gradient, finalGradient, results));
     }
 
     static long Chunks(long length) => (length + GatedDeltaShape.Chunk - 1) / GatedDeltaShape.Chunk;
 
-    void Walk(string kernel, in GatedDeltaArguments arguments) =>
-        Launch(GatedDeltaSource.Walk, kernel, (shape.ValueBlocks, start.Heads, rows), shape.WalkThreads, shape.WalkShared, arguments);
+    void Scan(string kernel, in GatedDeltaArguments arguments) =>
+        Launch(GatedDeltaSource.ChunkScan, kernel, (shape.ValueBlocks, start.Heads, rows), shape.ScanThreads, shape.ScanShared, arguments);
 
     void Launch(
         GatedDeltaSource source, string kernel, (long X, long Y, long Z) grid, int threads, int shared, in GatedDeltaArguments arguments)

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cuda.GatedDelta;
 
 /// <summary>
-/// Computes the gated delta rule on a GPU in bfloat16 with the kernels of <c>GatedDeltaPrepare.cu</c>, <c>GatedDeltaWalk.cu</c> and
+/// Computes the gated delta rule on a GPU in bfloat16 with the kernels of <c>GatedDeltaPrepare.cu</c>, <c>GatedDeltaChunkScan.cu</c> and
 /// <c>GatedDeltaPairs.cu</c>. Only the inputs are saved for backward, which computes the states again.
 /// </summary>
 static class GatedDeltaRuleCuda

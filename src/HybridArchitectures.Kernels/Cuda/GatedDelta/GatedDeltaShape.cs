@@ -6,7 +6,7 @@ namespace HybridArchitectures.Kernels.Cuda.GatedDelta;
 /// <param name="KeySize">The number of elements of a key, a multiple of 8 up to <see cref="MaxSize"/>.</param>
 /// <param name="ValueSize">The number of elements of a value, a multiple of 8 up to <see cref="MaxSize"/>.</param>
 /// <param name="Grouped">Whether four warps multiply together, which needs compute capability 9.0.</param>
-/// <param name="Slices">The number of groups of four warps of a block of a walk, each with 64 elements of the values.</param>
+/// <param name="Slices">The number of groups of four warps of a block of a scan, each with 64 elements of the values.</param>
 sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Slices)
 {
     /// <summary>Specifies the number of tokens of a chunk.</summary>
@@ -22,17 +22,17 @@ sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Sl
 
     int ValueTiles => (int)(ValueSize + 63) / 64;
 
-    /// <summary>Gets the number of blocks that share the values of a head in a walk.</summary>
+    /// <summary>Gets the number of blocks that share the values of a head in a scan.</summary>
     public int ValueBlocks => (ValueTiles + Slices - 1) / Slices;
 
-    /// <summary>Gets the number of threads of a block of a walk. With products of four warps, four more warps copy.</summary>
-    public int WalkThreads => 128 * (Slices + (Grouped ? 1 : 0));
+    /// <summary>Gets the number of threads of a block of a scan. With products of four warps, four more warps copy.</summary>
+    public int ScanThreads => 128 * (Slices + (Grouped ? 1 : 0));
 
     public int PairThreads => 128 * KeyTiles;
 
     public int PrepareShared => Alignment + Math.Max(2 * KeyTiles * Tile, 2 * Chunk * Pitch * sizeof(float)) + NumbersBytes;
 
-    public int WalkShared => Alignment + 2 * (2 * KeyTiles + 2 + Slices + (Grouped ? Slices * (KeyTiles + 1) : 0)) * Tile
+    public int ScanShared => Alignment + 2 * (2 * KeyTiles + 2 + Slices + (Grouped ? Slices * (KeyTiles + 1) : 0)) * Tile
         + 2 * 2 * Chunk * sizeof(float);
 
     public int PairShared => Alignment + (2 * KeyTiles + 3 * ValueTiles + 2 * KeyTiles * ValueTiles + 2) * Tile
@@ -62,6 +62,6 @@ sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Sl
         bool Fits(long size) => size is > 0 and <= MaxSize && size % 8 == 0;
         if (!Fits(keySize) || !Fits(valueSize)) return null;
         var shape = new GatedDeltaShape(keySize, valueSize, capability == 90, manyHeads && capability != 90 && valueSize > 64 ? 2 : 1);
-        return Math.Max(shape.PairShared, Math.Max(shape.WalkShared, shape.PrepareShared)) <= sharedMemory ? shape : null;
+        return Math.Max(shape.PairShared, Math.Max(shape.ScanShared, shape.PrepareShared)) <= sharedMemory ? shape : null;
     }
 }

@@ -7,7 +7,7 @@ enum GatedDeltaSource
     Prepare,
 
     /// <summary>Passes states and their gradients from chunk to chunk.</summary>
-    Walk,
+    ChunkScan,
 
     /// <summary>Computes the gradients within chunks.</summary>
     Pairs,

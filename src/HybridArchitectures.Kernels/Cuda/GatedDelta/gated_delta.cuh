@@ -15,9 +15,9 @@
 //   dB = -dV E^T    dP = dY E^T    M = dB G beta (j < i)    N = dP G beta (j <= i)
 //   dQ = N K + gamma dY S^T    dK = N^T Q + (M + M^T) K + r E dS'^T - gamma dV S^T
 //
-// Four kernels: `prepare` computes T and P of all chunks at once, `walk` passes the states from chunk to chunk, `walk_back` their gradients, and
-// `pairs` computes the gradients of queries, keys, decays and strengths of all chunks at once. In the walks each column of V is a
-// separate recurrence: a group of four warps holds the transposed state of 64 columns in registers, 16 columns a warp. The result of one product is
+// Four kernels: `prepare` computes T and P of all chunks at once, `chunk_scan` passes the states from chunk to chunk, `chunk_scan_back` passes their
+// gradients, and `pairs` computes the gradients of queries, keys, decays and strengths of all chunks at once. In the scans, each column of V is a
+// separate recurrence: a group of four warps holds the transposed state of 64 columns in registers, 16 columns per warp. The result of one product is
 // the left operand of the next without passing through shared memory.
 //
 // In the fragments of tensor cores, `quad` is the number of four neighbouring lanes (lane / 4) and `quad_lane` the place in them (lane % 4).
@@ -30,7 +30,7 @@
 #define DELTA_K 128             // elements of a key, a multiple of 8 up to 128
 #define DELTA_V 128             // elements of a value, likewise
 #define DELTA_GROUPED 0         // whether four warps multiply together (compute capability 9.0)
-#define DELTA_SLICES 1          // groups of four warps of a block of a walk, each with 64 columns of V
+#define DELTA_SLICES 1          // groups of four warps of a block of a scan, each with 64 columns of V
 #endif
 
 constexpr int Chunk = 64, KeySize = DELTA_K, ValueSize = DELTA_V, KeyTiles = (KeySize + 63) / 64, ValueTiles = (ValueSize + 63) / 64;

@@ -11,12 +11,12 @@
 // end of a row, dt is 0.
 //
 // Scheduling. A multiprocessor holds only 8 of these warps, two for each scheduler. They hide each other's latencies only if each has enough
-// independent work. The forward walk therefore processes a tile without a branch (SelectiveScanForward.cuh), and gate, softplus and documents are
+// independent work. The forward scan therefore processes a tile without a branch (SelectiveScanForward.cuh), and gate, softplus and documents are
 // compile-time options.
 //
 // Chunks. If there are too few channels for the GPU, rows are divided into chunks that are processed in parallel, in two launches of equal load. The
-// first launch walks the first chunk, and computes what each other chunk but the last adds to a state of zeros. scan_join then combines these states:
-// the decay over a chunk is one exponential of A times the sum of its steps. The second launch walks all chunks but the first. Backward does the same
+// first launch scans the first chunk, and computes what each other chunk but the last adds to a state of zeros. scan_join then combines these states:
+// the decay over a chunk is one exponential of A times the sum of its steps. The second launch scans all chunks but the first. Backward does the same
 // from the other end. For up to 16 states and enough channels, the forward pass uses SelectiveScanFewChannels.cu instead, which saves the same
 // states.
 //
@@ -28,12 +28,12 @@
 // Limits on one H100 for 8 x 8192 tokens x 4096 channels x 16 states in bfloat16. Bytes: 0.64 ms forward (x, dt, z and y), 1.1 ms backward. Special
 // functions: 1.26 ms forward (an exponential per state and 3 per channel), 2.3 ms backward. Instructions: 1.1 ms forward (8.2 per state), 3.6 ms
 // backward (27). Registers come from two banks with one operand per cycle each, so a multiply-add of three different registers takes 1.5 cycles: 1.0
-// to 1.4 ms forward, 2.7 to 3.9 ms in the walks of backward. Measured: 1.58 ms forward and 5.3 ms backward. Backward uses all 255 registers, so
+// to 1.4 ms forward, 2.7 to 3.9 ms in the scans of backward. Measured: 1.58 ms forward and 5.3 ms backward. Backward uses all 255 registers, so
 // values that can be recomputed are not stored. lab/kernels-log.md lists the attempts.
 #include "SelectiveScanBackward.cuh"
 #include "SelectiveScanForward.cuh"
 
-// Joins the chunks in the order of the walk: the state that each chunk adds becomes the state with which it begins (Reverse: the gradient of the
+// Joins the chunks in the order of the scan: the state that each chunk adds becomes the state with which it begins (Reverse: the gradient of the
 // state at its end). The first chunk has stored its last state.
 template <bool Reverse> __device__ __forceinline__ void scan_join(const ScanArguments& args) {
     const i64 all = args.channels * args.states, at = static_cast<i64>(blockIdx.x) * 128 + threadIdx.x, row = blockIdx.y;
@@ -64,18 +64,18 @@ KERNEL(scan_join_forward, 128, ScanArguments, scan_join<false>)
 KERNEL(scan_join_backward, 128, ScanArguments, scan_join<true>)
 
 template <class E, int K, int J, int S, int Tile, int PartTokens> __device__ __forceinline__ void scan_forward(const ScanArguments& args) {
-    Scan<E, K, J, S, Tile, PartTokens>(args, false).template walk<false, false>();
+    Scan<E, K, J, S, Tile, PartTokens>(args, false).template forward<false, false>();
 }
 template <class E, int K, int J, int S, int Tile,
     int PartTokens> __device__ __forceinline__ void scan_backward(const ScanArguments& args) { Scan<E, K, J, S, Tile,
         PartTokens>(args, true).backward(); }
 template <class E, int K, int J, int S, int Tile, int PartTokens> __device__ __forceinline__ void scan_first_forward(const ScanArguments& args) {
     const Scan<E, K, J, S, Tile, PartTokens> scan(args, false);
-    if (scan.walkOrder > 0) scan.template walk<true, false>(); else scan.template walk<false, false>();
+    if (scan.scanOrder > 0) scan.template forward<true, false>(); else scan.template forward<false, false>();
 }
 template <class E, int K, int J, int S, int Tile, int PartTokens> __device__ __forceinline__ void scan_first_backward(const ScanArguments& args) {
     const Scan<E, K, J, S, Tile, PartTokens> scan(args, true);
-    if (scan.walkOrder > 0) scan.template walk<true, true>(); else scan.backward();
+    if (scan.scanOrder > 0) scan.template forward<true, true>(); else scan.backward();
 }
 
 // `Blocks` is the number of blocks per multiprocessor, which limits the registers.

@@ -75,9 +75,9 @@ struct ScanArguments {
     float *dA, *dB, *dC, *dD, *dDtBias, *dInitial;
     // (batch, chunks, channels, states), (batch, chunks, channels) if a row is divided into chunks; else null
     float *chunkStates, *chunkSteps;
-    // chunkTiles: the tiles of each chunk, except the one where the walk begins and the last
+    // chunkTiles: the tiles of each chunk, except the one where the scan begins and the last
     i64 length, channels, groups, states, blocksPerGroup, batch, chunks, chunkTiles;
-    i64 leadTiles, launch;  // leadTiles: the tiles of the chunk where the walk begins; launch: 0 for one launch of a single chunk, else 1 or 2
+    i64 leadTiles, launch;  // leadTiles: the tiles of the chunk where the scan begins; launch: 0 for one launch of a single chunk, else 1 or 2
     i64 xRow, xToken, dtRow, dtToken, zRow, zToken, gradientRow, gradientToken;
     // wide: whether all activations have the type of the kernel and can be copied in pieces of `Piece` bytes
     int softplus, wide;

@@ -8,7 +8,7 @@ __device__ __forceinline__ void Scan<E, K, J, S, Tile, PartTokens>::finish(Finis
 #pragma unroll
     for (int l = 0; l < Lines; l++) {
         const int token = line + l * Apart, element = token * Channels + column;
-        const i64 walkOrder = of.to + l * Apart * args.channels;
+        const i64 offset = of.to + l * Apart * args.channels;
         const bool there = token < of.rest, counts = token < of.counted;
         float xs[V], steps[V], dys[V], result[V], dSteps[V];
         load<E, V>(of.raw, element, xs);
@@ -23,7 +23,7 @@ __device__ __forceinline__ void Scan<E, K, J, S, Tile, PartTokens>::finish(Finis
                 result[v] = dys[v] * (of.outputs[l][v] + D[v] * xs[v]) * silu_slope(gates[v], open);  // after the end of the row, dy is 0
                 dys[v] *= gates[v] * open;
             }
-            write<V>(args.dZ, static_cast<E*>(args.dZ.base) + walkOrder, there, column, result);
+            write<V>(args.dZ, static_cast<E*>(args.dZ.base) + offset, there, column, result);
         }
 #pragma unroll
         for (int v = 0; v < V; v++) {
@@ -34,15 +34,15 @@ __device__ __forceinline__ void Scan<E, K, J, S, Tile, PartTokens>::finish(Finis
             dSteps[v] = counts ? dSteps[v] : 0.f;
             of.dDtBias[v] += dSteps[v];
         }
-        write<V>(args.dX, static_cast<E*>(args.dX.base) + walkOrder, there, column, result);
-        write<V>(args.dDt, static_cast<E*>(args.dDt.base) + walkOrder, there, column, dSteps);
+        write<V>(args.dX, static_cast<E*>(args.dX.base) + offset, there, column, result);
+        write<V>(args.dDt, static_cast<E*>(args.dDt.base) + offset, there, column, dSteps);
     }
     of.to -= 4 * args.channels;
 }
 
 // The states before each part of a tile are computed again from those that the forward pass saved at the start of the tile. Then the parts are
 // processed from the last: forward once more with all states and decays in registers, and then backward. The results of a part are finished during
-// the forward walk of the next one.
+// the forward scan of the next one.
 template <class E, int K, int J, int S, int Tile, int PartTokens>
 __device__ __forceinline__ void Scan<E, K, J, S, Tile, PartTokens>::backward() const {
     DYNAMIC_SHARED(float, shared);
@@ -56,7 +56,7 @@ __device__ __forceinline__ void Scan<E, K, J, S, Tile, PartTokens>::backward() c
     const int turn = lane / S / LeftGroups * Kept;
     const i64 stateToken = args.groups * args.states, lastBegin = (endTile - 1) * Tile;
 
-    // Copies the n-th tile from the last; `slot` receives the states at its start. Addresses are computed each time, because the walk needs the
+    // Copies the n-th tile from the last; `slot` receives the states at its start. Addresses are computed each time, because the scan needs the
     // registers.
     const auto fetch = [&](int n, float* part_states) {
         const int ownLane = opaque(lane), ownThread = opaque(static_cast<int>(threadIdx.x));
@@ -122,7 +122,7 @@ __device__ __forceinline__ void Scan<E, K, J, S, Tile, PartTokens>::backward() c
         for (int j = 0; j < J; j++) {
             const int state = j ^ turn;
             rate[k][j] = holds(k, state) ? args.A[state_at(k, state)] * log2_e : 0.f;
-            const float* from = walkOrder > 0 ? args.chunkStates + part_of_row() * args.channels * args.states : args.finalGradient
+            const float* from = scanOrder > 0 ? args.chunkStates + part_of_row() * args.channels * args.states : args.finalGradient
                 ? args.finalGradient + row * args.channels * args.states : nullptr;
             carry[k][j] = holds(k, state) && from ? from[state_at(k, state)] : 0.f;
             dRate[k][j] = 0;

@@ -135,7 +135,7 @@ static class SelectiveScanCuda
             GradientRow = gradient?.stride(0) ?? 0, GradientToken = gradient?.stride(1) ?? 0, Softplus = inputs.Softplus ? 1 : 0,
         };
 
-        // There is one more chunk than are processed at once: the one where the walk begins is walked while the others find their contributions, and
+        // There is one more chunk than are processed at once: the one where the scan begins is scanned while the others find their contributions, and
         // it is so long (in thousandths of the others) that both end together. It is as short as possible for float32 forward, whose two loops slow
         // each other down on a multiprocessor, because they do not fit its cache.
         static (long Count, long Tiles, long LeadTiles) Chunks(long tiles, long atOnce, long lead)

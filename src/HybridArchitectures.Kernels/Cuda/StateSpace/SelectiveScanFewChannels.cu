@@ -12,7 +12,7 @@
 //
 // The bottleneck is the transfer from shared memory to registers: 128 bytes per cycle and multiprocessor, also if lanes read the same address. 16
 // bytes per lane take a warp four cycles, or two if neighbouring lanes, or lanes two apart, read the same address. This determines the order of the
-// lanes: bit 0 selects a channel, bits 1 to 3 a state, bit 4 a channel. The walk has no branches: while a tile is processed, the next one is prepared
+// lanes: bit 0 selects a channel, bits 1 to 3 a state, bit 4 a channel. The scan has no branches: while a tile is processed, the next one is prepared
 // and the results of the previous one are finished.
 //
 // Per warp and token: 22.8 instructions, 2.4 special functions, 6.3 cycles of shared memory. Limits on one H100 for 8192 tokens x 4096 channels x 16
@@ -31,9 +31,9 @@ __device__ __forceinline__ SharedPlace shared_place(void* pointer) { return stat
 #else
 using SharedPlace = unsigned;
 __device__ __forceinline__ SharedPlace shared_place(void* pointer) {
-    unsigned walkOrder;
-    asm("{ .reg .u64 t; cvta.to.shared.u64 t, %1; cvt.u32.u64 %0, t; }" : "=r"(walkOrder) : "l"(pointer));
-    return walkOrder;
+    unsigned address;
+    asm("{ .reg .u64 t; cvta.to.shared.u64 t, %1; cvt.u32.u64 %0, t; }" : "=r"(address) : "l"(pointer));
+    return address;
 }
 #endif
 
@@ -47,7 +47,7 @@ __device__ __forceinline__ void copy_where(bool wanted, SharedPlace to, const vo
 #endif
 }
 
-// The walk of one block. The host ensures that all activations have type E and consist of whole pieces of 16 bytes, and that rows are shorter than
+// The scan of one block. The host ensures that all activations have type E and consist of whole pieces of 16 bytes, and that rows are shorter than
 // 2^30 tokens.
 template <class E> struct FewChannels {
     static constexpr bool Float = sizeof(E) == 4;
@@ -83,7 +83,7 @@ template <class E> struct FewChannels {
         return (upper ? high : low) + from_lane_xor(upper ? low : high, Bit);
     }
 
-    __device__ __forceinline__ static void walk(const ScanArguments& args) {
+    __device__ __forceinline__ static void run(const ScanArguments& args) {
         DYNAMIC_SHARED(float, shared);
         // This lane's states are stateLane and stateLane + Lanes.
         const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, stateLane = lane / 2 % Lanes, channel = lane % 2 + lane / 16 * 2;
@@ -150,7 +150,7 @@ template <class E> struct FewChannels {
             D[v] = args.D && column + v < count ? args.D[firstChannel + column + v] : 0.f;
         }
 
-        // A tile is prepared in three parts. Its loads and arithmetic come before the walk and its stores after it, because no load is moved before a
+        // A tile is prepared in three parts. Its loads and arithmetic come before the scan and its stores after it, because no load is moved before a
         // store.
         Raw<E, 2> xs, ds, gates;
         Raw<E, 4> fours;  // four states of B or C
@@ -281,7 +281,7 @@ template <class E> struct FewChannels {
     }
 };
 
-template <class E> __device__ __forceinline__ void scan_few(const ScanArguments& args) { FewChannels<E>::walk(args); }
+template <class E> __device__ __forceinline__ void scan_few(const ScanArguments& args) { FewChannels<E>::run(args); }
 
 #define SCAN_FEW_OF(type, E) KERNEL_OF(scan_few_forward_##type, 128, 2, ScanArguments, scan_few<E>)
 #define SCAN_WITH(kernels, ...) kernels(__VA_ARGS__)

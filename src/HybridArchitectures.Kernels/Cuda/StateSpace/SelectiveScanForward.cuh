@@ -1,4 +1,4 @@
-// The forward walk of the selective scan, and the pass ahead of it that computes what each chunk adds by itself.
+// The forward direction of the selective scan, and the pass ahead of it that computes what each chunk adds by itself.
 #pragma once
 #include "SelectiveScanTile.cuh"
 
@@ -7,20 +7,20 @@
 #ifndef SCAN_UNROLL
 #define SCAN_UNROLL 4
 #endif
-// The same for a chunk alone, which shares the instruction cache of a multiprocessor with the main walk.
+// The same for a chunk alone, which shares the instruction cache of a multiprocessor with the main scan.
 #ifndef SCAN_LOCAL_UNROLL
 #define SCAN_LOCAL_UNROLL 2
 #endif
 
-// All other work is interleaved with the walk, so that every part of the program has the same mix of instructions. While four tokens are processed,
+// All other work is interleaved with the scan, so that every part of the program has the same mix of instructions. While four tokens are processed,
 // dt and dt x of the next four are computed, and the results of the previous four are finished. Copies run two tiles ahead, and B and C are converted
 // to float32 one tile ahead.
 // Local computes only what a chunk adds to a state of zeros: forward the state at its end, and backward (Reverse) the gradient of the state at its
 // start, from a gradient of zeros at its end. It also sums the time steps, from which the decay over the chunk follows; the sum is 1e30 or more if a
 // document starts in the chunk.
 template <class E, int K, int J, int S, int Tile, int PartTokens>
-template <bool Local, bool Reverse> __device__ __forceinline__ void Scan<E, K, J, S, Tile, PartTokens>::walk() const {
-    static_assert(Local || !Reverse, "backward has a separate walk");
+template <bool Local, bool Reverse> __device__ __forceinline__ void Scan<E, K, J, S, Tile, PartTokens>::forward() const {
+    static_assert(Local || !Reverse, "backward has a separate scan");
     DYNAMIC_SHARED(float, shared);
     float *cuts = shared + 2 * BlockStage, *ring = cuts + 2 * Tile + warp * PerWarp;
     E *rawStates = reinterpret_cast<E*>(cuts + 2 * Tile + Warps * PerWarp), *raw = rawStates + 2 * BlockStage + warp * 3 * WarpStage;
@@ -40,7 +40,7 @@ template <bool Local, bool Reverse> __device__ __forceinline__ void Scan<E, K, J
         *fromZ = source(args.z, args.zRow, args.zToken);
     const E *fromB = static_cast<const E*>(args.B.base) + stateSource, *fromC = static_cast<const E*>(args.C.base) + stateSource;
     const bool hasColumn = ChannelPieces::column(lane) < count, hasState = StatePieces::column(threadIdx.x) < args.states;
-    // Copies the n-th tile; called in order. After the last tile it writes zeros, so that the walk can look ahead without a branch.
+    // Copies the n-th tile; called in order. After the last tile it writes zeros, so that the scan can look ahead without a branch.
     const auto fetch = [&](int n, E* to) {
         const i64 begin = firstBegin + n * stride;
         const int left = n < tilesHere ? left_of(begin) : 0;
@@ -70,7 +70,7 @@ template <bool Local, bool Reverse> __device__ __forceinline__ void Scan<E, K, J
 #pragma unroll
         for (int j = 0; j < J; j++) {
             rate[k][j] = holds(k, j) ? args.A[state_at(k, j)] * log2_e : 0.f;
-            const float* from = Local ? nullptr : walkOrder > 0 ? args.chunkStates + part_of_row() * args.channels * args.states : args.initial
+            const float* from = Local ? nullptr : scanOrder > 0 ? args.chunkStates + part_of_row() * args.channels * args.states : args.initial
                 ? args.initial + row * args.channels * args.states : nullptr;
             state[k][j] = holds(k, j) && from ? from[state_at(k, j)] : 0.f;
         }

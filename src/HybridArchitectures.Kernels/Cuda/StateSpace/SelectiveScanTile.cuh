@@ -27,12 +27,12 @@ template <class E, int K, int J, int S, int Tile, int PartTokens> struct Scan {
     const ScanArguments& args;
     // The channels of the warp are firstChannel to firstChannel + count - 1; count can be 0. tiles: the tiles of a row.
     i64 row, group, firstChannel, valid, tiles;
-    i64 chunk, walkOrder, firstTile, endTile;  // the chunk of this block, its number in the order of the walk, its tiles
+    i64 chunk, scanOrder, firstTile, endTile;  // the chunk of this block, its number in the order of the scan, its tiles
     i64 warpsOfRow, warpOfRow;
     // This thread's channels are threadChannel to threadChannel + K - 1 of those of the warp. Its states are stateLane * J to stateLane * J + J - 1.
     int count, warp, lane, stateLane, threadChannel;
 
-    // reverse: whether the walk begins at the end of the row.
+    // reverse: whether the scan begins at the end of the row.
     __device__ __forceinline__ Scan(const ScanArguments& arguments, bool reverse) : args(arguments) {
         warp = threadIdx.x / 32, lane = threadIdx.x % 32;
         // Derived values are then kept in registers and not computed again from the number of the thread.
@@ -49,10 +49,10 @@ template <class E, int K, int J, int S, int Tile, int PartTokens> struct Scan {
         valid = args.length;
         if (args.lengths) valid = args.lengths[row];
         tiles = (args.length + Tile - 1) / Tile;
-        walkOrder = args.launch == 2 ? blockIdx.z + 1 : blockIdx.z;
-        chunk = reverse ? args.chunks - 1 - walkOrder : walkOrder;
-        const i64 from = walkOrder == 0 ? 0 : args.leadTiles + (walkOrder - 1) * args.chunkTiles, least = from
-            + (walkOrder == 0 ? args.leadTiles : args.chunkTiles),
+        scanOrder = args.launch == 2 ? blockIdx.z + 1 : blockIdx.z;
+        chunk = reverse ? args.chunks - 1 - scanOrder : scanOrder;
+        const i64 from = scanOrder == 0 ? 0 : args.leadTiles + (scanOrder - 1) * args.chunkTiles, least = from
+            + (scanOrder == 0 ? args.leadTiles : args.chunkTiles),
             to = least < tiles ? least : tiles;
         firstTile = reverse ? tiles - to : from;
         endTile = reverse ? tiles - from : to;
@@ -250,7 +250,7 @@ template <class E, int K, int J, int S, int Tile, int PartTokens> struct Scan {
     }
 
     // Scans the tiles of the chunk of this block forward, or computes what a chunk adds to a state of zeros: SelectiveScanForward.cuh.
-    template <bool Local, bool Reverse> __device__ __forceinline__ void walk() const;
+    template <bool Local, bool Reverse> __device__ __forceinline__ void forward() const;
 
     // Stores the states of this thread, in pieces of up to four if all states exist.
     __device__ __forceinline__ void save(float* to, const float (&state)[K][J]) const {
@@ -287,7 +287,7 @@ template <class E, int K, int J, int S, int Tile, int PartTokens> struct Scan {
             + (Copies * CopyStride + Tile + Warps * (BackwardPerWarp + 2 * Fold * Padded)) * sizeof(float));
     }
 
-    // What remains to be done for a part after its walk.
+    // What remains to be done for a part after its scan.
     struct Finished {
         float outputs[Lines][V], inputs[Lines][V], stepSums[Lines][V], dts[Lines][V];  // sums over states; dt
         const E* raw;

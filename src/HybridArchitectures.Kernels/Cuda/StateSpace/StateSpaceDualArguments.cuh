@@ -7,15 +7,15 @@
 #define SSD_P 64                // channels of a head
 #define SSD_N 128               // states
 #define SSD_CHUNK 64            // tokens of a chunk, a multiple of 16
-#define SSD_HEADS 2  // heads of a block of a walk
-#define SSD_STAGES 2  // buffers for the data that a walk loads; with 2, it loads ahead
+#define SSD_HEADS 2  // heads of a block of a scan
+#define SSD_STAGES 2  // buffers for the data that a scan loads; with 2, it loads ahead
 #define SSD_UNIT 64  // channels that the pairs kernel processes at a time
 #define SSD_PAIR_STAGES 2
-#define SSD_TILES 2  // times 16 channels of a warp of a walk
+#define SSD_TILES 2  // times 16 channels of a warp of a scan
 #define SSD_SPAN 64             // tokens of output at a time
-#define SSD_BLOCKS 2  // blocks of a walk per multiprocessor
+#define SSD_BLOCKS 2  // blocks of a scan per multiprocessor
 #define SSD_PAIR_WARPS 8
-#define SSD_GROUPS 0  // groups of four warps that multiply together in a block of a walk, on compute capability 9.0a; 0 for single warps
+#define SSD_GROUPS 0  // groups of four warps that multiply together in a block of a scan, on compute capability 9.0a; 0 for single warps
 #define SSD_FLOAT32 0           // or bfloat16
 #define SSD_DOCUMENTS 0         // whether documents begin within rows
 #define SSD_PART 0              // 1 for the forward kernels, 2 for the rest, 0 for all
@@ -38,7 +38,7 @@ constexpr int MTiles = SSD_TILES, Rows = SSD_GROUPS ? 16 : 16 * MTiles;         
 // channels of a head in one block
 constexpr int HeadWarps = P > 128 - Rows ? 128 / Rows : (P + Rows - 1) / Rows, Slice = HeadWarps * Rows, Slices = (P + Slice - 1) / Slice;
 constexpr int Warps = Heads * HeadWarps, Threads = 32 * Warps, Channels = Warps * Rows;
-constexpr int WalkThreads = Threads + (SSD_GROUPS ? 128 : 0);  // including the warps that prepare chunks
+constexpr int ScanThreads = Threads + (SSD_GROUPS ? 128 : 0);  // including the warps that prepare chunks
 constexpr int PairWarps = SSD_PAIR_WARPS, PairThreads = 32 * PairWarps, RowWarps = Blocks, ColumnWarps = PairWarps / RowWarps,
 Units = (P + Unit - 1) / Unit;
 constexpr float MinLogarithm = -128;  // 2^-128 is treated as 0

@@ -61,7 +61,7 @@ sealed class StateSpaceDualCall
 
     public long Chunks { get; }
 
-    /// <summary>Gets the results of <see cref="ComputeSums"/> and of the first forward <see cref="Walk"/>.</summary>
+    /// <summary>Gets the results of <see cref="ComputeSums"/> and of the first forward <see cref="Scan"/>.</summary>
     public StateSpaceDualSums Sums { get; private set; }
 
     /// <summary>Gets the size in bytes of the states of a row before all chunks.</summary>
@@ -99,11 +99,11 @@ sealed class StateSpaceDualCall
     }
 
     /// <summary>
-    /// Walks from the first chunk of some rows, at most <see cref="MaxGrid"/>, to the last, or back. It begins with the incoming state (null: zero)
-    /// and writes the requested results: the last state, the output, the states before every chunk (rows, chunks, H, P, N). A walk back has the
-    /// gradient of the output as x, C as B, and B as C.
+    /// Scans the chunks of some rows, at most <see cref="MaxGrid"/>, from the first to the last, or back. It begins with the incoming state (null:
+    /// zero) and writes the requested results: the last state, the output, the states before every chunk (rows, chunks, H, P, N). A scan back has
+    /// the gradient of the output as x, C as B, and B as C.
     /// </summary>
-    public void Walk(bool back, (Tensor X, Tensor B, Tensor C) operands, Tensor? incoming, Tensor? outgoing, Tensor? output, Tensor? states,
+    public void Scan(bool back, (Tensor X, Tensor B, Tensor C) operands, Tensor? incoming, Tensor? outgoing, Tensor? output, Tensor? states,
         long firstRow, long rows)
     {
         var arguments = For(operands.X, operands.B, operands.C);
@@ -114,8 +114,8 @@ sealed class StateSpaceDualCall
         if (segments > 1) StartSegments(back, ref arguments, rows);
         (arguments.Outgoing, arguments.Output, arguments.States) =
             (CudaMemory.Address(outgoing), CudaMemory.Address(output), CudaMemory.Address(states));
-        if (output is null) Launch("states" + direction, (headBlocks, rows, segments), Shape.WalkThreads, Shape.StatesShared, arguments);
-        else Launch("walk" + direction, (headBlocks, rows, segments), Shape.WalkThreads, Shape.WalkShared, arguments);
+        if (output is null) Launch("states" + direction, (headBlocks, rows, segments), Shape.ScanThreads, Shape.StatesShared, arguments);
+        else Launch("chunk_scan" + direction, (headBlocks, rows, segments), Shape.ScanThreads, Shape.ScanShared, arguments);
         GC.KeepAlive((operands, incoming, outgoing, output, states));
     }
 
@@ -144,7 +144,7 @@ sealed class StateSpaceDualCall
         {
             // each segment without an incoming state, then the contribution of that state
             segmentArguments.Incoming = 0;
-            Launch("states" + direction, (headBlocks, rows, segments), Shape.WalkThreads, Shape.StatesShared, segmentArguments);
+            Launch("states" + direction, (headBlocks, rows, segments), Shape.ScanThreads, Shape.StatesShared, segmentArguments);
             segmentArguments.Incoming = arguments.Incoming;
             Launch("combine" + direction, (start.Heads * ((Shape.HeadSize * Shape.States + 255) / 256), rows, 1), 256,
                 (int)segments * sizeof(float), segmentArguments);
@@ -152,7 +152,7 @@ sealed class StateSpaceDualCall
         arguments.Incoming = segmentArguments.Outgoing;
     }
 
-    /// <summary>Returns the arguments for these operands of a walk.</summary>
+    /// <summary>Returns the arguments for these operands of a scan.</summary>
     public StateSpaceDualArguments For(Tensor x, Tensor B, Tensor C)
     {
         var arguments = start;
@@ -186,12 +186,12 @@ sealed class StateSpaceDualCall
 
     public void Launch(string kernel, (long X, long Y, long Z) grid, int threads, int shared, in StateSpaceDualArguments arguments)
     {
-        device.Launch(Shape.Variant(kernel is "steps" or "combine" or "states" or "walk"), "dual_" + kernel, grid, threads, shared, arguments);
+        device.Launch(Shape.Variant(kernel is "steps" or "combine" or "states" or "chunk_scan"), "dual_" + kernel, grid, threads, shared, arguments);
         GC.KeepAlive((inputs, layout, Sums));
     }
 
-    // Segments such that the blocks fill the GPU in few rounds. The states of segments add about a third of the time of a walk. The state of each
-    // segment is written, combined and read in float32, which takes as long as a few chunks of the walk.
+    // Segments such that the blocks fill the GPU in few rounds. The states of segments add about a third of the time of a scan. The state of each
+    // segment is written, combined and read in float32, which takes as long as a few chunks of the scan.
     long ChunksPerSegment(long blocks)
     {
         long best = Chunks, slots = Shape.Blocks * device.Multiprocessors;

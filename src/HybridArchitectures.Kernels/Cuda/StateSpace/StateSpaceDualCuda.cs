@@ -46,7 +46,7 @@ static class StateSpaceDualCuda
             for (long first = 0; first < inputs.Batch; first += StateSpaceDualCall.MaxGrid)
             {
                 long count = Math.Min(inputs.Batch - first, StateSpaceDualCall.MaxGrid);
-                call.Walk(false, (call.X, call.B, call.C), call.Initial, final, output, states?.narrow(0, first, count), first, count);
+                call.Scan(false, (call.X, call.B, call.C), call.Initial, final, output, states?.narrow(0, first, count), first, count);
             }
             return ([output, final], new Saved(inputs, layout, call.Sums, states));
         }, Backward);
@@ -89,8 +89,8 @@ static class StateSpaceDualCuda
             long count = Math.Min(rows, inputs.Batch - first);
             var before = saved.ChunkStates is null ? entering : entering.narrow(0, first, count);
             if (saved.ChunkStates is null)
-                call.Walk(false, (call.X, call.B, call.C), call.Initial, null, null, entering, first, count);
-            call.Walk(true, (gradient, call.C, call.B), finalGradient, results.Gradients.InitialState, results.Gradients.X, leaving, first, count);
+                call.Scan(false, (call.X, call.B, call.C), call.Initial, null, null, entering, first, count);
+            call.Scan(true, (gradient, call.C, call.B), finalGradient, results.Gradients.InitialState, results.Gradients.X, leaving, first, count);
             results.Compute(call, gradient, before, leaving, first, count);
         }
         GC.KeepAlive((saved, gradient, call, finalGradient, entering, leaving, results));

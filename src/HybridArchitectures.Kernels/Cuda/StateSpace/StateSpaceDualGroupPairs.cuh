@@ -1,6 +1,6 @@
 // The gradients of B, C and the time steps of the state-space dual for compute capability 9.0a, where four warps multiply together (wgmma).
 #pragma once
-#include "StateSpaceDualGroupWalk.cuh"
+#include "StateSpaceDualGroupChunkScan.cuh"
 
 // The gradients of B, C and the time steps, like Pairs. A group of four warps owns 64 states and, of the 64 x 64 pairs of the chunk, its share of the
 // columns.

@@ -1,6 +1,6 @@
 // The gradients of B, C and the time steps of the state-space dual, from pairs of tokens of a chunk, with products of single warps.
 #pragma once
-#include "StateSpaceDualWalk.cuh"
+#include "StateSpaceDualChunkScan.cuh"
 
 struct Pairs {
     using ChannelsTile = Tile<Q, Unit>;

@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cuda.StateSpace;
 
 /// <summary>
-/// Contains the gradients that the kernels of the state-space dual write, and computes those that the walks leave open. Gradients to which several
+/// Contains the gradients that the kernels of the state-space dual write, and computes those that the scans leave open. Gradients to which several
 /// blocks add have one part per block.
 /// </summary>
 sealed class StateSpaceDualResults

@@ -9,8 +9,8 @@ namespace HybridArchitectures.Kernels.Cuda.StateSpace;
 /// <param name="Documents">Whether documents begin within rows.</param>
 /// <param name="Grouped">Whether four warps multiply together, which needs compute capability 9.0.</param>
 /// <param name="Chunk">The tokens of a chunk.</param>
-/// <param name="Heads">The heads of a block of a walk.</param>
-/// <param name="Stages">The number of buffers for the data that a walk loads.</param>
+/// <param name="Heads">The heads of a block of a scan.</param>
+/// <param name="Stages">The number of buffers for the data that a scan loads.</param>
 /// <param name="Unit">The channels that the pairs kernel processes at a time.</param>
 /// <param name="PairStages">The number of buffers for the data that the pairs kernel loads.</param>
 sealed record StateSpaceDualShape(
@@ -39,25 +39,25 @@ sealed record StateSpaceDualShape(
 
     int NumbersSize => Chunk * sizeof(float) * (Stages * (Heads * (SplitFloat32 ? 3 : 2) + 1) + 2 * Heads);
 
-    // of a walk's stages with the data that belongs to them; without output it has no queries and two stages more
+    // of a scan's stages with the data that belongs to them; without output it has no queries and two stages more
     int GroupStages(int stages, int tiles) =>
         stages * (tiles * GroupTile + Chunk * sizeof(float) * (4 * Heads + 1) + (1 + Groups) * sizeof(long)) + Chunk * sizeof(float) * 8 * Heads
             + Groups * 64 * ((int)States + 8) * sizeof(ushort) + 1024;
 
-    /// <summary>Gets the number of blocks of a walk on a multiprocessor.</summary>
+    /// <summary>Gets the number of blocks of a scan on a multiprocessor.</summary>
     public int Blocks => Grouped || PaddedStates > 128 ? 1 : 2;
 
     /// <summary>Gets the number of blocks that share the channels of a head.</summary>
     public long Slices => (HeadSize + HeadWarps * 16 * Tiles - 1) / (HeadWarps * 16 * Tiles);
 
-    public int WalkThreads => 32 * Heads * HeadWarps + (Grouped ? 128 : 0);
+    public int ScanThreads => 32 * Heads * HeadWarps + (Grouped ? 128 : 0);
 
     public int PairThreads => 32 * PairWarps;
 
     public int StatesShared => Grouped ? GroupStages(Stages + 2, Groups + Parts)
         : Stages * (Tile(Chunk, Channels) + Tile(Chunk, PaddedStates)) + NumbersSize;
 
-    public int WalkShared => Grouped ? GroupStages(Stages, Groups + 2 * Parts) + 2 * Heads * GroupTile
+    public int ScanShared => Grouped ? GroupStages(Stages, Groups + 2 * Parts) + 2 * Heads * GroupTile
         : StatesShared + Tile(Chunk, PaddedStates) + Heads * Tile(Chunk, Chunk);
 
     public int PairShared => Grouped
@@ -124,7 +124,7 @@ sealed record StateSpaceDualShape(
             $"a number that fits {sharedMemory} bytes of shared memory");
     }
 
-    bool Fits(int sharedMemory) => Math.Max(Math.Max(WalkShared, StatesShared), PairShared) <= sharedMemory;
+    bool Fits(int sharedMemory) => Math.Max(Math.Max(ScanShared, StatesShared), PairShared) <= sharedMemory;
 
     // bytes of rows with 16 bytes after each, in every plane
     int Tile(int rows, int columns) => Planes * rows * (columns + 8) * sizeof(ushort);

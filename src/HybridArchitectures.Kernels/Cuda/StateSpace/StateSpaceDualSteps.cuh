@@ -1,4 +1,4 @@
-// The time steps of the state-space dual: their sums before the walks, their gradients after the pairs, and the states of segments.
+// The time steps of the state-space dual: their sums before the scans, their gradients after the pairs, and the states of segments.
 #pragma once
 #include "StateSpaceDualTiles.cuh"
 

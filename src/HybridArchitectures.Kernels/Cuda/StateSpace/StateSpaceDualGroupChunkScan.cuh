@@ -1,8 +1,8 @@
-// The walk of the state-space dual for compute capability 9.0a. Four warps own 64 channels of one head and multiply together (wgmma). They read B, C
-// and the decayed pairs directly from shared memory, so registers contain only sums: the state (64 x N), an output of 64 x 64, and the state as an
-// operand. A chunk has 64 tokens.
+// The scan of the state-space dual over the chunks of a row, for compute capability 9.0a. Four warps own 64 channels of one head and multiply
+// together (wgmma). They read B, C and the decayed pairs directly from shared memory, so registers contain only sums: the state (64 x N), an output
+// of 64 x 64, and the state as an operand. A chunk has 64 tokens.
 #pragma once
-#include "StateSpaceDualWalk.cuh"
+#include "StateSpaceDualChunkScan.cuh"
 
 // Returns dynamic shared memory from a multiple of 1024 bytes on.
 __device__ __forceinline__ u16* tiles_in(u16* shared) {
@@ -17,7 +17,7 @@ __device__ __forceinline__ u16* tiles_in(u16* shared) {
 // decays to the pairs for all heads of the block. The other warps, in groups of four, each keep 64 channels of the state of one head. Their output is
 // copied out of the buffer where x was. Only barriers synchronize them: `full` when a chunk is ready for a group, `empty` when all groups have
 // finished it, `left` when its output has left the buffer of x too, and barriers in shared memory that count arrived bytes.
-template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
+template <bool Reverse, bool Output> struct GroupChunkScan : ChunkScanBlock {
     static constexpr int Parts = N / 64, Groups = SSD_GROUPS, HeadGroups = Slice / 64;   // tiles of 64 states; groups of a head
     static_assert(Stages == 3, "a chunk at work, one made ready and one on its way");
     // Without output, a chunk is finished before the next one has arrived, and there is room for more copies.
@@ -35,7 +35,7 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
     int* begins;
     bool active;
 
-    __device__ __forceinline__ explicit GroupWalk(const DualArguments& arguments) : WalkBlock(arguments) {
+    __device__ __forceinline__ explicit GroupChunkScan(const DualArguments& arguments) : ChunkScanBlock(arguments) {
         DYNAMIC_SHARED(u16, shared);
         stages = tiles_in(shared);
         four = warp / 4;
@@ -136,7 +136,7 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
     __device__ __forceinline__ float* after_of(int stage_, int head) const { return before_of(stage_, head) + Q; }
     __device__ __forceinline__ float* factors_of(int i, int head) const { return factors + (i % 2 * Heads + head) * 4 * Q; }
 
-    // For each token of the i-th chunk: the remainder of the previous state at the token, in walking order, and the remainder of the token at the end
+    // For each token of the i-th chunk: the remainder of the previous state at the token, in scan order, and the remainder of the token at the end
     // of the chunk. For pairs in different blocks of 16 tokens: the remainder from the edge of the later token's block to that token and, for each
     // later block, the remainder of the earlier token at that edge. The product of both is the decay of the pair.
     // blockEdge: at the edge of the block of the token (the start, or Reverse the end); edges: the same for all blocks
@@ -307,7 +307,7 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
                 for (int g = 0; g < Groups; g++) arrive(full(g, i), 256);
             }
             // The copies that fit in the buffers of the previous chunk.
-            if (i > 0 && i + 1 < count_) meet(empty(i - 1), WalkThreads);
+            if (i > 0 && i + 1 < count_) meet(empty(i - 1), ScanThreads);
             if (loads && i + Ring - 1 < count_) load_ahead(chunk_of(i + Ring - 1), turn.before());
             sync_warp();
         }
@@ -374,7 +374,7 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
             const float* from = args.incoming + state_at(args.segments);
             each([&](int part, int i, int at) { state[part][i] = from[at]; });
         }
-        // If memory limits the walk, as it does when states are saved, B and C that arrive before x bring no benefit and delay the copies that are
+        // If memory limits the scan, as it does when states are saved, B and C that arrive before x bring no benefit and delay the copies that are
         // waited for.
         const bool late = Output && args.states;
         Turn turn;
@@ -427,7 +427,7 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
             if constexpr (Output) {
                 copied_out();
                 if (i > 0 && i + 2 < count_) arrive(left(four, i - 1), 160);
-                if (late && i > 0 && i + 1 < count_) arrive(empty(i - 1), WalkThreads);
+                if (late && i > 0 && i + 1 < count_) arrive(empty(i - 1), ScanThreads);
             }
             if (args.states) save(operands, chunk_of(i));
             if constexpr (Output) {
@@ -449,7 +449,7 @@ template <bool Reverse, bool Output> struct GroupWalk : WalkBlock {
             if constexpr (Output) settle(output);
 #pragma unroll
             for (int part = 0; part < Parts; part++) settle(state[part]);
-            if (!late && i + 2 < count_) arrive(empty(i), WalkThreads);
+            if (!late && i + 2 < count_) arrive(empty(i), ScanThreads);
             if constexpr (Output) {
                 turn_output(output, in, validTokens);
                 publish();

@@ -1,9 +1,9 @@
-// The walk of the state-space dual over the chunks of a row, with products of single warps.
+// The scan of the state-space dual over the chunks of a row, with products of single warps.
 #pragma once
 #include "StateSpaceDualTiles.cuh"
 
-// What a block of a walk processes.
-struct WalkBlock {
+// What a block of a scan processes.
+struct ChunkScanBlock {
     const DualArguments& args;
     // count heads from firstHead on; offset: the first of their channels
     i64 row, group, firstHead, count, offset, valid, segment;
@@ -12,7 +12,7 @@ struct WalkBlock {
     // r and q: row and column of the lane in a product; headOfBlock: the head of this warp in the block; channel: its first channel in the head
     int warp, lane, r, q, headOfBlock, channel;
 
-    __device__ __forceinline__ explicit WalkBlock(const DualArguments& arguments) : args(arguments) {
+    __device__ __forceinline__ explicit ChunkScanBlock(const DualArguments& arguments) : args(arguments) {
         const i64 perGroup = args.heads / args.groups, headBlocks = (perGroup + Heads - 1) / Heads;
         i64 block = blockIdx.x;
         offset = block % Slices * Slice;
@@ -43,7 +43,7 @@ struct WalkBlock {
     __device__ __forceinline__ i64 state_at(
         i64 segments) const { return ((row * segments + (segments > 1 ? segment : 0)) * args.heads + firstHead + headOfBlock) * P * N; }
 
-    // Writes zeros to padding after the last chunk of the walk.
+    // Writes zeros to padding after the last chunk of the scan.
     __device__ __forceinline__ void clear_pads() const {
         const i64 from = (last > begin ? last : begin) * Q, to = end * Q < args.length ? end * Q : args.length;
         for (i64 i = threadIdx.x; i < (to - from) * Channels; i += Threads) {
@@ -54,7 +54,7 @@ struct WalkBlock {
     }
 };
 
-template <bool Reverse, bool Output> struct Walk : WalkBlock {
+template <bool Reverse, bool Output> struct ChunkScan : ChunkScanBlock {
     using ChannelsTile = Tile<Q, Channels>;
     using StatesTile = Tile<Q, NPad>;
     using Square = Tile<Q, Q>;
@@ -66,7 +66,7 @@ template <bool Reverse, bool Output> struct Walk : WalkBlock {
     float *numbers, *before, *after;
     int* begins;
 
-    __device__ __forceinline__ explicit Walk(const DualArguments& arguments) : WalkBlock(arguments) {
+    __device__ __forceinline__ explicit ChunkScan(const DualArguments& arguments) : ChunkScanBlock(arguments) {
         DYNAMIC_SHARED(u16, shared);
         xTile = shared;
         bTile = xTile + Stages * ChannelsTile::Size;
@@ -146,7 +146,7 @@ template <bool Reverse, bool Output> struct Walk : WalkBlock {
         return {sums[t], Planes > 1 ? sums[Numbers + t] : 0.f};
     }
 
-    // Computes for each token the remainder of the previous state at the token, in walking order, and the remainder of the token at the end of the
+    // Computes for each token the remainder of the previous state at the token, in scan order, and the remainder of the token at the end of the
     // chunk.
     __device__ __forceinline__ void weigh(int stage_) const {
 #pragma unroll

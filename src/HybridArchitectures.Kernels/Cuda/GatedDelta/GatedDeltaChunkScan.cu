@@ -6,7 +6,7 @@
 // Registers: the transposed state 64 x K in float32 (K / 2 a thread), the same as left operands in bfloat16 (K / 4), one or two 64 x 64 sums.
 // Shared memory: two stages of 2 K / 64 + 2 tiles and one tile for each slice, with gamma and r; twice K / 64 + 1 tiles a slice on their way out.
 // What it must do forward, 1 x 8192 tokens, 16 key heads and 32 value heads of 128: 34 GFLOP, 0.043 ms at 790 TFLOP/s, if there were enough columns
-// for all multiprocessors; 64 groups walk 128 chunks, each of which is a chain of three products.
+// for all multiprocessors; 64 groups process 128 chunks, each of which is a chain of three products.
 #include "gated_delta.cuh"
 
 // With products of four warps, four more warps copy to and from shared memory.
@@ -30,13 +30,13 @@ struct Stage {
     }
 };
 
-struct Walk {
+struct ChunkScan {
     const DeltaArguments& args;
     u16* tiles;
     i64 row, head, group, end;
     int thread, warp, slice, first, columns;         // of this group: first column of V, how many there are from it on
 
-    __device__ __forceinline__ explicit Walk(const DeltaArguments& arguments) : args(arguments) {
+    __device__ __forceinline__ explicit ChunkScan(const DeltaArguments& arguments) : args(arguments) {
         DYNAMIC_SHARED(u16, shared);
         tiles = first_tile(shared);
         row = blockIdx.z;
@@ -234,7 +234,7 @@ __device__ __forceinline__ void subtract_from_values(float (&sums)[32], Place va
 }
 
 // Writes the output (with Output), or the states before each chunk and the errors for the gradient. Then writes the final state, if requested.
-template <bool Output> __device__ __forceinline__ void walk(const DeltaArguments& args, const Walk& group) {
+template <bool Output> __device__ __forceinline__ void scan(const DeltaArguments& args, const ChunkScan& group) {
     float state[KeyTiles][32];
     group.read_state(state, args.initial);
     if constexpr (!HasCopyWarps) group.load_chunk<Output>(0, 0, args.value);
@@ -320,7 +320,7 @@ __device__ __forceinline__ void scale_left(unsigned (&operands)[4][4], const flo
 
 // From the last chunk to the first: the gradients of the state after each chunk, and those of the values. Then that of the initial state, if
 // requested.
-__device__ __forceinline__ void walk_back(const DeltaArguments& args, const Walk& group) {
+__device__ __forceinline__ void scan_back(const DeltaArguments& args, const ChunkScan& group) {
     float state[KeyTiles][32];
     group.read_state(state, args.finalGradient);
     if constexpr (!HasCopyWarps) group.load_chunk<true>(args.chunks - 1, 0, args.gradient);
@@ -385,23 +385,23 @@ __device__ __forceinline__ void walk_back(const DeltaArguments& args, const Walk
     group.write_state(args.initialGradient, state);
 }
 
-#define WALK_ROLES(helping, working) \
-    const Walk group(args); \
+#define SCAN_ROLES(helping, working) \
+    const ChunkScan group(args); \
     if (group.copies()) helping; \
     else working;
 
-__device__ __forceinline__ void walk_forward(const DeltaArguments& args) {
-    WALK_ROLES((group.copy_chunks<true, false, false>(args.value, args.output, nullptr)), (walk<true>(args, group)))
+__device__ __forceinline__ void scan_values(const DeltaArguments& args) {
+    SCAN_ROLES((group.copy_chunks<true, false, false>(args.value, args.output, nullptr)), (scan<true>(args, group)))
 }
 
-__device__ __forceinline__ void walk_states(const DeltaArguments& args) {
-    WALK_ROLES((group.copy_chunks<false, true, false>(args.value, args.error, args.states)), (walk<false>(args, group)))
+__device__ __forceinline__ void scan_states(const DeltaArguments& args) {
+    SCAN_ROLES((group.copy_chunks<false, true, false>(args.value, args.error, args.states)), (scan<false>(args, group)))
 }
 
-__device__ __forceinline__ void walk_gradients(const DeltaArguments& args) {
-    WALK_ROLES((group.copy_chunks<true, true, true>(args.gradient, args.dValue, args.stateGradients)), (walk_back(args, group)))
+__device__ __forceinline__ void scan_gradients(const DeltaArguments& args) {
+    SCAN_ROLES((group.copy_chunks<true, true, true>(args.gradient, args.dValue, args.stateGradients)), (scan_back(args, group)))
 }
 
-KERNEL_OF(delta_walk, Threads, 1, DeltaArguments, walk_forward)
-KERNEL_OF(delta_walk_states, Threads, 1, DeltaArguments, walk_states)
-KERNEL_OF(delta_walk_back, Threads, 1, DeltaArguments, walk_gradients)
+KERNEL_OF(delta_chunk_scan, Threads, 1, DeltaArguments, scan_values)
+KERNEL_OF(delta_chunk_states, Threads, 1, DeltaArguments, scan_states)
+KERNEL_OF(delta_chunk_scan_back, Threads, 1, DeltaArguments, scan_gradients)
