@@ -14,27 +14,29 @@ struct alignas(8) Two { float x, y; };
 __device__ __forceinline__ float first_of(unsigned word) { return as_float(word << 16); }
 __device__ __forceinline__ float second_of(unsigned word) { return as_float(word & 0xffff0000u); }
 
-// d += a b
-__device__ __forceinline__ void multiply_add(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+// Computes d += a b for the four sums of d from number `first` on.
+template <int Count> __device__ __forceinline__ void multiply_add(float (&d)[Count], int first, const unsigned (&a)[4], unsigned b0, unsigned b1) {
 #ifdef HYBRID_EMULATION
     struct { unsigned a[4], b[2]; } operands = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
     emulation::show(operands, [&](auto of) {
         const unsigned r = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
         for (int e = 0; e < 4; e++) {
             const unsigned row = r + e / 2 * 8, column = 2 * q + e % 2;
-            float sum = d[e];
+            float sum = d[first + e];
             for (unsigned k = 0; k < 16; k++) {
                 const unsigned left = of(row % 8 * 4 + k % 8 / 2).a[row / 8 + k / 8 * 2], right = of(column * 4 + k % 8 / 2).b[k / 8];
                 sum += (k % 2 ? second_of(left) : first_of(left)) * (k % 2 ? second_of(right) : first_of(right));
             }
-            d[e] = sum;
+            d[first + e] = sum;
         }
     });
 #else
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+        : "+f"(d[first]), "+f"(d[first + 1]), "+f"(d[first + 2]), "+f"(d[first + 3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 #endif
 }
+
+__device__ __forceinline__ void multiply_add(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) { multiply_add(d, 0, a, b0, b1); }
 
 // An address in shared memory as the instructions below take it: 32 bits on a GPU, so that computing an address costs at most one addition.
 #ifdef HYBRID_EMULATION
@@ -148,6 +150,23 @@ __device__ __forceinline__ void gather_halves(unsigned (&words)[4]) {
     auto exchange = [&](unsigned word) { return as_bits(from_lane_xor(as_float(word), 1)); };
     const unsigned a = exchange(odd ? words[0] : words[1]), b = exchange(odd ? words[2] : words[3]);
     if (odd) { words[0] = a; words[2] = b; } else { words[1] = a; words[3] = b; }
+}
+
+// Word i of lane q of a quad becomes word q of lane i.
+__device__ __forceinline__ void transpose_quad(unsigned (&words)[4]) {
+    const bool odd = threadIdx.x & 1, upper = threadIdx.x & 2;
+#pragma unroll
+    for (int i = 0; i < 4; i += 2) {
+        const unsigned low = words[i], high = words[i + 1], other = as_bits(from_lane_xor(as_float(odd ? low : high), 1));
+        words[i] = odd ? other : low;
+        words[i + 1] = odd ? high : other;
+    }
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        const unsigned low = words[i], high = words[i + 2], other = as_bits(from_lane_xor(as_float(upper ? low : high), 2));
+        words[i] = upper ? other : low;
+        words[i + 2] = upper ? high : other;
+    }
 }
 
 // Returns a number that is the same in all lanes, and tells the compiler so.

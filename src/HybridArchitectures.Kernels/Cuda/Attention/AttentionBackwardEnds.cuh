@@ -34,23 +34,6 @@ __device__ __forceinline__ void attention_prepare_(const AttentionArguments& arg
 }
 
 // After: dQ scaled and rounded, by 128 threads for 64 queries of a head, with the distribution of a group.
-// Word i of lane q of a quad becomes word q of lane i.
-__device__ __forceinline__ void transpose_quad(unsigned (&words)[4]) {
-    const bool odd = threadIdx.x & 1, upper = threadIdx.x & 2;
-#pragma unroll
-    for (int i = 0; i < 4; i += 2) {
-        const unsigned low = words[i], high = words[i + 1], other = as_bits(from_lane_xor(as_float(odd ? low : high), 1));
-        words[i] = odd ? other : low;
-        words[i + 1] = odd ? high : other;
-    }
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-        const unsigned low = words[i], high = words[i + 2], other = as_bits(from_lane_xor(as_float(upper ? low : high), 2));
-        words[i] = upper ? other : low;
-        words[i + 2] = upper ? high : other;
-    }
-}
-
 __device__ __forceinline__ void attention_finish_(const AttentionArguments& args) {
     const i64 queryBlocks = (args.queries + Queries - 1) / Queries;
     const int part = static_cast<int>(blockIdx.x) % (Queries / 64), number = static_cast<int>(blockIdx.x) / (Queries / 64), head =

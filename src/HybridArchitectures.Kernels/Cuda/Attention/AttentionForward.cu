@@ -15,7 +15,7 @@
 // Operations for B4, 32 query heads over 8 key heads, 8192 tokens, D = E = 64, causal: 1.10 TFLOP, 1.39 ms at 790 TFLOP/s; 4.3e9 exponentials, 1.13
 // ms in the special function units; 0.34 GB, 0.08 ms. Measured on one H200: 2.22 ms, 63 % of that rate; D = E = 128: 3.49 ms, 80 %. The effect of
 // each improvement is in lab/kernels-log.md.
-#include "attention.cuh"
+#include "attention_softmax.cuh"
 
 #ifndef ATT_GROUPS
 #define ATT_GROUPS 3            // groups of four warps that multiply
@@ -214,93 +214,24 @@ struct Forward {
     __device__ __forceinline__ bool visits(const int* record, int group,
         int i) const { return uniform(list_of(record + RecordGroups + 8 * group).contains(list_of(record + 4).at(i))); }
 
-    // Capped scores are exponents already.
-    __device__ __forceinline__ void cap(float (&scores)[Keys / 2]) const {
-        if constexpr (Capped)
-#pragma unroll
-            for (int i = 0; i < Keys / 2; i++) scores[i] = args.capLog2 * tanh_approximate(scores[i] * args.cap);
-    }
-
-    __device__ __forceinline__ float exponent_scale() const { return Capped ? 1.f : args.scaleLog2; }
-
     // Minus infinity for keys that a query does not see.
     __device__ __forceinline__ void hide(float (&scores)[Keys / 2], const int* record, int group, int firstKey) const {
         const int* groupRecord = record + RecordGroups + 8 * group;
-        const bool early = firstKey < groupRecord[4], late = firstKey + Keys > groupRecord[5];
-        if (!early && !late) return;
-        const int laneKey = firstKey + 2 * (lane % 4);
-        const int* bounds = record + RecordBounds + 2 * (64 * group + warp % 4 * 16 + lane / 4);
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-            if (early) {
-                const int low = bounds[16 * half] - laneKey;
-                int sinkLow = 0, sinkEnd = 0;
-                if constexpr (Sinks) { sinkLow = bounds[2 * Queries + 16 * half] - laneKey; sinkEnd = bounds[2 * Queries + 16 * half + 1] - laneKey; }
-#pragma unroll
-                for (int n = 0; n < Keys / 8; n++)
-#pragma unroll
-                    for (int e = 0; e < 2; e++) {
-                        const int key = 8 * n + e;
-                        if (key < low && !(Sinks && key >= sinkLow && key < sinkEnd)) scores[4 * n + 2 * half + e] = minus_infinity();
-                    }
-            }
-            if (late) {
-                const int end = bounds[16 * half + 1] - laneKey;
-#pragma unroll
-                for (int n = 0; n < Keys / 8; n++)
-#pragma unroll
-                    for (int e = 0; e < 2; e++)
-                        if (8 * n + e >= end) scores[4 * n + 2 * half + e] = minus_infinity();
-            }
-        }
+        hide_keys<Queries>(scores, record + RecordBounds + 2 * (64 * group + warp % 4 * 16 + lane / 4), groupRecord[4], groupRecord[5], firstKey);
     }
 
-    // Converts scores to exponentials relative to the new maximum of the rows. `factors` receives the multipliers of earlier sums.
-    __device__ __forceinline__ void exponentiate(float (&scores)[Keys / 2], float (&maximum)[2], float (&sum)[2], float (&factors)[2]) const {
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-            float most = maximum[half];
-#pragma unroll
-            for (int n = 0; n < Keys / 8; n++)
-#pragma unroll
-                for (int e = 0; e < 2; e++) most = greater_of(most, scores[4 * n + 2 * half + e]);
-            most = greater_of(most, from_lane_xor(most, 1));
-            most = greater_of(most, from_lane_xor(most, 2));
-            const float scaled = most == minus_infinity() ? 0.f : most * exponent_scale();
-            factors[half] = exp2_approximate(maximum[half] * exponent_scale() - scaled);
-            maximum[half] = most;
-            float laneSum = 0;
-#pragma unroll
-            for (int n = 0; n < Keys / 8; n++)
-#pragma unroll
-                for (int e = 0; e < 2; e++) {
-                    float& score = scores[4 * n + 2 * half + e];
-                    score = exp2_approximate(score * exponent_scale() - scaled);
-                    laneSum += score;
-                }
-            sum[half] = sum[half] * factors[half] + laneSum;
-        }
-    }
-
-    __device__ __forceinline__ void finish(float (&sums)[E / 2], const float (&maximum)[2], float (&sum)[2], const int* record, int group) const {
+    __device__ __forceinline__ void finish(float (&sums)[E / 2], const float (&maximum)[2], const float (&sum)[2], const int* record,
+        int group) const {
         const Tile tile = {record[0], record[1], record[2]};
         const int query_ = tile.query + 64 * group, row = warp % 4 * 16 + lane / 4;
         const i64 room = rounded_up(args.queries, 128);
         float factors[2];
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            float total = lane_sum(sum[half], 4), scaled = maximum[half] * exponent_scale(), before = 1;
-            if (args.sinkLogits) {
-                const float logit = args.sinkLogits[tile.head] * log2_e, higher = greater_of(scaled, logit);
-                before = exp2_approximate(scaled - higher);
-                total = total * before + exp2_approximate(logit - higher);
-                scaled = higher;
-            }
-            const bool any = total > 0;
-            factors[half] = any ? before / total : 0.f;
+            const RowEnd end = end_of_row(args, tile.head, maximum[half], sum[half]);
+            factors[half] = end.factor;
             if (args.logarithms && lane % 4 == 0 && query_ + row + 8 * half < args.queries)
-                args.logarithms[(tile.row * args.heads + tile.head) * room + query_ + row + 8 * half] = any ? scaled + log2_approximate(total)
-                    : 0.f;
+                args.logarithms[(tile.row * args.heads + tile.head) * room + query_ + row + 8 * half] = end.logarithm;
         }
         // The part of the group in the buffer of the output.
         if (!SharedOutput) {
@@ -369,9 +300,9 @@ struct Forward {
                     settle(scores);
                     release(keyEmpty + 4 * keyTurn.stage);
                     keyTurn.next();
-                    cap(scores);
+                    cap_scores(args, scores);
                     hide(scores, record, group, list_of(record + 4).at(i) * Keys);
-                    exponentiate(scores, maximum, sum, factors);
+                    exponentiate(args, scores, maximum, sum, factors);
                     // Of an earlier run of blocks.
 #pragma unroll
                     for (int n = 0; n < E / 2; n++) sums[n] *= factors[n % 4 / 2];
@@ -389,9 +320,9 @@ struct Forward {
                     settle(scores);
                     release(keyEmpty + 4 * keyTurn.stage);
                     keyTurn.next();
-                    cap(scores);
+                    cap_scores(args, scores);
                     hide(scores, record, group, list_of(record + 4).at(i) * Keys);
-                    exponentiate(scores, maximum, sum, factors);
+                    exponentiate(args, scores, maximum, sum, factors);
                     wait_for_products<0>();
                     settle(sums);
                     release(valueEmpty + 4 * valueTurn.stage);
@@ -432,18 +363,5 @@ __device__ __forceinline__ void attention_forward_(const AttentionArguments& arg
 #if ATT_WHOLE
 KERNEL_OF(attention_forward, 128 * (ATT_GROUPS + 1), 1, AttentionArguments, attention_forward_)
 #endif
-
-// ---- the ranges of blocks of 64 queries, from their bounds: one block of 64 threads each ----
-
-__device__ __forceinline__ void attention_ranges_(const AttentionArguments& args) {
-    DYNAMIC_SHARED(Range, all);
-    const int query = static_cast<int>(blockIdx.x) * 64 + threadIdx.x;
-    all[threadIdx.x] = query < args.queries ? range_of(args, bounds_of(args, blockIdx.y, query)) : no_range();
-    __syncthreads();
-    if (threadIdx.x > 0) return;
-    Range range = no_range();
-    for (int i = 0; i < 64; i++) add_to(range, all[i]);
-    args.ranges[blockIdx.y * (rounded_up(args.queries, 64) / 64) + blockIdx.x] = range;
-}
 
 KERNEL(attention_ranges, 64, AttentionArguments, attention_ranges_)

@@ -178,6 +178,19 @@ __device__ __forceinline__ void write_bounds(int* to, int count, int i, const At
     }
 }
 
+// ---- the ranges of blocks of 64 queries, from their bounds: one block of 64 threads each ----
+
+__device__ __forceinline__ void attention_ranges_(const AttentionArguments& args) {
+    DYNAMIC_SHARED(Range, all);
+    const int query = static_cast<int>(blockIdx.x) * 64 + threadIdx.x;
+    all[threadIdx.x] = query < args.queries ? range_of(args, bounds_of(args, blockIdx.y, query)) : no_range();
+    __syncthreads();
+    if (threadIdx.x > 0) return;
+    Range range = no_range();
+    for (int i = 0; i < 64; i++) add_to(range, all[i]);
+    args.ranges[blockIdx.y * (rounded_up(args.queries, 64) / 64) + blockIdx.x] = range;
+}
+
 // Returns dynamic shared memory from a multiple of 1024 bytes on.
 __device__ __forceinline__ u16* aligned_tiles(u16* shared) {
 #ifdef HYBRID_EMULATION
