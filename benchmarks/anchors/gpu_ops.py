@@ -213,7 +213,12 @@ def linear_cross_entropy():
     rival("linear + cross entropy", "8192 tokens, d 2048, V 128256", "torch compiled, full logits", compiled, (hidden, weight))
 
 
-def attention():
+def attention_by_warps():
+    """PyTorch's FlashAttention 2, whose products are those of single warps too."""
+    attention("attention by warps", ["flash"])
+
+
+def attention(op="attention", names=("cuDNN", "flash")):
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     for shape, (b, l, h, k, d, e) in {
@@ -222,7 +227,8 @@ def attention():
         "B4 L8192 H16:4 D72:128": (4, 8192, 16, 4, 72, 128),
     }.items():
         query, key, value = leaf(b, l, h, d), leaf(b, l, k, d), leaf(b, l, k, e)
-        for name, backend in {"cuDNN": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}.items():
+        backends = {"cuDNN": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}
+        for name, backend in ((name, backends[name]) for name in names):
 
             def call():
                 q, k_, v = query, key, value
@@ -233,7 +239,9 @@ def attention():
                         q.transpose(1, 2), k_.transpose(1, 2), v.transpose(1, 2), is_causal=True, scale=d**-0.5, enable_gqa=True
                     )
 
-            rival("attention", shape, f"torch SDPA, {name}", call, (query, key, value))
+            rival(op, shape, f"torch SDPA, {name}", call, (query, key, value))
+    if op != "attention":
+        return
     try:
         from torch.nn.attention.flex_attention import create_block_mask, flex_attention
     except ImportError as e:
@@ -309,7 +317,7 @@ def state_update():
 
 OPERATORS = {"state-space dual": state_space_dual, "selective scan": selective_scan, "convolution": convolution, "rmsnorm": rmsnorm,
              "gated rmsnorm": gated_rmsnorm, "branch fusion": branch_fusion, "swiglu": swiglu, "linear + cross entropy": linear_cross_entropy, "state update": state_update,
-             "attention": attention, "attention decode": attention_decode}
+             "attention": attention, "attention by warps": attention_by_warps, "attention decode": attention_decode}
 for name in sys.argv[1:] or OPERATORS:
     torch.manual_seed(0)
     try:

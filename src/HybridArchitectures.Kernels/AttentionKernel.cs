@@ -22,7 +22,8 @@ public enum AttentionKernel
     Overrideable,
 
     /// <summary>
-    /// Uses this library's CUDA kernel, for bfloat16 on compute capability 9.0. It skips keys that a window or a document boundary excludes.
+    /// Uses this library's CUDA kernels for bfloat16: on compute capability 9.0, and on 8.x and 12.x if no gradients are recorded. They skip keys
+    /// that a window or a document boundary excludes.
     /// </summary>
     Cuda = 16,
 

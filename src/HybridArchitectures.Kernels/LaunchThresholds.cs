@@ -1,8 +1,16 @@
 namespace HybridArchitectures.Kernels;
 
-/// <summary>Contains the sizes at which launch configurations change. Tests lower them, so that small inputs take every path.</summary>
+/// <summary>
+/// Contains the sizes and GPUs at which launch configurations change. Tests lower them, so that small inputs take every path.
+/// </summary>
 sealed record LaunchThresholds
 {
+    /// <summary>
+    /// Gets or sets the compute capability of GPUs on which four warps together multiply in attention (wgmma), for example 90 for 9.0. On others,
+    /// single warps multiply. The default is 90. A GPU of compute capability 9.0 also runs the kernels of the others if this is 0.
+    /// </summary>
+    public int AttentionGroupCapability { get; init; } = 90;
+
     /// <summary>
     /// Gets or sets the number of warps that a GPU with a hundred multiprocessors can hold. With fewer warps, the selective scan divides rows into
     /// chunks. The default is 1024.

@@ -39,6 +39,7 @@ static class GpuCases
         yield return Attention(2, 70, 4, 2, 16, 16, type);
         yield return Attention(2, 70, 4, 2, 16, 24, type, window: 20, sinks: 4);
         yield return Attention(2, 70, 4, 2, 16, 16, type, document: 30);
+        yield return BySingleWarps(Attention(2, 70, 4, 2, 16, 16, type));
         yield return Decode(2, 70, 4, 2, 16, type);
     }
 
@@ -74,6 +75,11 @@ static class GpuCases
         yield return Attention(4, 8192, 16, 4, 72, 128, type);
         yield return Attention(4, 8192, 32, 8, 64, 64, type, window: 512, sinks: 64);
         yield return Attention(4, 8192, 32, 8, 64, 64, type, document: 1000);
+        yield return BySingleWarps(Attention(4, 8192, 32, 8, 64, 64, type));
+        yield return BySingleWarps(Attention(4, 8192, 32, 8, 128, 128, type));
+        yield return BySingleWarps(Attention(4, 8192, 16, 4, 72, 128, type));
+        yield return BySingleWarps(Attention(4, 8192, 32, 8, 64, 64, type, window: 512, sinks: 64));
+        yield return BySingleWarps(Attention(4, 8192, 32, 8, 64, 64, type, document: 1000));
         foreach (long batch in new[] { 1, 64 })
             foreach (long size in new[] { 64, 128 })
                 yield return Decode(batch, 8192, 32, 8, size, type);
@@ -202,6 +208,22 @@ static class GpuCases
             return () => FusedAttention.Forward(query, key, value, window: window, sinks: sinks, positions: positions);
         });
     }
+
+    // the kernels for other GPUs than those of compute capability 9.0, which run there too
+    static GpuCase BySingleWarps(GpuCase attention) => attention with
+    {
+        Op = "attention by warps",
+        Prepare = inputs =>
+        {
+            var call = attention.Prepare(inputs);
+            return () =>
+            {
+                var current = OperatorOptions.Current;
+                using var options = OperatorOptions.Use(current with { Thresholds = current.Thresholds with { AttentionGroupCapability = 0 } });
+                return call();
+            };
+        },
+    };
 
     // caches that are full, in slots of a cache with room for 64 more
     static GpuCase Decode(long b, long length, long h, long k, long d, ScalarType type, long queries = 1, int? window = null, int sinks = 0)

@@ -13,9 +13,9 @@ namespace HybridArchitectures.Kernels.Operators;
 /// </summary>
 /// <remarks>
 /// bfloat16 on compute capability 9.0 uses this library's kernels, for head sizes up to 256 (128 if gradients are recorded) and more than one query.
-/// They skip keys that no query sees. All other calls use libtorch's fused kernels, or plain operators where those do not support a call. Memory
-/// grows linearly with the number of tokens in every case: what would need a large mask or many scores is computed in pieces, and computed again for
-/// its gradient.
+/// On compute capability 8.x and 12.x, it uses them if no gradients are recorded. They skip keys that no query sees. All other calls use libtorch's
+/// fused kernels, or plain operators where those do not support a call. Memory grows linearly with the number of tokens in every case: what would
+/// need a large mask or many scores is computed in pieces, and computed again for its gradient.
 /// </remarks>
 public static class FusedAttention
 {

@@ -47,6 +47,27 @@ static class AttentionComposed
     }
 
     /// <summary>
+    /// Holds the output of <see cref="FusedAttention"/> in bfloat16, without gradients, to twice the error of the composed operators. The logits are
+    /// a fourth input.
+    /// </summary>
+    public static void OutputErrsAtMostTwice(Tensor[] inputs, double? scale = null, int? window = null, int sinks = 0,
+        AttentionPositions? positions = null, double? softcap = null)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var narrow = inputs.Select(x => x.to(ScalarType.BFloat16)).ToArray();
+        var exact = narrow.Select(x => x.to(ScalarType.Float64)).ToArray();
+        Tensor? Logits(Tensor[] from) => from.Length > 3 ? from[3] : null;
+        var visible = AttentionReference.Visible(inputs[0].size(1), inputs[1].size(1), window, sinks, positions, inputs[0].device);
+        var padding = positions is null ? null : visible.any(-1).unsqueeze(-1).unsqueeze(-1).logical_not();
+        Tensor Real(Tensor output) => padding is null ? output : output.masked_fill(padding, 0);
+        OperatorCheck.ErrsAtMostTwice("the output",
+            Real(FusedAttention.Forward(narrow[0], narrow[1], narrow[2], scale, window, sinks, positions, softcap, Logits(narrow))),
+            Real(Forward(narrow[0], narrow[1], narrow[2], scale, visible, softcap, Logits(narrow))),
+            Real(AttentionReference.Forward(exact[0], exact[1], exact[2], scale, window, sinks, positions, softcap, Logits(exact))));
+    }
+
+    /// <summary>
     /// Compares the gradients with those of the formula in float64 that rounds where the kernels round: probabilities, slopes of the scores, and
     /// results, given the kernels' own output. What is left are numbers halfway between two neighbours, which differ by 4e-3, that fall to either
     /// side.

@@ -44,6 +44,9 @@ public class PtxTests
                     let shape = AttentionShape.For(sizes.Head, sizes.Value, sinks, sinks, 232_448)
                     from source in sizes.Head > 128 ? [shape.Forward] : new[] { shape.Forward, shape.Backward }
                     where capability == 90 select CudaSource.Embedded(source))
+            .Concat(from sizes in new[] { (Head: 64L, Value: 64L), (72, 128), (256, 256) } from sinks in new[] { false, true }
+                    from memory in new[] { 101_376, 166_912 }
+                    select CudaSource.Embedded(AttentionWarpShape.Forward(sizes.Head, sizes.Value, sinks, sinks, memory).Variant))
             .Concat(from sizes in new[] { (Key: 64L, Value: 64L), (128, 128), (24, 72) } from many in new[] { false, true }
                     from name in Enum.GetValues<GatedDeltaSource>()
                     select CudaSource.Embedded(GatedDeltaShape.For(sizes.Key, sizes.Value, many, capability, 232_448)!.Variant(name)))

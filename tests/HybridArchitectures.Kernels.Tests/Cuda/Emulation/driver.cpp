@@ -33,7 +33,7 @@ int emulation_compilations() { return compilations; }
 int cuInit(unsigned) { return 0; }
 int cuGetErrorString(int code, const char** text) { *text = code == 200 ? "device kernel image is invalid" : code == 201 ? "invalid device context" : "an error"; return 0; }
 int cuDeviceGet(int* device, int index) { *device = index; return 0; }
-int cuDeviceGetAttribute(int* value, int attribute, int) { *value = attribute == 75 ? capability / 10 : attribute == 76 ? capability % 10 : attribute == 16 ? 4 : attribute == 97 ? 227 * 1024 : 0; return 0; }
+int cuDeviceGetAttribute(int* value, int attribute, int) { *value = attribute == 75 ? capability / 10 : attribute == 76 ? capability % 10 : attribute == 16 ? 4 : attribute == 97 ? (capability / 10 == 8 && capability > 80 ? 99 : 227) * 1024 : 0; return 0; }
 int cuDevicePrimaryCtxRetain(void** result, int device) { *result = reinterpret_cast<void*>(1L + device); return 0; }
 int cuCtxGetCurrent(void** result) { *result = context; return 0; }
 int cuCtxSetCurrent(void* value) { context = value; return 0; }
