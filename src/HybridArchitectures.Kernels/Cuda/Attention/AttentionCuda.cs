@@ -66,7 +66,8 @@ static class AttentionCuda
     static Tensor Padded(Tensor x) => x.size(3) % 8 == 0 ? x : nn.functional.pad(x, [0, 8 - x.size(3) % 8]);
 
     // Logarithms: of the sums of the softmax, base 2; Ranges: of the keys that blocks of queries see
-    sealed record Saved(AttentionInputs Inputs, Tensor? Bounds, Tensor Output, Tensor? Logarithms, Tensor? Ranges, bool Grouped) : ISavedTensors<Saved>
+    sealed record Saved(AttentionInputs Inputs, Tensor? Bounds, Tensor Output, Tensor? Logarithms, Tensor? Ranges, bool Grouped)
+        : ISavedTensors<Saved>
     {
         public Saved Map(Func<Tensor?, Tensor?> replace) =>
             new(Inputs.Map(replace), replace(Bounds), replace(Output)!, replace(Logarithms), replace(Ranges), Grouped);

@@ -1,11 +1,13 @@
-// Softmax attention forward by products of single warps (mma.sync m16n8k16) in bfloat16, on compute capability 8.0 and later: output = softmax(scale q
-// k^T) v over the keys that each query sees, and the logarithm of the sum of each query. AttentionForward.cu computes the same on 9.0.
+// Softmax attention forward by products of single warps (mma.sync m16n8k16) in bfloat16, on compute capability 8.0 and later:
+// output = softmax(scale q k^T) v over the keys that each query sees, and the logarithm of the sum of each query. AttentionForward.cu computes the
+// same on 9.0.
 //
-// Tiles: a block has 64 or 128 queries of one head, 16 or 32 for each warp, and processes the keys that they see, 32 or 64 at a time, from the last one
-// back. Keys that no query of the block sees are neither loaded nor multiplied, and a warp skips tiles that none of its queries sees. Only tiles at an
-// edge compare positions. Blocks with most keys come first. The query heads of one key head share its keys and values through the second-level cache.
-// Registers: scores (32 or 64 per thread), the same as probabilities in bfloat16, output (E / 2 for 16 queries), queries if there are few, maximum and
-// sum of each query.
+// Tiles: a block has 64 or 128 queries of one head, 16 or 32 for each warp, and processes the keys that they see, 32 or 64 at a time, from the last
+// one back. Keys that no query of the block sees are neither loaded nor multiplied, and a warp skips tiles that none of its queries sees. Only tiles
+// at an edge compare positions. Blocks with most keys come first. The query heads of one key head share its keys and values through the second-level
+// cache.
+// Registers: scores (32 or 64 per thread), the same as probabilities in bfloat16, output (E / 2 for 16 queries), queries if there are few, maximum
+// and sum of each query.
 // Shared memory: queries, one tile of keys, one of values. The values of a tile arrive while its scores are multiplied, and the keys of the next one
 // while exponentials are computed and values multiplied. Two blocks on a multiprocessor fill the waits of each other, for heads up to 128.
 //

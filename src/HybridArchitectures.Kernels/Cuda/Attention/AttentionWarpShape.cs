@@ -53,6 +53,7 @@ readonly record struct AttentionWarpShape(long HeadSize, long ValueSize, bool Si
             var shape = new AttentionWarpShape(headSize, valueSize, sinks, capped, warps, rowTiles, tile);
             if ((rowTiles == 1 ? shape.Shared : 2 * shape.Shared + BlockOverhead) <= sharedMemory) return shape;
         }
-        throw Require.Unfit(nameof(sharedMemory), $"sharedMemory is {sharedMemory} bytes", $"enough for heads of {headSize} and {valueSize} elements");
+        throw Require.Unfit(nameof(sharedMemory), $"sharedMemory is {sharedMemory} bytes",
+            $"enough for heads of {headSize} and {valueSize} elements");
     }
 }

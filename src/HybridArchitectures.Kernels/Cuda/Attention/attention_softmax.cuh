@@ -1,5 +1,5 @@
-// The softmax of a tile of scores in the registers of a warp, with which both forward kernels of attention compute. A warp has the scores of 16 queries
-// with the keys of a tile: scores[4 n + 2 half + e] belongs to query lane / 4 + 8 half and to key 8 n + 2 (lane % 4) + e.
+// The softmax of a tile of scores in the registers of a warp, with which both forward kernels of attention compute. A warp has the scores of 16
+// queries with the keys of a tile: scores[4 n + 2 half + e] belongs to query lane / 4 + 8 half and to key 8 n + 2 (lane % 4) + e.
 #pragma once
 #include "attention.cuh"
 

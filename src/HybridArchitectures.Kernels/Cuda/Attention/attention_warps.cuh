@@ -52,7 +52,9 @@ template <int Pitch> struct SharedRows {
     Place from;
 
     __device__ __forceinline__ explicit SharedRows(Place tile) : from(tile + (threadIdx.x % 16 * Pitch + threadIdx.x % 32 / 16 * 8)) {}
-    __device__ __forceinline__ void operator()(unsigned (&words)[4], int t, int k) const { load_blocks<false>(words, from + (16 * t * Pitch + 16 * k)); }
+    __device__ __forceinline__ void operator()(unsigned (&words)[4], int t, int k) const {
+        load_blocks<false>(words, from + (16 * t * Pitch + 16 * k));
+    }
 };
 
 // Left operands in registers.
