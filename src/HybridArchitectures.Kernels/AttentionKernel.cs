@@ -22,8 +22,8 @@ public enum AttentionKernel
     Overrideable,
 
     /// <summary>
-    /// Uses this library's CUDA kernels for bfloat16: on compute capability 9.0, and on 8.x and 12.x if no gradients are recorded. They skip keys
-    /// that a window or a document boundary excludes.
+    /// Uses this library's CUDA kernels, for bfloat16 on compute capability 8.x, 9.0 and 12.x. They skip keys that a window or a document boundary
+    /// excludes.
     /// </summary>
     Cuda = 16,
 

@@ -12,10 +12,10 @@ namespace HybridArchitectures.Kernels.Operators;
 /// 2309.17453).
 /// </summary>
 /// <remarks>
-/// bfloat16 on compute capability 9.0 uses this library's kernels, for head sizes up to 256 (128 if gradients are recorded) and more than one query.
-/// On compute capability 8.x and 12.x, it uses them if no gradients are recorded. They skip keys that no query sees. All other calls use libtorch's
-/// fused kernels, or plain operators where those do not support a call. Memory grows linearly with the number of tokens in every case: what would
-/// need a large mask or many scores is computed in pieces, and computed again for its gradient.
+/// bfloat16 on compute capability 8.x, 9.0 and 12.x uses this library's kernels, for head sizes up to 256 (128 if gradients are recorded) and more
+/// than one query. They skip keys that no query sees. All other calls use libtorch's fused kernels, or plain operators where those do not support a
+/// call. Memory grows linearly with the number of tokens in every case: what would need a large mask or many scores is computed in pieces, and
+/// computed again for its gradient.
 /// </remarks>
 public static class FusedAttention
 {

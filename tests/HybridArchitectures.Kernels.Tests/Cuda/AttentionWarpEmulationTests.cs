@@ -1,4 +1,5 @@
 using HybridArchitectures.Kernels.Operators;
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
@@ -17,29 +18,55 @@ public sealed class AttentionWarpEmulationTests : IDisposable
         [OperatorCheck.Normal(batch, queries, heads, size), OperatorCheck.Normal(batch, keys, keyHeads, size),
             OperatorCheck.Normal(batch, keys, keyHeads, valueSize)];
 
+    static void IsAsGoodAsComposed(int capability, Tensor[] inputs, double? scale = null, int? window = null, int sinks = 0,
+        AttentionPositions? positions = null, bool backwards = false)
+    {
+        using var emulation = new CudaEmulation(backwards, capability);
+        AttentionComposed.ErrsAtMostTwice(inputs, scale, window, sinks, positions);
+    }
+
     // sizes of every launch configuration, lengths next to the edges of tiles, and more keys than queries
     [Theory]
     [InlineData(64, 64, 70, 70, 80)]
     [InlineData(64, 64, 130, 333, 80)]
+    [InlineData(64, 64, 66, 130, 86)]
     [InlineData(72, 128, 130, 130, 80)]
     [InlineData(72, 128, 66, 130, 86)]
+    [InlineData(128, 128, 40, 65, 86)]
     [InlineData(16, 16, 65, 65, 86)]
     [InlineData(20, 44, 2, 100, 80)]
-    [InlineData(192, 128, 130, 130, 80)]
-    [InlineData(256, 256, 66, 70, 86)]
-    [InlineData(8, 250, 40, 129, 86)]
-    public void Outputs_err_at_most_twice_as_much_as_composed_operators_for_head_sizes_and_lengths(long size, long valueSize, long queries,
+    public void Gradients_err_at_most_twice_as_much_as_composed_operators_for_head_sizes_and_lengths(long size, long valueSize, long queries,
         long keys, int capability)
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(1);
         var inputs = Inputs(2, queries, keys, 4, 2, size, valueSize);
-        foreach (bool backwards in new[] { false, true })
-        {
-            using var emulation = new CudaEmulation(backwards, capability);
-            AttentionComposed.OutputErrsAtMostTwice(inputs, queries == 130 ? 0.3 : null);
-            if (size > 64) break;
-        }
+        IsAsGoodAsComposed(capability, inputs, queries == 130 ? 0.3 : null);
+        if (size <= 64) IsAsGoodAsComposed(capability, inputs, queries == 130 ? 0.3 : null, backwards: true);
+    }
+
+    [Theory]
+    [InlineData(192, 128, 130, 130, 80)]
+    [InlineData(256, 256, 66, 70, 86)]
+    [InlineData(8, 250, 40, 129, 86)]
+    public void Large_heads_are_served_without_gradients(long size, long valueSize, long queries, long keys, int capability)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(1);
+        using var emulation = new CudaEmulation(capability: capability);
+        AttentionComposed.OutputErrsAtMostTwice(Inputs(2, queries, keys, 4, 2, size, valueSize));
+    }
+
+    [Theory]
+    [InlineData(64, 64, 2)]
+    [InlineData(72, 128, 2)]
+    [InlineData(24, 104, 70)]
+    public void Gradients_are_those_of_the_formula_with_its_roundings(long size, long valueSize, long length)
+    {
+        using var random = manual_seed(5);
+        using var emulation = new CudaEmulation(capability: 80);
+        AttentionComposed.GradientsAreThoseOfTheFormulaWithItsRoundings(Inputs(4, length, length, 6, 2, size, valueSize), null, null, 0);
+        AttentionComposed.GradientsAreThoseOfTheFormulaWithItsRoundings(Inputs(1, length, length, 3, 3, size, valueSize), 0.4, 100, 5);
     }
 
     [Theory]
@@ -50,27 +77,25 @@ public sealed class AttentionWarpEmulationTests : IDisposable
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(2);
-        using var emulation = new CudaEmulation(backwards: true, capability);
-        AttentionComposed.OutputErrsAtMostTwice(Inputs(1, 400, 400, 2, 1, 64, 64), window: window, sinks: sinks);
-        AttentionComposed.OutputErrsAtMostTwice(Inputs(1, 90, 300, 2, 2, 80, 16), window: window, sinks: sinks);
+        IsAsGoodAsComposed(capability, Inputs(1, 400, 400, 2, 1, 64, 64), window: window, sinks: sinks);
+        IsAsGoodAsComposed(capability, Inputs(1, 90, 300, 2, 2, 80, 16), window: window, sinks: sinks, backwards: true);
     }
 
     [Theory]
-    [InlineData(null, 0)]
-    [InlineData(50, 0)]
-    [InlineData(50, 10)]
-    public void Packed_documents_and_padded_rows(int? window, int sinks)
+    [InlineData(null, 0, 80)]
+    [InlineData(50, 0, 86)]
+    [InlineData(50, 10, 80)]
+    public void Packed_documents_and_padded_rows(int? window, int sinks, int capability)
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(3);
-        using var emulation = new CudaEmulation(capability: 80);
         // tiles that hold the ends of several documents, and tiles inside one
         using var packed = SequenceLayout.Packed([[50, 37, 0, 130, 43], [1, 200], [260]], 260);
-        AttentionComposed.OutputErrsAtMostTwice(Inputs(3, 260, 260, 2, 1, 64, 64), window: window, sinks: sinks,
+        IsAsGoodAsComposed(capability, Inputs(3, 260, 260, 2, 1, 64, 64), window: window, sinks: sinks,
             positions: AttentionPositions.FromLayout(packed));
         using var padded = SequenceLayout.Padded([130, 1, 7], 130);
-        AttentionComposed.OutputErrsAtMostTwice(Inputs(3, 130, 130, 2, 1, 64, 64), window: window, sinks: sinks,
-            positions: AttentionPositions.FromLayout(padded));
+        IsAsGoodAsComposed(capability, Inputs(3, 130, 130, 2, 1, 64, 64), window: window, sinks: sinks,
+            positions: AttentionPositions.FromLayout(padded), backwards: true);
     }
 
     [Theory]
@@ -84,8 +109,32 @@ public sealed class AttentionWarpEmulationTests : IDisposable
             Tensor[] inputs = Inputs(1, length, length, 4, 2, size, valueSize);
             if (logits) inputs = [.. inputs, OperatorCheck.Normal(4)];
             using var emulation = new CudaEmulation(backwards: size == 80, capability: size == 80 ? 86 : 80);
-            AttentionComposed.OutputErrsAtMostTwice(inputs, window: sinks > 0 ? 40 : null, sinks: sinks, softcap: softcap);
+            AttentionComposed.ErrsAtMostTwiceCapped(inputs, softcap, sinks > 0 ? 40 : null, sinks);
         }
+    }
+
+    [Fact]
+    public void The_form_of_the_output_also_computes_its_gradients()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(7);
+        using var emulation = new CudaEmulation();
+        var leaves = Inputs(1, 70, 70, 2, 1, 64, 64).Select(x => x.to(ScalarType.BFloat16).requires_grad_()).ToArray();
+        Tensor Forward() => FusedAttention.Forward(leaves[0], leaves[1], leaves[2]);
+        Tensor[] Gradients(Tensor output)
+        {
+            foreach (var leaf in leaves) leaf.grad = null;
+            Autograd.Backward(output.sum());
+            return [.. leaves.Select(leaf => leaf.grad!.clone())];
+        }
+        Tensor output;
+        Tensor[] expected;
+        using (OperatorOptions.Use(OperatorOptions.Current with { Thresholds = new() { AttentionGroupCapability = 0 } }))
+        {
+            expected = Gradients(Forward());
+            output = Forward();
+        }
+        Assert.All(Gradients(output).Zip(expected), pair => Assert.True(pair.First.Equals(pair.Second)));
     }
 
     [Fact]

@@ -47,6 +47,9 @@ public class PtxTests
             .Concat(from sizes in new[] { (Head: 64L, Value: 64L), (72, 128), (256, 256) } from sinks in new[] { false, true }
                     from memory in new[] { 101_376, 166_912 }
                     select CudaSource.Embedded(AttentionWarpShape.Forward(sizes.Head, sizes.Value, sinks, sinks, memory).Variant))
+            .Concat(from sizes in new[] { (Head: 64L, Value: 64L), (72, 128), (128, 128) } from sinks in new[] { false, true }
+                    from memory in new[] { 101_376, 166_912 }
+                    select CudaSource.Embedded(AttentionWarpShape.Backward(sizes.Head, sizes.Value, sinks, sinks, memory).Variant))
             .Concat(from sizes in new[] { (Key: 64L, Value: 64L), (128, 128), (24, 72) } from many in new[] { false, true }
                     from name in Enum.GetValues<GatedDeltaSource>()
                     select CudaSource.Embedded(GatedDeltaShape.For(sizes.Key, sizes.Value, many, capability, 232_448)!.Variant(name)))

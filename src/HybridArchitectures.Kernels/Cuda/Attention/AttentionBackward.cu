@@ -14,7 +14,9 @@
 // Operations for B4, 32 query heads over 8 key heads, 8192 tokens, D = E = 64, causal: 2.75 TFLOP, 3.48 ms at 790 TFLOP/s; sums of dQ of 8.7 GB go
 // through the second-level cache. Measured on one H200 with all four launches: 5.55 ms, 63 % of that rate; D = E = 128: 10.5 ms, 66 %.
 #include "attention_backward.cuh"
-#include "AttentionBackwardEnds.cuh"
+#include "attention_gradients.cuh"
+#include "AttentionBackwardStart.cuh"
+#include "AttentionBackwardFinish.cuh"
 
 struct Backward {
     const AttentionArguments& args;
@@ -98,22 +100,6 @@ struct Backward {
         for (int i = lane; i < Queries; i += 32) write_bounds(record + 8, Queries, i, args, row, query + i);
     }
 
-    // The range [x, y) of blocks of queries that can visit this block of keys.
-    struct Span { int first, last; };
-
-    __device__ __forceinline__ Span visitors() const {
-        if (args.visitors) {
-            const int* at = args.visitors + (row * ((args.keys + Keys - 1) / Keys) + block) * 2;
-            return {at[0], at[1]};
-        }
-        // The first query that sees the first key, and the last query that sees the last key.
-        const i64 before = args.keys - args.queries, firstKey = static_cast<i64>(block) * Keys, first = firstKey - before, last = firstKey
-            + Keys - 1 - before + args.window;
-        const bool all = last >= args.queries || (Sinks && firstKey < args.sinks);
-        return {static_cast<int>(first > 0 ? first / Queries : 0), all ? queryBlocks : static_cast<int>(last > 0 ? (last + Queries - 1) / Queries
-            : 0)};
-    }
-
     __device__ __forceinline__ void load_step(const Turn<2>& turn, int head, int query, const BlockList& blocks, const Range& range) const {
         wait_for_copies(queryEmpty + 4 * turn.stage, turn.parity ^ 1);
         write_record(turn.stage, head, query, blocks, range);
@@ -152,7 +138,7 @@ struct Backward {
             }
         }
         sync_warp();
-        const Span span = visitors();
+        const Span span = visitors_of(args, row, block);
         Turn<2> turn;
         for (int i = 0; i < span.last - span.first; i++) {
             // Starts with the last queries, which all blocks of keys see. With sinks, starts with the first, where the block of the sinks is ahead of
@@ -250,62 +236,9 @@ struct Backward {
 
     // Converts scores to probabilities.
     __device__ __forceinline__ void exponentiate(float (&scores)[Queries / 2], const StepRecord& record, int group, int stage) const {
-        const int quadLane = lane % 4, key = block * Keys + 64 * group;
-        const float* logarithms_ = logarithms + stage * Queries + 2 * quadLane;
-#pragma unroll
-        for (int n = 0; n < Queries / 8; n++) {
-            const Two logarithm = *reinterpret_cast<const Two*>(logarithms_ + 8 * n);
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                const float score = scores[4 * n + i], exponent = Capped ? args.capLog2 * tanh_approximate(score * args.cap) : score * args.scaleLog2;
-                scores[4 * n + i] = exp2_approximate(exponent - (i % 2 ? logarithm.y : logarithm.x));
-            }
-        }
-        if (key >= record.inner && key + 64 <= record.innerEnd) return;
-        const int laneKey = key + warp % 4 * 16 + lane / 4;
-        const int* bounds = records + stage * RecordSize + 8 + 4 * quadLane;
-#pragma unroll
-        for (int n = 0; n < Queries / 8; n++)
-#pragma unroll
-            for (int e = 0; e < 2; e++) {
-                const int* at = bounds + 16 * n + 2 * e;
-                const int low = at[0], end = at[1];
-#pragma unroll
-                for (int half = 0; half < 2; half++) {
-                    const int key_ = laneKey + 8 * half;
-                    bool seen = key_ >= low && key_ < end;
-                    if constexpr (Sinks) seen |= key_ >= at[2 * Queries] && key_ < at[2 * Queries + 1];
-                    if (!seen) scores[4 * n + 2 * half + e] = 0;
-                }
-            }
-    }
-
-    // The derivative of a capped score with respect to the score: 1 - tanh^2, from the probability.
-    __device__ __forceinline__ float slope_of_cap(float probability, float logarithm) const {
-        const float part = probability > 0 ? (log2_approximate(probability) + logarithm) * (1 / args.capLog2) : 0.f;
-        return 1 - part * part;
-    }
-
-    // Converts gradients of the probabilities to gradients of the scores. Probabilities are used as rounded for dV, so that the registers of float32
-    // ones are free.
-    __device__ __forceinline__ void differentiate(float (&slopes)[Queries / 2], const unsigned (&probabilities)[QuerySteps][4], int stage) const {
-        const float* deltas_ = deltas + stage * Queries + 2 * (lane % 4);
-#pragma unroll
-        for (int n = 0; n < Queries / 8; n++) {
-            const Two delta = *reinterpret_cast<const Two*>(deltas_ + 8 * n);
-#pragma unroll
-            for (int half = 0; half < 2; half++) {
-                const unsigned word = probabilities[n / 2][n % 2 * 2 + half];
-                float* slope = slopes + 4 * n + 2 * half;
-                slope[0] = first_of(word) * (slope[0] - delta.x);
-                slope[1] = second_of(word) * (slope[1] - delta.y);
-                if constexpr (Capped) {
-                    const Two logarithm = *reinterpret_cast<const Two*>(logarithms + stage * Queries + 2 * (lane % 4) + 8 * n);
-                    slope[0] *= slope_of_cap(first_of(word), logarithm.x);
-                    slope[1] *= slope_of_cap(second_of(word), logarithm.y);
-                }
-            }
-        }
+        const int key = block * Keys + 64 * group;
+        exponentiate_by_keys(args, scores, logarithms + stage * Queries);
+        if (key < record.inner || key + 64 > record.innerEnd) hide_by_keys(scores, records + stage * RecordSize + 8, key + warp % 4 * 16);
     }
 
     // Writes dS of the keys of the group, transposed, to the tile of pairs.
@@ -385,7 +318,7 @@ struct Backward {
                 float part[PartColumns / 2];
                 unsigned pairs_[QuerySteps][4];
                 const int stage = turn.stage;
-                differentiate(slopes, probabilities, stage);
+                differentiate_by_keys(args, slopes, probabilities, logarithms + stage * Queries, deltas + stage * Queries);
                 as_operands(pairs_, slopes);
                 store_pairs(pairs_, group, stage);
                 meet(1, 128 * KeyGroups);

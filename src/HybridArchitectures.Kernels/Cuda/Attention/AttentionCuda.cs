@@ -34,8 +34,6 @@ static class AttentionCuda
         if (!HasKernels(capability))
             return $"query is on a GPU of compute capability {capability / 10}.{capability % 10}; expected 8.x, 9.0 or 12.x";
         bool gradient = inputs.RecordsGradient;
-        if (gradient && !IsGrouped(query))
-            return $"gradients are recorded on a GPU of compute capability {capability / 10}.{capability % 10}; expected 9.0";
         long max = gradient ? AttentionShape.MaxBackwardSize : AttentionShape.MaxForwardSize;
         string where = gradient ? " where gradients are recorded" : "";
         if (query.size(3) > max) return $"query has a head size of {query.size(3)}; expected at most {max}{where}";

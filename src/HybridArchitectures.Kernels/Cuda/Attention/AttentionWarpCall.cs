@@ -3,22 +3,41 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda.Attention;
 
-/// <summary>Launches the kernels of <c>AttentionWarpForward.cu</c>, in which single warps multiply (compute capability 8.0 and later).</summary>
+/// <summary>
+/// Launches the kernels of <c>AttentionWarpForward.cu</c> and <c>AttentionWarpBackward.cu</c>, in which single warps multiply (compute capability 8.0
+/// and later).
+/// </summary>
 sealed class AttentionWarpCall(CudaDevice device, AttentionInputs inputs, Tensor? bounds) : AttentionCall(device, inputs, bounds)
 {
-    readonly AttentionWarpShape shape = AttentionWarpShape.Forward(inputs.Query.size(3), inputs.Value.size(3), inputs.Sinks > 0,
+    readonly AttentionWarpShape forward = AttentionWarpShape.Forward(inputs.Query.size(3), inputs.Value.size(3), inputs.Sinks > 0,
         inputs.Softcap is not null, device.SharedMemory);
 
-    protected override KernelVariant ForwardVariant => shape.Variant;
+    protected override KernelVariant ForwardVariant => forward.Variant;
 
     protected override CudaTensorMap Map(nint address, (long Rows, long Tokens, long Heads, long Elements) sizes,
         (long Row, long Token, long Head) strides) => CudaTensorMap.OfNumbers(address, sizes, strides);
 
     protected override void LaunchForward(AttentionArguments arguments)
     {
-        long blocks = arguments.Batch * arguments.Heads * ((arguments.Queries + shape.Rows - 1) / shape.Rows);
-        Launch(shape.Variant, "forward", (blocks, 1, 1), shape.Threads, shape.Shared, arguments);
+        long blocks = arguments.Batch * arguments.Heads * ((arguments.Queries + forward.Rows - 1) / forward.Rows);
+        Launch(forward.Variant, "forward", (blocks, 1, 1), forward.Threads, forward.ForwardShared, arguments);
     }
 
-    protected override void LaunchBackward(AttentionArguments arguments) => throw new NotSupportedException();
+    protected override void LaunchBackward(AttentionArguments arguments)
+    {
+        var shape = AttentionWarpShape.Backward(forward.HeadSize, forward.ValueSize, forward.Sinks, forward.Capped, Device.SharedMemory);
+        long lines = arguments.Batch * arguments.Heads, steps = (arguments.Queries + shape.Tile - 1) / shape.Tile;
+        long queryBlocks = (arguments.Queries + shape.Rows - 1) / shape.Rows, keyBlocks = (arguments.Keys + shape.Rows - 1) / shape.Rows;
+        // block numbers are integers in memory that is declared as float32
+        var visitors = HasBounds ? Single(arguments.Batch * keyBlocks * 2) : null;
+        arguments.Visitors = CudaMemory.Address(visitors);
+        Launch(shape.Variant, "prepare", ((lines * Rounded(arguments.Queries, 128) + 31) / 32, 1, 1), 256, 0, arguments);
+        if (visitors is not null) Launch(shape.Variant, "visitors", ((steps + 127) / 128, arguments.Batch, 1), 128, 0, arguments);
+        arguments.Together = arguments.Window < Unbounded ? 4 : arguments.Batch * arguments.KeyHeads;
+        Launch(shape.Variant, "key_gradients", (arguments.Batch * arguments.KeyHeads * keyBlocks, 1, 1), shape.Threads, shape.KeyGradientsShared,
+            arguments);
+        arguments.Together = arguments.Window < Unbounded ? 4 : lines;
+        Launch(shape.Variant, "query_gradients", (lines * queryBlocks, 1, 1), shape.Threads, shape.QueryGradientsShared, arguments);
+        GC.KeepAlive(visitors);
+    }
 }
