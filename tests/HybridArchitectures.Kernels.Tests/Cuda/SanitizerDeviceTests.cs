@@ -45,10 +45,13 @@ public class SanitizerDeviceTests
         }
     }
 
-    [Fact]
-    public void Attention()
+    // by four warps together where the GPU has such products, and by single warps
+    [Theory]
+    [InlineData(90), InlineData(0)]
+    public void Attention(int groupCapability)
     {
         Gpu.IsNeeded();
+        using var options = OperatorOptions.Use(new() { Thresholds = new() { AttentionGroupCapability = groupCapability } });
         using var layout = SequenceLayout.Packed([[1, 63, 0, 40], [], [7, 64]], 110, Gpu.Device);
         foreach (var (size, valueSize) in new[] { (64, 64), (72, 128), (20, 100) })
         {

@@ -35,15 +35,29 @@ __device__ __forceinline__ Heads heads_of(const TensorMap& map) {
 // Starts to copy Count tokens of a head from token `first` on, by all threads, with zeros outside of the tensor.
 template <int Width, int Count> __device__ __forceinline__ void load_tokens(Place to, const Heads& from, i64 row, int head, int first, i64 tokens,
     i64 size) {
-    constexpr int Pieces = Width / 8, Items = Count * Pieces;
+    constexpr int Pieces = Width / 8, Items = Count * Pieces, Turns = (Items + Threads - 1) / Threads;
     const char* base = from.base + row * from.row + head * from.head + first * from.token;
     const int present = static_cast<int>(tokens) - first, pieces = static_cast<int>(size) / 8;
+    if constexpr (Threads % Pieces == 0) {
+        // A thread copies the same piece of every Step-th token.
+        constexpr int Step = Threads / Pieces;
+        const int firstToken = threadIdx.x / Pieces, piece = threadIdx.x % Pieces, end = piece < pieces ? present - firstToken : 0;
+        const char* at = base + firstToken * from.token + piece * 16;
+        const Place place = to + (firstToken * (Width + 8) + piece * 8);
 #pragma unroll
-    for (int i = 0; i < (Items + Threads - 1) / Threads; i++) {
-        const int item = i * Threads + threadIdx.x, token = item / Pieces, piece = item % Pieces;
-        const bool there = token < present && piece < pieces;
-        if (Items % Threads == 0 || item < Items)
-            copy_async_16(to + (token * (Width + 8) + piece * 8), there ? base + token * from.token + piece * 16 : from.base, there);
+        for (int i = 0; i < Turns; i++, at += Step * from.token) {
+            const bool there = i * Step < end;
+            if (Count % Step == 0 || firstToken + i * Step < Count)
+                copy_async_16(place + i * Step * (Width + 8), there ? at : from.base, there);
+        }
+    } else {
+#pragma unroll
+        for (int i = 0; i < Turns; i++) {
+            const int item = i * Threads + threadIdx.x, token = item / Pieces, piece = item % Pieces;
+            const bool there = token < present && piece < pieces;
+            if (Items % Threads == 0 || item < Items)
+                copy_async_16(to + (token * (Width + 8) + piece * 8), there ? base + token * from.token + piece * 16 : from.base, there);
+        }
     }
 }
 
