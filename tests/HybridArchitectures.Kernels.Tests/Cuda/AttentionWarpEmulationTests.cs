@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Cuda.Attention;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -111,6 +112,21 @@ public sealed class AttentionWarpEmulationTests : IDisposable
             using var emulation = new CudaEmulation(backwards: size == 80, capability: size == 80 ? 86 : 80);
             AttentionComposed.ErrsAtMostTwiceCapped(inputs, softcap, sinks > 0 ? 40 : null, sinks);
         }
+    }
+
+    [Theory]
+    [InlineData(101_376), InlineData(166_912)]
+    public void Every_head_size_fits_the_shared_memory_of_the_GPUs(int sharedMemory)
+    {
+        for (long size = 16; size <= 256; size += 16)
+            for (long valueSize = 16; valueSize <= 256; valueSize += 16)
+            {
+                var forward = AttentionWarpShape.Forward(size, valueSize, true, true, sharedMemory);
+                Assert.InRange(forward.ForwardShared, 1, sharedMemory);
+                if (Math.Max(size, valueSize) > 128) continue;
+                var backward = AttentionWarpShape.Backward(size, valueSize, true, true, sharedMemory);
+                Assert.InRange(Math.Max(backward.KeyGradientsShared, backward.QueryGradientsShared), 1, sharedMemory);
+            }
     }
 
     [Fact]
