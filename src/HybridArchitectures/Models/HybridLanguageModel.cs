@@ -103,15 +103,7 @@ public sealed partial class HybridLanguageModel : LanguageModel
     protected internal override MatrixLayout? Matrix(string weight) => null;
 
     /// <summary>Gets every trainable tensor once, in the order of the layers. Frozen tensors (<c>requires_grad</c> false) are not included.</summary>
-    public IReadOnlyList<ModelParameter> Parameters
-    {
-        get
-        {
-            var matrices = AllMatrices().ToDictionary(item => item.Name, item => item.Layout, StringComparer.Ordinal);
-            return [.. AllParameters().Where(item => item.Value.requires_grad).Select(item =>
-                new ModelParameter(item.Name, item.Value, item.Decays) { Matrix = matrices.GetValueOrDefault(item.Name) })];
-        }
-    }
+    public IReadOnlyList<ModelParameter> Parameters => [.. this.AllTrainable()];
 
     /// <summary>Gets the tensors of a checkpoint by name: parameters and persistent buffers.</summary>
     public IReadOnlyDictionary<string, Tensor> State => AllState().ToDictionary(item => item.Name, item => item.Value);
@@ -254,23 +246,32 @@ public sealed partial class HybridLanguageModel : LanguageModel
         using var scope = NewDisposeScope();
         using var own = context is null ? new SequenceContext() : null;
         context ??= own!;
-        var hidden = Hidden(ids, context);
-        Tensor Of(Tensor counted, double zLoss, Tensor? weights) => LinearCrossEntropy.Forward(hidden.reshape(-1, Design.Width), HeadForLoss(hidden),
-            counted.reshape(-1), zLoss: zLoss, logitScale: Design.LogitScale, tokenWeights: weights?.reshape(-1),
-            logitCap: Design.LogitCap);
-        var crossEntropy = Of(targets, 0, weights);
+        var (total, crossEntropy) = LossOf(Hidden(ids, context), targets, context, weights);
+        return new ModelLoss(total.MoveToOuterDisposeScope(), crossEntropy.MoveToOuterDisposeScope());
+    }
+
+    /// <summary>Computes the losses of a pass from the input of the head, as <see cref="Loss"/> does.</summary>
+    internal ModelLoss LossOf(Tensor hidden, Tensor targets, SequenceContext context, Tensor? weights)
+    {
+        using var scope = NewDisposeScope();
+        var crossEntropy = CrossEntropyOf(hidden, targets, weights);
         var total = crossEntropy;
         if (Design.HeadZLoss > 0 && Design.HeadZLossEverywhere)
         {
             // any target is possible: its cost is subtracted again
             var all = zeros_like(targets);
-            total = crossEntropy.add(Of(all, Design.HeadZLoss, null) - Of(all, 0, null), Scalars.One);
+            total = crossEntropy.add(CrossEntropyOf(hidden, all, null, Design.HeadZLoss) - CrossEntropyOf(hidden, all, null), Scalars.One);
         }
-        else if (Design.HeadZLoss > 0) total = Of(targets, Design.HeadZLoss, weights);
+        else if (Design.HeadZLoss > 0) total = CrossEntropyOf(hidden, targets, weights, Design.HeadZLoss);
         foreach (var loss in context.AuxiliaryLosses) total = total.add(loss, Scalars.One);
         if (ReferenceEquals(total, crossEntropy)) total = crossEntropy.alias();
         return new ModelLoss(total.MoveToOuterDisposeScope(), crossEntropy.MoveToOuterDisposeScope());
     }
+
+    /// <summary>Computes the mean cross entropy of targets from the input of the head, (batch, length, width).</summary>
+    internal Tensor CrossEntropyOf(Tensor hidden, Tensor targets, Tensor? weights, double zLoss = 0) =>
+        LinearCrossEntropy.Forward(hidden.reshape(-1, Design.Width), HeadForLoss(hidden), targets.reshape(-1), zLoss: zLoss,
+            logitScale: Design.LogitScale, tokenWeights: weights?.reshape(-1), logitCap: Design.LogitCap);
 
     /// <summary>Computes the loss at every position, without a gradient: (batch, length) float32 in nats, 0 where the target is -100.</summary>
     /// <inheritdoc cref="Loss" path="/param[not(@name='weights')]"/>
