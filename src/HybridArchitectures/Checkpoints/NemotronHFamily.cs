@@ -9,37 +9,52 @@ namespace HybridArchitectures.Checkpoints;
 /// </summary>
 sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCausalLM")
 {
+    const string LayerWords = "layers_block_type", LayerPattern = "hybrid_override_pattern", PredictionWords = "mtp_layers_block_type",
+        PredictionPattern = "mtp_hybrid_override_pattern";
+
     private protected override HybridDesign Read(PretrainedConfig config)
     {
-        int width = config.Int("hidden_size"), heads = config.Int("num_attention_heads", 32);
-        double epsilon = config.Double("layer_norm_epsilon", config.Double("rms_norm_eps", 1e-5));
-        bool bias = config.Flag("mlp_bias", false), attentionBias = config.Flag("attention_bias", false) && !config.FollowsTransformers;
-        var activation = config.Activation("mlp_hidden_act", "relu2");
+        double epsilon = Epsilon(config);
+        config.AgreeAbout("norm_eps", epsilon, "layer_norm_epsilon says");
+        config.AgreeAbout("rms_norm_eps", epsilon, "layer_norm_epsilon says");
+        return new HybridDesign
+        {
+            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = config.Int("hidden_size"),
+            Blocks = Blocks(config, LayerWords, Layers(config)), TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
+        };
+    }
+
+    static double Epsilon(PretrainedConfig config) => config.Double("layer_norm_epsilon", config.Double("rms_norm_eps", 1e-5));
+
+    static AttentionSpec Attention(PretrainedConfig config)
+    {
+        int heads = config.Int("num_attention_heads", 32);
+        bool attentionBias = config.Flag("attention_bias", false) && !config.FollowsTransformers;
         var attention = new AttentionSpec
         {
             Heads = heads, KeyValueHeads = config.KeyValueHeads(heads, 8), InputBias = attentionBias, OutputBias = attentionBias,
             HeadSize = config.Int(config.Spelling("head_dim", "attention_head_dim"), 128),
         };
         config.Agree("num_query_groups", attention.KeyValueHeads, "num_key_value_heads says");
-        config.AgreeAbout("norm_eps", epsilon, "layer_norm_epsilon says");
-        config.AgreeAbout("rms_norm_eps", epsilon, "layer_norm_epsilon says");
         config.NoWindow();
-        var mamba = Mamba(config);
+        return attention;
+    }
+
+    static EquatableList<BlockSpec> Blocks(PretrainedConfig config, string key, IReadOnlyList<string> words)
+    {
+        var (mamba, attention) = (Mamba(config), Attention(config));
+        var activation = config.Activation("mlp_hidden_act", "relu2");
+        bool bias = config.Flag("mlp_bias", false);
+        double epsilon = Epsilon(config);
         BlockSpec Layer(string word) => word switch
         {
             "mamba" or "linear_attention" => new() { Mixer = mamba },
             "attention" or "full_attention" => new() { Mixer = attention },
             "mlp" => new() { FeedForward = new MlpSpec(config.Int("intermediate_size", 21504)) { Activation = activation, Bias = bias } },
             "moe" => new() { FeedForward = Experts(config, activation, bias) },
-            _ => throw config.Refusal(
-                "layers_block_type", word, "mamba, attention, mlp, moe, or the newer words linear_attention and full_attention"),
+            _ => throw config.Refusal(key, word, "mamba, attention, mlp, moe, or the newer words linear_attention and full_attention"),
         };
-        return new HybridDesign
-        {
-            Name = ModelType, VocabularySize = config.Int("vocab_size"), Width = width,
-            Blocks = [.. Layers(config).Select(word => Layer(word) with { NormEpsilon = epsilon })],
-            TiedHead = config.Flag("tie_word_embeddings", false), NormEpsilon = epsilon,
-        };
+        return [.. words.Select(word => Layer(word) with { NormEpsilon = epsilon })];
     }
 
     static Mamba2Spec Mamba(PretrainedConfig config)
@@ -64,37 +79,44 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
 
     static IReadOnlyList<string> Layers(PretrainedConfig config)
     {
-        var words = config.Texts(config.Spelling("layers_block_type", "layer_types"));
-        var letters = FromPattern(config);
-        var layers = words ?? letters ?? throw config.Refusal("layers_block_type", null, "a list of layer words, or hybrid_override_pattern");
-        if (words is not null && letters is not null && !words.Select(HuggingFaceNames.Layer).SequenceEqual(letters))
-            throw config.Refusal("hybrid_override_pattern", config.Text("hybrid_override_pattern"), "the layers that layers_block_type lists");
+        var layers = Layers(config, config.Spelling(LayerWords, "layer_types"), LayerPattern)
+            ?? throw config.Refusal(LayerWords, null, $"a list of layer words, or {LayerPattern}");
         config.Agree("num_hidden_layers", layers.Count, "the list of layers says");
         return layers;
     }
 
-    static IReadOnlyList<string>? FromPattern(PretrainedConfig config)
+    // the layers in words or letters; null without both
+    static IReadOnlyList<string>? Layers(PretrainedConfig config, string words, string pattern)
     {
-        if (config.Text("hybrid_override_pattern") is not { } pattern) return null;
+        var (listed, letters) = (config.Texts(words), FromPattern(config, pattern));
+        if (listed is not null && letters is not null && !listed.Select(HuggingFaceNames.Layer).SequenceEqual(letters))
+            throw config.Refusal(pattern, config.Text(pattern), $"the layers that {words} lists");
+        return listed ?? letters;
+    }
+
+    static IReadOnlyList<string>? FromPattern(PretrainedConfig config, string key)
+    {
+        if (config.Text(key) is not { } pattern) return null;
         if (pattern.Length is < 1 or > HybridDesign.MaxDepth)
-            throw config.Refusal("hybrid_override_pattern", $"{pattern.Length} letters", $"1 to {HybridDesign.MaxDepth}");
+            throw config.Refusal(key, $"{pattern.Length} letters", $"1 to {HybridDesign.MaxDepth}");
         return [.. pattern.Select(letter => letter switch
         {
             'M' => "linear_attention",
             '*' => "full_attention",
             '-' => "mlp",
             'E' => "moe",
-            _ => throw config.Refusal("hybrid_override_pattern", letter, "letters M, *, - and E"),
+            _ => throw config.Refusal(key, letter, "letters M, *, - and E"),
         })];
     }
 
-    // attention has no positions; the number of shared experts has no effect, because their width is given; multi-token prediction is not used
+    // attention has no positions; the number of shared experts has no effect, because their width is given; a head of multi-token prediction is
+    // loaded separately
     private protected override IReadOnlyCollection<string> Unused =>
     [
         .. PretrainedConfig.RotaryKeys, "expand", "mamba_expand", "mamba_proj_bias", "time_step_rank", "intermediate_size", "num_query_groups",
         "hidden_act", "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size", "n_shared_experts", "moe_shared_expert_intermediate_size",
         "moe_latent_size", "moe_shared_expert_overlap", "n_group", "topk_group", "norm_topk_prob", "routed_scaling_factor", "num_local_experts",
-        "num_nextn_predict_layers", "mtp_layers_block_type", "mtp_hybrid_override_pattern",
+        PredictionLayers, PredictionWords, PredictionPattern,
     ];
 
     static MixtureOfExpertsSpec Experts(PretrainedConfig config, Activation activation, bool bias) => new()
@@ -128,15 +150,17 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
         if (design.TiedHead) throw Unfit("a tied head", "a separate head, because transformers does not tie heads here");
         config["layer_norm_epsilon"] = design.NormEpsilon;
         config["num_hidden_layers"] = design.Depth;
-        config["hybrid_override_pattern"] = string.Concat(design.Blocks.Select(block => block switch
-        {
-            { Mixer: Mamba2Spec, FeedForward: NoFeedForward } => 'M',
-            { Mixer: AttentionSpec, FeedForward: NoFeedForward } => '*',
-            { Mixer: null, FeedForward: MlpSpec } => '-',
-            { Mixer: null, FeedForward: MixtureOfExpertsSpec } => 'E',
-            _ => throw Unfit($"a block {block.Symbol}", "blocks that are only a mixer or only an ungated feed-forward"),
-        }));
+        config[LayerPattern] = Pattern(design);
     }
+
+    static string Pattern(HybridDesign design) => string.Concat(design.Blocks.Select(block => block switch
+    {
+        { Mixer: Mamba2Spec, FeedForward: NoFeedForward } => 'M',
+        { Mixer: AttentionSpec, FeedForward: NoFeedForward } => '*',
+        { Mixer: null, FeedForward: MlpSpec } => '-',
+        { Mixer: null, FeedForward: MixtureOfExpertsSpec } => 'E',
+        _ => throw Unfit($"a block {block.Symbol}", "blocks that are only a mixer or only an ungated feed-forward"),
+    }));
 
     static void WriteMamba(JsonObject config, Mamba2Spec mamba, int width)
     {
@@ -167,14 +191,37 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
         config["routed_scaling_factor"] = experts.Scale;
     }
 
-    internal override IEnumerable<TensorChoice> Tensors(HybridDesign design)
+    internal override bool HasPrediction => true;
+
+    // as vLLM and TensorRT-LLM read it: the published folders have one head of attention and experts
+    internal override HybridDesign? PredictionDesign(PretrainedConfig config, HybridDesign design)
     {
-        foreach (var rule in TensorRules.EmbeddingNormHead(design, "backbone.embeddings.weight", "backbone.norm_f.weight")) yield return rule;
+        if (config.Int(PredictionLayers, 1) is not 1 and var heads)
+            throw config.Refusal(PredictionLayers, heads, "1, because one head is supported");
+        var words = Layers(config, PredictionWords, PredictionPattern) ?? ["attention", "moe"];
+        return (design with { Name = null, Blocks = Blocks(config, PredictionWords, words) }).Resolve();
+    }
+
+    internal override void WritePrediction(HybridDesign head, JsonObject config) =>
+        (config[PredictionLayers], config[PredictionPattern]) = (1, Pattern(head));
+
+    internal override IEnumerable<TensorChoice> PredictionTensors(HybridDesign design) =>
+    [
+        TensorRules.Rename("mtp.layers.0.enorm.weight", "embedding_norm.weight"),
+        TensorRules.Rename("mtp.layers.0.hnorm.weight", "hidden_norm.weight"), TensorRules.Rename("mtp.layers.0.eh_proj.weight", "input.weight"),
+        TensorRules.Rename($"mtp.layers.{design.Depth - 1}.final_layernorm.weight", "stack.norm.weight"), .. Layers(design, "mtp."),
+    ];
+
+    internal override IEnumerable<TensorChoice> Tensors(HybridDesign design) =>
+        TensorRules.EmbeddingNormHead(design, "backbone.embeddings.weight", "backbone.norm_f.weight").Concat(Layers(design, "backbone."));
+
+    static IEnumerable<TensorChoice> Layers(HybridDesign design, string root)
+    {
         for (int i = 0; i < design.Depth; i++)
         {
-            string file = $"backbone.layers.{i}.mixer.", model = Block(i);
+            string file = $"{root}layers.{i}.mixer.", model = Block(i);
             bool mixes = design.Blocks[i].Mixer is not null;
-            yield return TensorRules.Rename($"backbone.layers.{i}.norm.weight", model + (mixes ? "mixer_norm.weight" : "feed_forward_norm.weight"));
+            yield return TensorRules.Rename($"{root}layers.{i}.norm.weight", model + (mixes ? "mixer_norm.weight" : "feed_forward_norm.weight"));
             model += mixes ? "mixer." : "feed_forward.";
             var rules = design.Blocks[i] switch
             {
@@ -182,7 +229,7 @@ sealed class NemotronHFamily() : PretrainedFamily("nemotron_h", "NemotronHForCau
                 { Mixer: AttentionSpec attention } => TensorRules.Attention(file, model, attention),
                 { FeedForward: MlpSpec mlp } => TensorRules.Mlp(file, model, mlp.Bias),
                 { FeedForward: MixtureOfExpertsSpec experts } => Experts(file, model, experts),
-                _ => throw new InvalidOperationException($"block {i + 1} is not a layer of {ModelType}"),
+                _ => throw new InvalidOperationException($"block {i + 1} is not a layer of nemotron_h"),
             };
             foreach (var rule in rules) yield return rule;
         }

@@ -113,9 +113,12 @@ public abstract class PretrainedFamily
                 to[entry.Name] = JsonNode.Parse(entry.Value.GetRawText());
     }
 
-    // heads of multi-token prediction are not written, so a written configuration must not announce any
+    // a written configuration announces a head of multi-token prediction only if one is written
     static bool CountsPredictionHeads(string key) =>
-        key.StartsWith("mtp_", StringComparison.Ordinal) || key is "num_nextn_predict_layers" or "num_mtp_layers";
+        key.StartsWith("mtp_", StringComparison.Ordinal) || key is PredictionLayers or "num_mtp_layers";
+
+    /// <summary>Specifies the number of heads of multi-token prediction in several families.</summary>
+    private protected const string PredictionLayers = "num_nextn_predict_layers";
 
     // settings in another dialect than the written one
     static readonly string[] Superseded = [.. PretrainedConfig.RotaryKeys, "layers_block_type", "layer_types", "time_step_limit", "use_long_context"];
@@ -171,12 +174,21 @@ public abstract class PretrainedFamily
     /// </summary>
     internal virtual IReadOnlyList<(string Prefix, string Part)> NotLoaded => [];
 
+    /// <summary>Gets whether heads of multi-token prediction of this family can be loaded. The default is false.</summary>
+    internal virtual bool HasPrediction => false;
+
     /// <summary>
-    /// Returns the design of the blocks of a head of multi-token prediction; null, the default, if heads of this family cannot be loaded.
+    /// Returns the design of the blocks of a head of multi-token prediction; null, the default, if <see cref="HasPrediction"/> is false.
     /// </summary>
     /// <param name="config">The configuration.</param>
     /// <param name="design">The design of the model.</param>
     internal virtual HybridDesign? PredictionDesign(PretrainedConfig config, HybridDesign design) => null;
+
+    /// <summary>Writes the settings of a head of multi-token prediction with a design.</summary>
+    /// <exception cref="ArgumentException">The family has no such heads, or cannot express this one.</exception>
+    internal virtual void WritePrediction(HybridDesign head, JsonObject config) =>
+        throw Require.Unfit("options", $"options has a head of {PredictionHeads.Part}, but modelType is \"{ModelType}\"",
+            "a family whose heads can be written: Qwen3.5 or nemotron_h");
 
     /// <summary>Returns the tensors of a head of multi-token prediction with a design.</summary>
     internal virtual IEnumerable<TensorChoice> PredictionTensors(HybridDesign design) => [];

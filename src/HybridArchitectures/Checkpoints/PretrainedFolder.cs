@@ -14,9 +14,13 @@ sealed class PretrainedFolder : IDisposable
 
     readonly List<SafetensorsFile> files = [];
     readonly Dictionary<string, SafetensorsFile> byName = new(StringComparer.Ordinal);
+    IReadOnlyCollection<string> indexed = [];
 
     /// <summary>Gets the name of every tensor and the file that contains it.</summary>
     public IReadOnlyDictionary<string, SafetensorsFile> Tensors => byName;
+
+    /// <summary>Gets the names of all tensors, including those in files that are not opened.</summary>
+    public IEnumerable<string> Names => byName.Keys.Union(indexed, StringComparer.Ordinal);
 
     /// <summary>Gets the total number of elements of all tensors.</summary>
     public long Elements => files.Sum(file => file.Entries.Sum(entry => entry.Shape.Aggregate(1L, (product, size) => product * size)));
@@ -59,13 +63,15 @@ sealed class PretrainedFolder : IDisposable
     {
         string path = Path.Combine(folder, IndexFile);
         var places = ReadIndex(path);
+        indexed = places.Keys;
         // a tensor that is not needed, such as one of multi-token prediction, must not make the folder invalid
         var needed = places.Where(item => !isIgnored(item.Key)).ToArray();
         // if a file contains a head in addition to a tied embedding, they are compared
         bool IsThere(string shard) => IsPlainName(shard) && File.Exists(Path.Combine(folder, shard));
         var optional = places.Where(item => item.Key == PretrainedFamily.Head && IsThere(item.Value));
         var shards = needed.Concat(optional).Select(item => item.Value).Distinct(StringComparer.Ordinal).ToArray();
-        if (shards.Length is 0 or > MaxShards) throw new InvalidDataException($"{path}: {shards.Length} shards; expected 1 to {MaxShards}");
+        if (places.Count == 0 || shards.Length > MaxShards)
+            throw new InvalidDataException($"{path}: {shards.Length} shards; expected 1 to {MaxShards}");
         foreach (string shard in shards)
         {
             if (!IsPlainName(shard))

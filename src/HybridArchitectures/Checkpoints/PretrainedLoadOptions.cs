@@ -18,10 +18,10 @@ public sealed record PretrainedLoadOptions
     public EquatableList<string> IgnoredKeys { get; init; } = [];
 
     /// <summary>
-    /// Gets or sets whether the model must contain its heads of multi-token prediction, to train them. The default is false: the heads are left out,
-    /// with a note. Not supported: true. <see cref="PretrainedModel.Load"/> then throws a <see cref="NotSupportedException"/> that names their
-    /// tensors, so that a program that depends on them does not run without them. To draft tokens with a head, load it with
-    /// <see cref="PretrainedModel.LoadPredictionHead"/>.
+    /// Gets or sets whether the folder must contain a head of multi-token prediction that <see cref="PretrainedModel.LoadPredictionHead"/> can load.
+    /// The default is false: heads are left out, with a note. If true, <see cref="PretrainedModel.Load"/> throws a
+    /// <see cref="NotSupportedException"/> that names their tensors if it cannot be loaded, so that a program that depends on it does not run without
+    /// it. There is no note of the head then.
     /// </summary>
     public bool MultiTokenPrediction { get; init; }
 

@@ -61,7 +61,9 @@ public static class PretrainedModel
     /// The folder does not exist. The message explains how to download one from the Hugging Face Hub.
     /// </exception>
     /// <exception cref="FileNotFoundException">A file is missing.</exception>
-    /// <exception cref="NotSupportedException"><see cref="PretrainedLoadOptions.MultiTokenPrediction"/> is set.</exception>
+    /// <exception cref="NotSupportedException">
+    /// <see cref="PretrainedLoadOptions.MultiTokenPrediction"/> is set, but the folder has no head that can be loaded.
+    /// </exception>
     /// <exception cref="InvalidDataException">
     /// The family is unknown, a file is damaged, a setting is unknown, the weights are quantized, or tensors are missing, unexpected or of another
     /// shape. The message names them.
@@ -78,7 +80,7 @@ public static class PretrainedModel
         var actual = Names(family, files, folder, described);
         var design = WithOwnHead(family.Fit(described, actual.ContainsKey), family, files, actual);
         RefuseQuantized(folder, files);
-        Note(family, actual.Keys, folder, options ?? new());
+        Note(family, files.Names.Select(family.Canonical), folder, options ?? new());
         // before memory is allocated for sizes that only the configuration declares
         long expected = design.CountParameters().Total;
         if (expected / 2 > files.Elements + (1 << 20))
@@ -104,7 +106,9 @@ public static class PretrainedModel
     /// <param name="model">The model. The head has the same types, on the same device.</param>
     /// <param name="options">How settings are read. The default, null, means the defaults.</param>
     /// <returns>The head. The caller disposes it.</returns>
-    /// <exception cref="NotSupportedException">Heads of the family cannot be loaded. Those of the Qwen3.5 families can.</exception>
+    /// <exception cref="NotSupportedException">
+    /// Heads of the family cannot be loaded. Those of the Qwen3.5 families and of nemotron_h can.
+    /// </exception>
     /// <exception cref="ArgumentException">The model has another width or vocabulary than the folder.</exception>
     /// <exception cref="InvalidDataException">
     /// The folder has no head, or <see cref="Load"/> would refuse its settings or files.
@@ -114,9 +118,8 @@ public static class PretrainedModel
         ArgumentNullException.ThrowIfNull(model);
         var (family, config) = ReadConfig(folder);
         var (prefix, part) = PretrainedFamily.PredictionHeads;
-        var design = family.PredictionDesign(config, family.ReadDesign(config, options)) ?? throw new NotSupportedException(
-            $"{folder}: model_type is {family.ModelType}; expected a Qwen3.5 family, whose heads of {part} can be loaded.");
-        bool IsIgnored(string name) => !name.StartsWith(prefix, StringComparison.Ordinal);
+        var design = family.PredictionDesign(config.For(options), family.ReadDesign(config, options)) ?? throw new NotSupportedException(
+            $"{folder}: model_type is {family.ModelType}; expected a Qwen3.5 family or nemotron_h, whose heads of {part} can be loaded.");
         using var files = PretrainedFolder.Open(folder, IsIgnored);
         RefuseQuantized(folder, files);
         var actual = files.Tensors.Keys.Where(name => !IsIgnored(name)).ToDictionary(name => name, StringComparer.Ordinal);
@@ -136,19 +139,31 @@ public static class PretrainedModel
         }
     }
 
-    // names what is not loaded, and refuses heads of multi-token prediction that the caller needs
+    static bool IsIgnored(string name) => !name.StartsWith(PretrainedFamily.PredictionHeads.Prefix, StringComparison.Ordinal);
+
+    /// <summary>
+    /// Returns whether a folder contains tensors of a head of multi-token prediction, in a family whose heads <see cref="LoadPredictionHead"/> loads.
+    /// </summary>
+    /// <param name="folder">The folder.</param>
+    /// <exception cref="InvalidDataException">The configuration or a file is damaged, or the family is unknown.</exception>
+    public static bool HasPredictionHead(string folder)
+    {
+        var (family, _) = ReadConfig(folder);
+        if (!family.HasPrediction) return false;
+        using var files = PretrainedFolder.Open(folder, _ => true);
+        return files.Names.Any(name => !IsIgnored(name));
+    }
+
+    // names what is not loaded, and refuses a folder without the head of multi-token prediction that the caller needs
     static void Note(PretrainedFamily family, IEnumerable<string> names, string folder, PretrainedLoadOptions options)
     {
-        if (options.MultiTokenPrediction)
-        {
-            var (prefix, part) = PretrainedFamily.PredictionHeads;
-            string heads = Listed(names, prefix) is { Count: > 0 } found ? found.Text : "it has none";
-            throw new NotSupportedException($"{nameof(options)}.{nameof(options.MultiTokenPrediction)} is true; expected false. "
-                + $"Heads of {part} are not part of a model and cannot be trained. {nameof(LoadPredictionHead)} loads those of Qwen3.5 to draft "
-                + $"tokens. Those of {folder}: {heads}.");
-        }
+        var (heads, _) = PretrainedFamily.PredictionHeads;
+        if (options.MultiTokenPrediction && (Listed(names, heads) is var (count, text) && (count == 0 || !family.HasPrediction)))
+            throw new NotSupportedException($"{nameof(options)}.{nameof(options.MultiTokenPrediction)} is true; expected false, or a folder of a "
+                + $"Qwen3.5 family or of nemotron_h with such a head. model_type is {family.ModelType}. The tensors of heads in {folder}: "
+                + $"{(count > 0 ? text : "it has none")}.");
         foreach (var (prefix, part) in family.NotLoaded)
-            if (Listed(names, prefix) is { Count: > 0 } found)
+            if (Listed(names, prefix) is { Count: > 0 } found && !(options.MultiTokenPrediction && prefix == heads))
                 options.Notes?.Report($"{folder}: {found.Count} tensors of {part} ({prefix}*) are not loaded: {found.Text}.");
     }
 
@@ -326,6 +341,7 @@ public static class PretrainedModel
         string type = options.Type switch { ScalarType.Float32 => "float32", ScalarType.BFloat16 => "bfloat16", _ => "float16" };
         config["dtype"] = type;
         config["torch_dtype"] = type;
+        if (options.PredictionHead is { } head) AddHead(model, head, family, config);
         if (options.SettingsFrom is { } settings) family.CopyUnused(settings, config);
         string[] own = [PretrainedFolder.ConfigFile, PretrainedFolder.SingleFile, PretrainedFolder.IndexFile, "generation_config.json"];
         var shards = Directory.Exists(folder) ? Directory.GetFiles(folder, "model-*-of-*.safetensors").Select(path => Path.GetFileName(path)) : [];
@@ -337,13 +353,43 @@ public static class PretrainedModel
         }, [.. own, .. shards]);
     }
 
-    static void WriteWeights(HybridLanguageModel model, PretrainedFamily family, string folder, PretrainedSaveOptions options)
+    // writes the settings of a head; the head that is read back must be the intended one
+    static void AddHead(HybridLanguageModel model, PredictionHead head, PretrainedFamily family, JsonObject config)
+    {
+        head.RequireFit(model);
+        try
+        {
+            family.WritePrediction(head.Design, config);
+            var written = PretrainedConfig.Parse(config.ToJsonString(), $"{family.ModelType} configuration");
+            var again = family.PredictionDesign(written, family.ReadDesign(written))!;
+            if (PretrainedFamily.Essence(head.Design).Diff(PretrainedFamily.Essence(again)) is not { Count: > 0 } differences) return;
+            throw Require.Unfit("options", $"options.PredictionHead cannot be expressed as {family.ModelType}, where it would become "
+                + string.Join("; ", differences.Take(NamesShown)), "a head like those of that family");
+        }
+        catch (InvalidDataException error)
+        {
+            throw Require.Because("options", $"options.PredictionHead cannot be expressed as {family.ModelType}", error,
+                "a head like those of that family");
+        }
+    }
+
+    // the tensors to write, with the state that they come from
+    static IEnumerable<(TensorRule Rule, IReadOnlyDictionary<string, Tensor> State)> Written(
+        HybridLanguageModel model, PretrainedFamily family, PredictionHead? head)
     {
         var state = model.WholeState();
+        foreach (var rule in family.Tensors(model.Design).SelectMany(choice => choice.Forms[0])) yield return (rule, state);
+        if (head is null) yield break;
+        var headState = head.State;
+        foreach (var rule in family.PredictionTensors(head.Design).SelectMany(choice => choice.Forms[0])) yield return (rule, headState);
+    }
+
+    static void WriteWeights(HybridLanguageModel model, PretrainedFamily family, string folder, PretrainedSaveOptions options)
+    {
         int size = options.Type == ScalarType.Float32 ? 4 : 2;
-        var shards = new List<List<TensorRule>> { new() };
+        var shards = new List<List<(TensorRule Rule, IReadOnlyDictionary<string, Tensor> State)>> { new() };
         long bytes = 0, total = 0;
-        foreach (var rule in family.Tensors(model.Design).SelectMany(choice => choice.Forms[0]))
+        foreach (var (rule, state) in Written(model, family, options.PredictionHead))
         {
             long one = rule.Shape(state).Aggregate((long)size, (product, extent) => product * extent);
             if (bytes + one > options.ShardBytes && shards[^1].Count > 0)
@@ -351,7 +397,7 @@ public static class PretrainedModel
                 shards.Add([]);
                 bytes = 0;
             }
-            shards[^1].Add(rule);
+            shards[^1].Add((rule, state));
             bytes += one;
             total += one;
         }
@@ -362,10 +408,10 @@ public static class PretrainedModel
             using (NewDisposeScope())
             {
                 // the weights of one file at a time
-                var tensors = shards[i].ToDictionary(rule => rule.File, rule => rule.Gather(state).to(options.Type));
+                var tensors = shards[i].ToDictionary(item => item.Rule.File, item => item.Rule.Gather(item.State).to(options.Type));
                 SafetensorsFile.Write(Path.Combine(folder, name), tensors, new Dictionary<string, string> { ["format"] = "pt" });
             }
-            foreach (var rule in shards[i]) map[rule.File] = name;
+            foreach (var (rule, _) in shards[i]) map[rule.File] = name;
         }
         if (shards.Count == 1) return;
         var index = new JsonObject { ["metadata"] = new JsonObject { ["total_size"] = total }, ["weight_map"] = map };

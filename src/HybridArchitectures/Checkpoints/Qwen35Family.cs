@@ -54,7 +54,7 @@ sealed class Qwen35Family(string modelType, string architecture) : PretrainedFam
         };
     }
 
-    // multi-token prediction is not loaded; the other settings choose types of caches and kernels
+    // a head of multi-token prediction is loaded separately; the other settings choose types of caches and kernels
     private protected override IReadOnlyCollection<string> Unused =>
     [
         "full_attention_interval", "mtp_num_hidden_layers", "mtp_use_dedicated_embeddings", "mamba_ssm_dtype", "num_nextn_predict_layers",
@@ -97,6 +97,8 @@ sealed class Qwen35Family(string modelType, string architecture) : PretrainedFam
         if (to[TextSection] is JsonObject text && from.Section(TextSection) is { } section) base.CopyUnused(section, text);
     }
 
+    internal override bool HasPrediction => true;
+
     internal override HybridDesign? PredictionDesign(PretrainedConfig config, HybridDesign design)
     {
         var text = TextSettings(config);
@@ -106,6 +108,12 @@ sealed class Qwen35Family(string modelType, string architecture) : PretrainedFam
         var block = design.Blocks.FirstOrDefault(one => one.Mixer is AttentionSpec)
             ?? throw text.Refusal("layer_types", text.Value("layer_types"), "a layer of attention, like which the head is");
         return (design with { Name = null, Blocks = [block] }).Resolve();
+    }
+
+    internal override void WritePrediction(HybridDesign head, JsonObject config)
+    {
+        var text = IsMultimodal ? config[TextSection]!.AsObject() : config;
+        (text["mtp_num_hidden_layers"], text["mtp_use_dedicated_embeddings"]) = (head.Depth, false);
     }
 
     internal override IEnumerable<TensorChoice> PredictionTensors(HybridDesign design) =>

@@ -30,6 +30,11 @@ public static class HybridDesignModels
         return Finished(factory, made => new PredictionHead(made, compute));
     }
 
+    /// <summary>Creates a head of multi-token prediction with new parameters. <paramref name="design"/> describes its blocks.</summary>
+    internal static PredictionHead CreatePredictionHead(
+        this HybridDesign design, ScalarType compute, Device device, long? seed, ScalarType weightType) =>
+        Create(design, compute, device, seed, weightType, factory => new PredictionHead(factory, compute));
+
     static T Finished<T>(ModuleFactory factory, Func<ModuleFactory, T> create)
     {
         try

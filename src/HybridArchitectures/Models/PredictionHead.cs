@@ -1,4 +1,6 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Modules;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
@@ -9,17 +11,22 @@ namespace HybridArchitectures.Models;
 /// Represents a head of multi-token prediction (arXiv 2412.19437, section 2.2), which predicts the token after the next one. It computes these steps:
 /// <list type="number">
 /// <item>The embedding of the next token and the hidden vector of the model are normed, joined in this order, and projected to the width.</item>
-/// <item>A stack of one block with its own cache and its final norm follows. Its positions are those of the hidden vectors.</item>
+/// <item>A stack with its own cache and its final norm follows, often of one block. Its positions are those of the hidden vectors.</item>
 /// <item>The embedding and the head of the model are shared. Logits are those of the model for the result.</item>
 /// </list>
 /// A head can continue from its own results, and so draft several tokens.
 /// </summary>
 /// <remarks>
-/// It is not a part of a model: it is loaded with <see cref="Checkpoints.PretrainedModel.LoadPredictionHead"/> and used by
-/// <see cref="Generation.GenerationOptions.PredictionHead"/>. Not supported: training and writing a head.
+/// It is not a part of a model: <see cref="Create"/> makes a new one for a model, and
+/// <see cref="Checkpoints.PretrainedModel.LoadPredictionHead"/> and <see cref="Checkpoints.Checkpoint.LoadPredictionHead"/> load one.
+/// <see cref="Generation.GenerationOptions.PredictionHead"/> uses it, and <c>MultiTokenPrediction</c> of the package HybridArchitectures.Training
+/// trains it.
 /// </remarks>
 public sealed class PredictionHead : HybridModule
 {
+    const long NoTarget = -100;
+    const double Smallest = 1e-30;
+
     readonly Norm embeddingNorm, hiddenNorm;
     readonly Linear input;
     readonly HybridStack stack;
@@ -39,6 +46,26 @@ public sealed class PredictionHead : HybridModule
         stack = Add("stack", new HybridStack(factory, compute));
     }
 
+    /// <summary>Creates a head with new parameters for a model. It has the types of the model and is on the same device.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="blocks">
+    /// The blocks of the head. The default, null, means one: the last block of the model with attention, or its last block if none has attention.
+    /// </param>
+    /// <param name="seed">
+    /// The seed of the initial values. With null, the default, the seed comes from the current generator of torch.
+    /// </param>
+    /// <returns>The head, which the caller disposes.</returns>
+    /// <exception cref="ArgumentException">The blocks cannot stand alone, for example because they need values of other blocks.</exception>
+    public static PredictionHead Create(HybridLanguageModel model, IReadOnlyList<BlockSpec>? blocks = null, long? seed = null)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        model.RequireAlive();
+        var all = model.Design.Blocks;
+        blocks ??= [all.LastOrDefault(block => block.Mixer is AttentionSpec) ?? all[^1]];
+        var design = (model.Design with { Name = null, Blocks = [.. Require.Items(blocks)], SharedTransformers = [] }).Resolve();
+        return design.CreatePredictionHead(model.ComputeType, model.Device, seed, model.WeightType);
+    }
+
     /// <summary>Gets the design of the blocks, with the width and the vocabulary of the model.</summary>
     public HybridDesign Design { get; }
 
@@ -54,8 +81,14 @@ public sealed class PredictionHead : HybridModule
         Interlocked.Add(ref accepted, chosen);
     }
 
-    /// <summary>Gets every tensor by its name.</summary>
-    internal IReadOnlyDictionary<string, Tensor> State => AllState().ToDictionary(item => item.Name, item => item.Value, StringComparer.Ordinal);
+    /// <summary>Gets the blocks and the final norm.</summary>
+    internal HybridStack Stack => stack;
+
+    /// <summary>Gets the tensors of a checkpoint by name: parameters and persistent buffers.</summary>
+    public IReadOnlyDictionary<string, Tensor> State => AllState().ToDictionary(item => item.Name, item => item.Value, StringComparer.Ordinal);
+
+    /// <summary>Gets every trainable tensor once. Frozen tensors (<c>requires_grad</c> false) are not included.</summary>
+    public IReadOnlyList<ModelParameter> Parameters => [.. this.AllTrainable()];
 
     /// <summary>Checks that a model fits the head.</summary>
     internal void RequireFit(HybridLanguageModel model)
@@ -91,5 +124,61 @@ public sealed class PredictionHead : HybridModule
             throw Require.Unfit(nameof(hidden), $"hidden is [{string.Join(", ", hidden.shape)}]", $"[{string.Join(", ", embedded.shape)}]");
         var joined = cat([embeddingNorm.Forward(embedded), hiddenNorm.Forward(hidden)], -1);
         return stack.Forward(input.Forward(joined), context).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>
+    /// Computes the loss of predicting the token after the next one (arXiv 2412.19437, equation 24): the cross entropy summed over these tokens,
+    /// divided by the number of <paramref name="targets"/> that count. Sums over parts of a batch therefore add up in proportion to their targets.
+    /// Losses that layers of the head add, such as those of experts, are included.
+    /// </summary>
+    /// <param name="model">The model whose embedding and head are used. They receive gradients.</param>
+    /// <param name="hidden">The hidden vectors of the model, (batch, length, width), which receive gradients.</param>
+    /// <param name="ids">Token ids, (batch, length) int64.</param>
+    /// <param name="targets">The token after each of <paramref name="ids"/>, (batch, length) int64; -100 where none counts.</param>
+    /// <param name="layout">
+    /// Padding and documents. The default, null, means full rows of one document each. No token is predicted from another document.
+    /// </param>
+    /// <param name="weights">The weight of each target, (batch, length) float32. The default, null, means equal weights.</param>
+    /// <returns>A scalar in nats per target.</returns>
+    public Tensor Loss(
+        HybridLanguageModel model, Tensor hidden, Tensor ids, Tensor targets, SequenceLayout? layout = null, Tensor? weights = null)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        Require.Alive(ids);
+        Require.Alive(targets);
+        if (!targets.shape.SequenceEqual(ids.shape))
+            throw Require.Unfit(nameof(targets), $"targets is [{string.Join(", ", targets.shape)}]", $"[{string.Join(", ", ids.shape)}], as ids");
+        using var scope = NewDisposeScope();
+        using var context = new SequenceContext(layout);
+        var (later, laterWeights) = (Later(targets, layout), weights is null ? null : Shifted(weights));
+        var loss = model.CrossEntropyOf(Forward(model, hidden, Shifted(ids), context), later, laterWeights);
+        using (no_grad()) later = Counted(later, laterWeights).div(Counted(targets, weights).clamp_min(Scalars.From(Smallest)));
+        loss = loss.mul(later.to(loss.dtype));
+        foreach (var auxiliary in context.AuxiliaryLosses) loss = loss.add(auxiliary, Scalars.One);
+        return loss.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Does the work between optimizer steps, such as balancing experts. Call it once after each step.</summary>
+    public void AfterStep() => stack.AfterStep();
+
+    // the token after the next one; none after the last column and where the next token begins another document
+    static Tensor Later(Tensor targets, SequenceLayout? layout)
+    {
+        if (targets.size(1) == 0) return targets;
+        var none = full([targets.size(0), 1], Scalars.From(NoTarget), ScalarType.Int64, targets.device);
+        var later = targets.narrow(1, 1, targets.size(1) - 1);
+        if (layout?.Starts is { } starts) later = later.masked_fill(starts.narrow(1, 1, targets.size(1) - 1), Scalars.From(NoTarget));
+        return cat([later, none], 1);
+    }
+
+    // the value of the next column; that of the last column has no target
+    static Tensor Shifted(Tensor x) =>
+        x.size(1) == 0 ? x : cat([x.narrow(1, 1, x.size(1) - 1), x.narrow(1, x.size(1) - 1, 1)], 1);
+
+    // the sum of the weights of the targets that count, float32
+    static Tensor Counted(Tensor targets, Tensor? weights)
+    {
+        var counts = targets.ne(Scalars.From(NoTarget)).to(ScalarType.Float32);
+        return (weights is null ? counts : counts.mul(weights)).sum();
     }
 }

@@ -376,7 +376,7 @@ public sealed class PretrainedSettingsTests : ChangedCaseTests
     }
 
     [Theory]
-    [InlineData("qwen3_5_full", "mtp.fc.weight, mtp.layers.0.")]
+    [InlineData("qwen3_next", "model_type is qwen3_next. The tensors of heads in")]
     [InlineData("qwen3_5", "it has none")]
     public void Heads_of_multi_token_prediction_that_are_needed_are_refused_by_name(string family, string expected)
     {
@@ -385,6 +385,18 @@ public sealed class PretrainedSettingsTests : ChangedCaseTests
             PretrainedModel.Load(folder, options: new() { MultiTokenPrediction = true })).Message;
         Assert.Contains("options.MultiTokenPrediction is true; expected false", message);
         Assert.Contains(expected, message);
+    }
+
+    [Fact]
+    public void Heads_of_multi_token_prediction_that_are_needed_and_can_be_loaded_are_not_noted()
+    {
+        string folder = Path.Combine(ConformanceTests.Folder, "qwen3_5_full");
+        var notes = new List<string>();
+        using var model = PretrainedModel.Load(folder, options: new() { MultiTokenPrediction = true, Notes = new Listed(notes) });
+        Assert.Contains("the vision model", Assert.Single(notes));
+        Assert.True(PretrainedModel.HasPredictionHead(folder));
+        Assert.False(PretrainedModel.HasPredictionHead(Path.Combine(ConformanceTests.Folder, "qwen3_5")));
+        Assert.False(PretrainedModel.HasPredictionHead(Path.Combine(ConformanceTests.Folder, "llama")));
     }
 
     sealed class Listed(List<string> notes) : IProgress<string>
