@@ -14,11 +14,12 @@ sealed class RunCopy : IDisposable
 
     /// <summary>Copies the state of a run.</summary>
     /// <param name="model">The model.</param>
+    /// <param name="head">The head of multi-token prediction that is trained with it, or null.</param>
     /// <param name="optimizer">The tensors of the optimizer's file.</param>
     /// <param name="state">The rest, without the marks of the files.</param>
-    public RunCopy(HybridLanguageModel model, IEnumerable<KeyValuePair<string, Tensor>> optimizer, TrainingState state)
+    public RunCopy(HybridLanguageModel model, PredictionHead? head, IEnumerable<KeyValuePair<string, Tensor>> optimizer, TrainingState state)
     {
-        this.model = new CheckpointCopy(model);
+        this.model = new CheckpointCopy(model, head);
         this.optimizer = CheckpointCopy.Copy(optimizer);
         this.state = state with { History = [.. state.History], Evaluations = [.. state.Evaluations] };
     }

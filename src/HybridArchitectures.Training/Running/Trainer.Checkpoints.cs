@@ -12,9 +12,9 @@ namespace HybridArchitectures.Training.Running;
 public sealed partial class Trainer
 {
     internal const string OptimizerFile = "optimizer.safetensors";
-    const string RandomName = "random_state", DropoutName = "dropout_state";
+    const string RandomName = "random_state", DropoutName = "dropout_state", HeadPrefix = "prediction_head.";
 
-    internal static readonly string[] CheckpointFiles = [Checkpoint.DesignFile, Checkpoint.ModelFile, OptimizerFile, TrainingState.FileName];
+    internal static readonly string[] CheckpointFiles = [.. Checkpoint.Files, OptimizerFile, TrainingState.FileName];
 
     PendingSave? pending;
 
@@ -113,6 +113,7 @@ public sealed partial class Trainer
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
+        if (objective?.TrainedHead is { } head) Checkpoint.LoadInto(head, checkpoint);
         using var file = SafetensorsFile.Open(Path.Combine(checkpoint, OptimizerFile));
         var random = TorchRandom.Read();
         var others = new Dictionary<string, Tensor> { [RandomName] = random };
@@ -156,7 +157,7 @@ public sealed partial class Trainer
         // a checkpoint in the middle of a run is written while the next steps run
         if (measure && ranks.IsAlone && Options.AsynchronousCheckpoints)
         {
-            var copy = new RunCopy(Model, OptimizerTensors(), State());
+            var copy = new RunCopy(Model, objective?.TrainedHead, OptimizerTensors(), State());
             pending = new(Step, target, Task.Run(() =>
             {
                 using (copy) AtomicWrite.Folder(target, copy.Write, CheckpointFiles);
@@ -208,7 +209,7 @@ public sealed partial class Trainer
     void Write(string target, IEnumerable<KeyValuePair<string, Tensor>> tensors) => AtomicWrite.Folder(target, fresh =>
     {
         using var scope = NewDisposeScope();
-        Checkpoint.Write(Model, fresh);
+        Checkpoint.Write(Model, objective?.TrainedHead, fresh, ScalarType.Float32);
         SafetensorsFile.Write(Path.Combine(fresh, OptimizerFile), tensors);
         (State() with { Files = Marks(fresh) }).Write(fresh);
     }, CheckpointFiles);
@@ -232,7 +233,7 @@ public sealed partial class Trainer
     };
 
     internal static Dictionary<string, FileMark> Marks(string folder) =>
-        new[] { Checkpoint.DesignFile, Checkpoint.ModelFile, OptimizerFile }
+        Checkpoint.Files.Append(OptimizerFile).Where(name => File.Exists(Path.Combine(folder, name)))
             .ToDictionary(name => name, name => FileMark.FromFile(Path.Combine(folder, name)));
 
     /// <summary>Checks what the first save needs: mixers are registered, the folder is writable, and the disk has enough space.</summary>
@@ -240,7 +241,8 @@ public sealed partial class Trainer
     {
         _ = Model.Design.ToJson();
         const long others = 1 << 16;        // headers, design and history
-        long parameters = Model.WholeState().Values.Sum(value => value.NumberOfElements * value.ElementSize);
-        run.RequireRoom(parameters + RankedOptimizer.StateBytes(Options.Optimizer, Model.Parameters) + others);
+        var tensors = Model.WholeState().Values.Concat(objective?.TrainedHead?.State.Values ?? []);
+        long bytes = tensors.Sum(value => value.NumberOfElements * value.ElementSize);
+        run.RequireRoom(bytes + RankedOptimizer.StateBytes(Options.Optimizer, parameters) + others);
     }
 }

@@ -102,7 +102,7 @@ public sealed partial class Trainer : IDisposable
         folder = options.Folder is null ? null : new RunFolder(Path.GetFullPath(options.Folder));
         randomState = TorchRandom.StateOfSeed(options.Seed);
         begun = resumed;
-        parameters = model.Parameters;
+        parameters = Trained(model);
         pendingLoss = zeros([], ScalarType.Float32, model.Device).DetachFromDisposeScope();
         try
         {
@@ -123,6 +123,16 @@ public sealed partial class Trainer : IDisposable
         }
         meter = new(model, options.ContextLength, ranks.Size);
         LooksEveryStep = model.Device.type == DeviceType.CPU || options.SpikeGuard is not null;
+    }
+
+    // the parameters of the model, and of a head that is trained with it
+    IReadOnlyList<ModelParameter> Trained(HybridLanguageModel model)
+    {
+        if (objective?.TrainedHead is not { } head) return model.Parameters;
+        head.RequireFit(model);
+        if (!ranks.IsAlone)
+            throw new NotSupportedException($"{nameof(MultiTokenPrediction)} trains a head on {ranks.Size} ranks; expected 1.");
+        return [.. model.Parameters, .. head.Parameters.Select(item => item with { Name = HeadPrefix + item.Name })];
     }
 
     static void Check(HybridLanguageModel model, ITrainingData training, TrainingOptions options, TokenDataset? heldOut, DataParallel? parallel)

@@ -16,6 +16,9 @@ public abstract class TrainingObjective : TrainingCallback
     /// <summary>Gets a text that is the same for the same loss, and differs for another one. It must not change during a run.</summary>
     public abstract string Description { get; }
 
+    /// <summary>Gets the head of multi-token prediction that is trained with the model. The default is null.</summary>
+    internal virtual PredictionHead? TrainedHead => null;
+
     /// <summary>Computes the losses of one forward pass.</summary>
     /// <param name="model">The model that is trained.</param>
     /// <param name="batch">The rows. The trainer disposes them.</param>
