@@ -130,24 +130,52 @@ public sealed class CommandTests : IDisposable
         Assert.Equal(0, Run("diff", last, folder["own"]).Code);
     }
 
+    static HybridDesign Qwen => HybridDesign.Create(16, 40).WithMixer(new GatedDeltaSpec { KeyHeads = 1, KeyHeadSize = 4 })
+        .WithAttention(new AttentionSpec { Heads = 2, HeadSize = 8, QkNorm = true, OutputGate = true, Rotary = new() })
+        .WithFeedForward(FeedForwardSpec.SwiGlu(8)).Pattern("GT").Build() with { ZeroCenteredNorms = true };
+
+    static void Change(string file, Action<Dictionary<string, Tensor>> change)
+    {
+        using var scope = NewDisposeScope();
+        Dictionary<string, Tensor> tensors;
+        using (var saved = SafetensorsFile.Open(file)) tensors = saved.Entries.ToDictionary(entry => entry.Name, entry => saved.Read(entry.Name));
+        change(tensors);
+        SafetensorsFile.Write(file, tensors);
+    }
+
     [Fact]
     public void Tensors_that_are_not_loaded_are_named()
     {
-        var design = HybridDesign.Create(16, 40).WithMixer(new GatedDeltaSpec { KeyHeads = 1, KeyHeadSize = 4 })
-            .WithFeedForward(FeedForwardSpec.SwiGlu(8)).Pattern("G").Build() with { ZeroCenteredNorms = true };
-        string source = folder["qwen"], file = Path.Combine(source, "model.safetensors");
-        using (NewDisposeScope())
-        using (var model = design.CreateModel(seed: 1))
-        {
-            PretrainedModel.Save(model, source, "qwen3_5_text");
-            Dictionary<string, Tensor> tensors;
-            using (var saved = SafetensorsFile.Open(file)) tensors = saved.Entries.ToDictionary(entry => entry.Name, entry => saved.Read(entry.Name));
-            tensors["mtp.fc.weight"] = zeros(3);
-            SafetensorsFile.Write(file, tensors);
-        }
-        var (code, _, error) = Run("convert", source, folder["own"], "--to", "own");
+        string source = folder["qwen"];
+        using (var model = Qwen.CreateModel(seed: 1)) PretrainedModel.Save(model, source, "qwen3_5");
+        Change(Path.Combine(source, "model.safetensors"), tensors => (tensors["mtp.fc.weight"], tensors["model.visual.a"]) = (zeros(3), zeros(2)));
+        var (code, output, error) = Run("convert", source, folder["own"], "--to", "own");
         Assert.Equal(0, code);
-        Assert.Contains("1 tensors of multi-token prediction (mtp.*) are not loaded: mtp.fc.weight.", error);
+        Assert.Contains("1 tensors of the vision model (model.visual.*) are not loaded: model.visual.a.", error);
+        Assert.Contains("the head of multi-token prediction is left out", error);
+        Assert.Contains("missing: mtp.pre_fc_norm_embedding.weight", error);
+        Assert.DoesNotContain("head", output);
+    }
+
+    [Theory]
+    [InlineData("float32")]
+    [InlineData("bfloat16")]
+    public void A_head_of_multi_token_prediction_is_converted_with_its_model(string type)
+    {
+        string source = folder["qwen"];
+        Dictionary<string, byte[]> Heads(string place)
+        {
+            using var scope = NewDisposeScope();
+            using var file = SafetensorsFile.Open(Path.Combine(place, "model.safetensors"));
+            return file.Entries.Where(entry => entry.Name.StartsWith("mtp.")).ToDictionary(entry => entry.Name,
+                entry => file.Read(entry.Name).to(type == "float32" ? ScalarType.Float32 : ScalarType.BFloat16).bytes.ToArray());
+        }
+        using (var model = Qwen.CreateModel(seed: 1))
+        using (var head = PredictionHead.Create(model, seed: 2)) PretrainedModel.Save(model, source, "qwen3_5", new() { PredictionHead = head });
+        foreach (var (from, to, family) in new[] { (source, folder["own"], "own"), (folder["own"], folder["back"], "qwen3_5_text") })
+            Assert.Contains("and so is the head of multi-token prediction", Run("convert", from, to, "--to", family, "--dtype", type).Output);
+        Assert.Equal(15, Heads(source).Count);
+        Assert.Equal(Heads(source), Heads(folder["back"]));
     }
 
     [Fact]

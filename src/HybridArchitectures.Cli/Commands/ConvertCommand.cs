@@ -39,9 +39,11 @@ static class ConvertCommand
     static int Run(string source, string target, string to, ScalarType type)
     {
         if (Directory.Exists(target) || File.Exists(target)) throw Require.Unfit("target", $"target is '{target}', which exists", "a new folder");
-        using var model = Load(source);
-        if (to == "own") Checkpoint.Save(model, target, type);
-        else PretrainedModel.Save(model, target, to, new() { Type = type });
+        var (model, head) = LoadWithHead(source, to);
+        using var disposed = model;
+        using var disposedHead = head;
+        if (to == "own") Checkpoint.Save(model, target, type, head);
+        else PretrainedModel.Save(model, target, to, new() { Type = type, PredictionHead = head });
         foreach (string name in Companions)
             if (File.Exists(Path.Combine(source, name)) && !File.Exists(Path.Combine(target, name))) File.Copy(Path.Combine(source, name),
                 Path.Combine(target, name));
@@ -51,15 +53,64 @@ static class ConvertCommand
             using var noGrad = no_grad();
             foreach (var parameter in model.Parameters) parameter.Value.copy_(parameter.Value.to(type));
         }
-        using var written = Load(target);
+        using var written = Load(target, head is not null);
+        if (head is not null)
+        {
+            using var writtenHead = LoadHead(target, written);
+            if (!IsWritten(head, writtenHead, type)) return Differs("the head of multi-token prediction differs");
+        }
         using var ids = tensor(Enumerable.Range(0, Math.Min(32, model.VocabularySize)).Select(id => (long)id).ToArray()).unsqueeze(0);
         var diff = CheckpointDiff.Compare(model, written, ids, tolerance: 0);
         bool isSame = diff.Tensors.All(tensor => tensor.Change == TensorChange.None) && diff.FirstDivergence is null;
-        if (!isSame) Terminal.Line($"{diff}");
-        else Terminal.Line($"wrote {target}; {diff.Tensors.Count} tensors and the outputs of {diff.Layers.Count} layers are the same bit for bit");
-        return isSame ? ExitCode.Success : ExitCode.Found;
+        if (!isSame) return Differs($"{diff}");
+        Terminal.Line($"wrote {target}; {diff.Tensors.Count} tensors and the outputs of {diff.Layers.Count} layers are the same bit for bit"
+            + (head is not null ? ", and so is the head of multi-token prediction" : ""));
+        return ExitCode.Success;
     }
 
-    static HybridLanguageModel Load(string folder) => File.Exists(Path.Combine(folder, Checkpoint.DesignFile)) ? Checkpoint.Load(folder)
-        : PretrainedModel.Load(folder, options: new() { Notes = new ErrorNotes() });
+    static int Differs(string text)
+    {
+        Terminal.Line(text);
+        return ExitCode.Found;
+    }
+
+    // the head of multi-token prediction is null if there is none, or if it is left out with a note
+    static (HybridLanguageModel Model, PredictionHead? Head) LoadWithHead(string source, string to)
+    {
+        bool hasHead = HasHead(source);
+        bool canWrite = to == "own" || PretrainedFamily.Find(to) is { HasPrediction: true };
+        var model = Load(source, hasHead);
+        if (!hasHead) return (model, null);
+        try
+        {
+            if (canWrite) return (model, LoadHead(source, model));
+            new ErrorNotes().Report($"{source}: the head of multi-token prediction is left out, because {to} has none");
+        }
+        catch (Exception e) when (e is InvalidDataException or ArgumentException)
+        {
+            new ErrorNotes().Report($"{source}: the head of multi-token prediction is left out: {e.Message}");
+        }
+        return (model, null);
+    }
+
+    static bool IsOwn(string folder) => File.Exists(Path.Combine(folder, Checkpoint.DesignFile));
+
+    static HybridLanguageModel Load(string folder, bool hasHead) => IsOwn(folder) ? Checkpoint.Load(folder)
+        : PretrainedModel.Load(folder, options: new() { Notes = new ErrorNotes(), MultiTokenPrediction = hasHead });
+
+    static bool HasHead(string folder) => IsOwn(folder) ? Checkpoint.HasPredictionHead(folder) : PretrainedModel.HasPredictionHead(folder);
+
+    static PredictionHead LoadHead(string folder, HybridLanguageModel model) =>
+        IsOwn(folder) ? Checkpoint.LoadPredictionHead(folder, model) : PretrainedModel.LoadPredictionHead(folder, model);
+
+    // every tensor is that of the head, or its rounding
+    static bool IsWritten(PredictionHead head, PredictionHead written, ScalarType type)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var found = written.State;
+        return head.State.All(item => Same(item.Value, found[item.Key]) || Same(item.Value.to(type).to(item.Value.dtype), found[item.Key]));
+    }
+
+    static bool Same(Tensor first, Tensor second) => first.eq(second).all().item<bool>();
 }
