@@ -46,8 +46,11 @@ sealed class Catalogue(StudySize size, int vocabularySize)
         [designs.InterWithout(ratio.Attention, ratio.Ssm, "convolution", designs.Convolution),
             designs.InterWithout(ratio.Attention, ratio.Ssm, "linear attention", designs.LinearAttention)]);
 
-    Experiment Recall => new("recall", "Recall", "The designs of the first experiment, and 1:5 with attention replaced, trained on the recall task "
-        + "alone.", "attention", [new([.. AllRatios, .. Replaced.Take(2)], PartTasks.Recall) { IsRecall = true }]);
+    Experiment Recall => new("recall", "Recall", "Designs of the first experiment, and 1:5 with attention replaced, trained on the recall task "
+        + "alone.", "attention", [new(RecallDesigns, PartTasks.Recall) { IsRecall = true }]);
+
+    /// <summary>Gets the designs of the recall experiment.</summary>
+    public IReadOnlyList<ExperimentDesign> RecallDesigns => [.. AllRatios, .. Replaced.Take(2)];
 
     Experiment Placements
     {

@@ -1,7 +1,6 @@
 using HybridArchitectures.Evaluation.HeldOut;
 using HybridArchitectures.Evaluation.Inference;
 using HybridArchitectures.Evaluation.LongContext;
-using HybridArchitectures.Evaluation.Recall;
 using HybridArchitectures.Evaluation.Sweeps;
 using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Training.Optimization;
@@ -25,10 +24,7 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
 
     string RatesFile => Path.Combine(folder, "learning-rates.json");
 
-    MultiQueryRecall RecallAt(double lengths) => new()
-    {
-        VocabularySize = data.Tokenizer.VocabularySize, Length = (int)(lengths * size.ContextLength), Pairs = size.RecallPairs,
-    };
+    int VocabularySize => data.Tokenizer.VocabularySize;
 
     /// <summary>Runs experiments, one after another and seed by seed.</summary>
     /// <returns>True if every run is complete.</returns>
@@ -80,9 +76,9 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
         Folder = folder, Seeds = [seed], Device = device, KeepModels = false,
         ComputeType = device.type == TorchSharp.DeviceType.CUDA ? ScalarType.BFloat16 : ScalarType.Float32,
         Designs = [.. part.Designs.Select((design, index) =>
-            new SweepDesign(part.NameOf(design), design.Design, RateOf(part, index), design.Family))],
-        Data = part.IsRecall ? RecallAt(1).ToTrainingData() : data.Training, HeldOut = part.IsRecall ? null : data.HeldOut,
-        Training = Training(part), Tasks = [.. Tasks(part)],
+            new SweepDesign(part.NameOf(design), design.Design, RateOf(part, index), part.IsRecall ? null : design.Family))],
+        Data = part.IsRecall ? size.Recall.TaskAt(VocabularySize).ToTrainingData() : data.Training, HeldOut = part.IsRecall ? null : data.HeldOut,
+        Training = part.IsRecall ? RecallTrial.Training(size.Recall, size.LearningRates[0]) : Training(part), Tasks = [.. Tasks(part)],
     };
 
     double RateOf(ExperimentPart part, int index)
@@ -90,12 +86,12 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
         if (part.Rates is { } rates) return rates[index];
         var found = LearningRates.Read(RatesFile, size.Width)
             ?? throw new InvalidDataException($"{RatesFile} does not exist; run {Catalogue.LearningRatesName} first.");
-        return found.For(part.Designs[index]);
+        return found.For(part.Designs[index]) * (part.IsRecall ? size.Recall.RateFactor : 1);
     }
 
     TrainingOptions Training(ExperimentPart part)
     {
-        int context = (int)(part.Context * size.ContextLength), steps = part.IsRecall ? size.RecallSteps : size.Steps;
+        int context = (int)(part.Context * size.ContextLength), steps = size.Steps;
         return new()
         {
             LearningRate = size.LearningRates[0], ContextLength = context, BatchSize = Math.Max(1, size.TokensPerStep / context),
@@ -115,7 +111,7 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
         if (part.Measured.HasFlag(PartTasks.Needle))
             yield return new LongContextEvaluation(new Needle(data.Haystack), data.Tokenizer, new LongContextOptions
             {
-                Lengths = size.NeedleLengths, Depths = [0, 0.25, 0.5, 0.75, 1], Trials = size.Trials.Needles,
+                Lengths = size.NeedleLengths, Depths = [0, 0.25, 0.5, 0.75, 1], Trials = size.NeedleTrials,
                 TrainingLength = context,
             });
         if (part.Measured.HasFlag(PartTasks.Cost))
@@ -124,7 +120,8 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
                 PromptLength = context / 2, TotalLengths = [2 * context], TimedSteps = Math.Min(256, context), Repetitions = 3,
             });
         if (part.Measured.HasFlag(PartTasks.Recall))
-            foreach (double ratio in (double[])[1, 1.5, 2]) yield return RecallAt(ratio).ToEvaluationTask(size.Trials.Recall);
+            foreach (double ratio in (double[])[1, 1.5, 2])
+                yield return size.Recall.TaskAt(VocabularySize, ratio).ToEvaluationTask(size.Recall.TestRows);
     }
 
     sealed class Lines(string experiment) : IProgress<SweepProgress>

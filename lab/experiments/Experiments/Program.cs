@@ -16,7 +16,7 @@ static class Program
     {
         var root = new RootCommand("The experiments of lab/experiments.") 
         {
-            Tokens(), List(), Run(arguments), Optimizers(), Merge(), Collect(), Report(),
+            Tokens(), List(), Run(arguments), Optimizers(), Trial(), Merge(), Collect(), Report(),
         };
         try
         {
@@ -60,12 +60,13 @@ static class Program
                 foreach (var part in experiment.Parts)
                     foreach (var design in part.Designs.Where(design => known.Add(part.NameOf(design))))
                     {
-                        double each = (double)size.TokensPerStep * (part.IsRecall ? size.RecallSteps : size.Steps);
+                        double each = part.IsRecall ? (double)size.Recall.TokensPerStep * size.Recall.Steps : (double)size.TokensPerStep * size.Steps;
                         double parameters = design.Design.CountParameters().NonEmbedding;
                         (minParameters, maxParameters) = (Math.Min(minParameters, parameters), Math.Max(maxParameters, parameters));
                         runs += seeds;
                         tokens += seeds * each;
-                        flops += seeds * each * design.Design.Cost((int)(part.Context * size.ContextLength)).Flops().Training;
+                        int context = part.IsRecall ? size.Recall.Length : (int)(part.Context * size.ContextLength);
+                        flops += seeds * each * design.Design.Cost(context).Flops().Training;
                     }
                 Console.WriteLine(FormattableString.Invariant(
                     $"{experiment.Name,-15} {runs,4} runs {tokens / 1e6,8:0} million tokens {flops / 1e15,8:0.0} PFLOPs, ")
@@ -142,6 +143,43 @@ static class Program
             if (archive is not null) ResultFiles.Pack(runs, archive);
             Console.WriteLine(comparison.Table());
             Console.WriteLine(isComplete ? "complete" : "not complete; the same command continues");
+        });
+        return command;
+    }
+
+    static Command Trial()
+    {
+        var standard = new RecallSetting();
+        var names = new Argument<string[]>("designs") { Description = "Designs of the experiment recall.", Arity = ArgumentArity.OneOrMore };
+        var rate = new Option<double>("--rate") { Description = "The peak learning rate.", DefaultValueFactory = _ => 1e-3 };
+        var length = new Option<int>("--length") { Description = "The tokens of a row.", DefaultValueFactory = _ => standard.Length };
+        var pairs = new Option<int>("--pairs") { Description = "The maximum number of pairs.", DefaultValueFactory = _ => standard.Pairs };
+        var fewest = new Option<int>("--min-pairs") { Description = "The minimum number of pairs.", DefaultValueFactory = _ => standard.MinPairs };
+        var steps = new Option<int>("--steps") { Description = "The steps.", DefaultValueFactory = _ => standard.Steps };
+        var tokens = new Option<int>("--tokens") { Description = "The tokens per step.", DefaultValueFactory = _ => standard.TokensPerStep };
+        var folder = new Option<string>("--out") { Description = "The folder of the runs.", DefaultValueFactory = _ => "runs/recall-trials" };
+        var device = new Option<string>("--device") { Description = "cpu or cuda.", DefaultValueFactory = _ => "cpu" };
+        var command = new Command("recall-trial", "Trains designs on the recall task with one seed, and prints their accuracies: for the maximum "
+            + "number of pairs, for half and a quarter of it, and for the maximum in rows of 1.5 and 2 times the length.")
+        {
+            names, rate, length, pairs, fewest, steps, tokens, folder, device, Tiny,
+        };
+        command.SetAction(arguments =>
+        {
+            using var stop = new StopSignals(report: Console.Error.WriteLine);
+            var setting = new RecallSetting
+            {
+                Length = arguments.GetValue(length), Pairs = arguments.GetValue(pairs), MinPairs = arguments.GetValue(fewest),
+                Steps = arguments.GetValue(steps), TokensPerStep = arguments.GetValue(tokens),
+            };
+            var trial = new RecallTrial(setting, VocabularySize, arguments.GetValue(folder)!, new Device(arguments.GetValue(device)!));
+            var designs = new Catalogue(SizeOf(arguments), VocabularySize).RecallDesigns;
+            foreach (string name in arguments.GetValue(names)!)
+            {
+                var design = designs.FirstOrDefault(design => design.Name == name) ?? throw new ArgumentException(
+                    $"designs contains {name}; expected some of {string.Join(", ", designs.Select(design => design.Name))}.");
+                Console.WriteLine(trial.Run(design, arguments.GetValue(rate), stop.Token));
+            }
         });
         return command;
     }

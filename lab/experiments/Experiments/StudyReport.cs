@@ -123,7 +123,7 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
         var part = new SweepResult(runs, true);
         string baseline = isRecall ? $"{experiment.Baseline}, recall" : experiment.Baseline;
         if (!part.Designs.Contains(baseline)) baseline = part.Designs[0];
-        (string Task, string Metric) metric = isRecall ? ($"recall of {size.RecallPairs} pairs in {size.ContextLength}", "accuracy")
+        (string Task, string Metric) metric = isRecall ? (size.Recall.NameAt(1), "accuracy")
             : (SweepRun.TrainingTask, Loss);
         new SweepReport(part) { Title = experiment.Title, Description = experiment.Question, Baseline = baseline, Quality = metric }
             .Write(Path.Combine(folder, name));

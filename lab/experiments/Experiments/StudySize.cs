@@ -27,11 +27,8 @@ sealed record StudySize
     /// <summary>Gets the number of steps on text.</summary>
     public int Steps { get; init; } = 1200;
 
-    /// <summary>Gets the number of steps on the recall task.</summary>
-    public int RecallSteps { get; init; } = 800;
-
-    /// <summary>Gets the number of key-value pairs of the recall task.</summary>
-    public int RecallPairs { get; init; } = 128;
+    /// <summary>Gets the recall task and the length of its training.</summary>
+    public RecallSetting Recall { get; init; } = new();
 
     /// <summary>Gets the number of visible tokens and of sinks of sliding-window attention.</summary>
     public (int Tokens, int Sinks) Window { get; init; } = (128, 16);
@@ -45,8 +42,8 @@ sealed record StudySize
     /// <summary>Gets the number of held-out tokens that are measured.</summary>
     public int HeldOutTokens { get; init; } = 1 << 20;
 
-    /// <summary>Gets the number of prompts per length and depth of the needle task, and of test rows of the recall task.</summary>
-    public (int Needles, int Recall) Trials { get; init; } = (4, 64);
+    /// <summary>Gets the number of prompts per length and depth of the needle task.</summary>
+    public int NeedleTrials { get; init; } = 4;
 
     /// <summary>Gets the lengths of the prompts of the needle task in tokens.</summary>
     public IReadOnlyList<int> NeedleLengths { get; init; } = [512, 1024, 1536, 2048];
@@ -57,8 +54,9 @@ sealed record StudySize
     /// <summary>Gets a size that runs on a CPU in minutes, to check the whole chain. Its results mean nothing.</summary>
     public static StudySize Tiny { get; } = new()
     {
-        Width = 32, HeadSize = 8, StateSize = 8, ContextLength = 64, TokensPerStep = 128, Steps = 3, RecallSteps = 3, RecallPairs = 8,
-        Window = (16, 2), ScalingWidths = [32, 40, 48, 64], LearningRates = [1e-3, 4e-3], HeldOutTokens = 512, Trials = (1, 4),
+        Width = 32, HeadSize = 8, StateSize = 8, ContextLength = 64, TokensPerStep = 128, Steps = 3,
+        Recall = new() { Length = 64, Pairs = 8, MinPairs = 2, Steps = 3, TokensPerStep = 128, TestRows = 4 },
+        Window = (16, 2), ScalingWidths = [32, 40, 48, 64], LearningRates = [1e-3, 4e-3], HeldOutTokens = 512, NeedleTrials = 1,
         NeedleLengths = [160, 192], Seeds = [1, 2],
     };
 }

@@ -56,8 +56,8 @@ sealed record TestedFinding(Finding Finding, PairedComparison? Measured)
     public static IReadOnlyList<TestedFinding> Test(string findings, StudySize size, Catalogue catalogue, SweepResult result)
     {
         string Named(string name) => name.Replace("{middle}", $"{size.Depth / 2 + 1}").Replace("{last}", $"{size.Depth}")
-            .Replace("{pairs}", $"{size.RecallPairs}").Replace("{1}", $"{size.ContextLength}").Replace("{1.5}", $"{size.ContextLength * 3 / 2}")
-            .Replace("{2}", $"{size.ContextLength * 2}");
+            .Replace("{recall}", size.Recall.NameAt(1)).Replace("{recall 1.5}", size.Recall.NameAt(1.5)).Replace("{1}", $"{size.ContextLength}")
+            .Replace("{1.5}", $"{size.ContextLength * 3 / 2}").Replace("{2}", $"{size.ContextLength * 2}");
         var all = JsonSerializer.Deserialize<List<Finding>>(File.ReadAllText(findings), Json)
             ?? throw new InvalidDataException($"{findings}: the file contains no findings.");
         foreach (var finding in all)

@@ -1,3 +1,4 @@
+using System.Numerics;
 using HybridArchitectures.Training.Data;
 
 namespace HybridArchitectures.Evaluation.Recall;
@@ -28,6 +29,13 @@ public sealed record MultiQueryRecall : SyntheticTask
     /// <summary>Gets or sets the number of key-value pairs, at most a quarter of <see cref="Length"/>. The default value is 4.</summary>
     public int Pairs { get; init; } = 4;
 
+    /// <summary>
+    /// Gets or sets the minimum number of pairs of a training row. Each training row holds this number, doubled any number of times up to
+    /// <see cref="Pairs"/>, all equally likely. Models learn many pairs sooner if some rows hold few. Test rows always hold <see cref="Pairs"/>. The
+    /// default value, 0, means that training rows hold <see cref="Pairs"/> too.
+    /// </summary>
+    public int MinTrainingPairs { get; init; }
+
     /// <summary>Gets or sets the exponent a of the gaps; 1 makes all gaps equally likely. The default value is 0.01.</summary>
     public double PowerA { get; init; } = 0.01;
 
@@ -39,6 +47,7 @@ public sealed record MultiQueryRecall : SyntheticTask
     {
         Require.InRange(Length >= 4 && Length % 2 == 0, nameof(Length), Length, "an even number from 4");
         Require.InRange(Pairs >= 1 && 4 * Pairs <= Length, nameof(Pairs), Pairs, $"1 to {Length / 4}, a quarter of the length");
+        Require.InRange(MinTrainingPairs >= 0 && MinTrainingPairs <= Pairs, nameof(MinTrainingPairs), MinTrainingPairs, $"0 to {Pairs}");
         Require.InRange(VocabularySize > Length && VocabularySize / 2 - 1 >= Pairs, nameof(VocabularySize), VocabularySize,
             $"more than {Math.Max(Length, 2 * Pairs + 1)}");
         Require.InRange(PowerA > 0 && double.IsFinite(PowerA), nameof(PowerA), PowerA, "a finite number above 0");
@@ -47,29 +56,38 @@ public sealed record MultiQueryRecall : SyntheticTask
     /// <inheritdoc/>
     protected override void Fill(SeededRandom random, TrainingRow row, bool isTraining)
     {
-        int keyEnd = VocabularySize / 2, context = 2 * Pairs, space = (Length - context) / 2;
-        var keys = random.Sample(Pairs, keyEnd - 1).Select(key => key + 1).ToArray();
-        var values = random.Sample(Pairs, VocabularySize - keyEnd).Select(value => value + keyEnd).ToArray();
+        int pairs = isTraining ? TrainingPairs(random) : Pairs;
+        int keyEnd = VocabularySize / 2, context = 2 * pairs, space = (Length - context) / 2;
+        var keys = random.Sample(pairs, keyEnd - 1).Select(key => key + 1).ToArray();
+        var values = random.Sample(pairs, VocabularySize - keyEnd).Select(value => value + keyEnd).ToArray();
         var isSet = new bool[Length];
         void Set(int position, int id)
         {
             row.Ids[position] = id;
             isSet[position] = true;
         }
-        for (int i = 0; i < Pairs; i++)
+        for (int i = 0; i < pairs; i++)
         {
             Set(2 * i, keys[i]);
             Set(2 * i + 1, values[i]);
         }
         // drawing one after another in proportion to weights is taking the smallest of exponential variables with these rates
-        var gaps = Enumerable.Range(0, space).OrderBy(gap => -Math.Log(1 - random.NextDouble()) / Math.Pow(gap + 1, PowerA - 1)).Take(Pairs)
+        var gaps = Enumerable.Range(0, space).OrderBy(gap => -Math.Log(1 - random.NextDouble()) / Math.Pow(gap + 1, PowerA - 1)).Take(pairs)
             .ToArray();
-        for (int i = 0; i < Pairs; i++)
+        for (int i = 0; i < pairs; i++)
         {
             Set(context + 2 * gaps[i], keys[i]);
             row.Targets[context + 2 * gaps[i]] = values[i];
         }
         for (int position = 0; RandomFiller && position < Length; position++)
             if (!isSet[position]) row.Ids[position] = random.Next(VocabularySize);
+    }
+
+    // a row without a choice draws nothing, so that its content does not change
+    int TrainingPairs(SeededRandom random)
+    {
+        if (MinTrainingPairs == 0) return Pairs;
+        int choices = BitOperations.Log2((uint)(Pairs / MinTrainingPairs)) + 1;
+        return choices == 1 ? MinTrainingPairs : MinTrainingPairs << random.Next(choices);
     }
 }
