@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using System.Security.Cryptography;
+using System.Text;
 using System.Text.Json.Nodes;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
@@ -195,6 +197,29 @@ public sealed class SweepTests : IDisposable
         // a loss does need them
         var error = Assert.Throws<InvalidDataException>(() => new Sweep(options with { Tasks = [cost, new HeldOutTask(heldOut, 16)] }).Run());
         Assert.Contains("the trained model is gone", error.Message);
+    }
+
+    [Fact]
+    public void A_run_of_a_version_that_lacked_a_setting_of_designs_is_continued()
+    {
+        var options = Options("sweep") with { Seeds = [1], Designs = [Design("mamba", false)], Tasks = [] };
+        string run = Assert.Single(new Sweep(options).Run().Runs).Folder, settings = Path.Combine(run, "run.json");
+        var json = JsonNode.Parse(File.ReadAllText(settings))!;
+        Assert.True(json["design"]!.AsObject().Remove("embeddingNorm"));
+        File.WriteAllText(settings, json.ToJsonString());
+        // the name of a folder ends with a hash of the design and of everything else that affects the run
+        string design = json["design"]!.ToJsonString(new() { WriteIndented = true, NewLine = "\n" }) + "\n";
+        string identity = string.Join('\n', design, json["options"], options.ComputeType, json["data"], json["heldOut"]);
+        string mark = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(identity)))[..8];
+        string earlier = Path.Combine(Path.GetDirectoryName(run)!, $"mamba-{mark}-seed-1");
+        Directory.Move(run, earlier);
+
+        var again = new Sweep(options);
+        Assert.True(again.IsComplete);
+        Assert.Equal(earlier, Assert.Single(again.Run().Runs).Folder);
+        // a run of other settings is not taken for it
+        Assert.False(new Sweep(options with { ComputeType = ScalarType.BFloat16 }).IsComplete);
+        Assert.False(new Sweep(options with { Designs = [Design("mamba", false) with { EmbeddingNorm = true }] }).IsComplete);
     }
 
     [Fact]

@@ -63,9 +63,8 @@ public sealed class Sweep
         if (options.TrainingFlops is { } flops)
             training = training with { Duration = Duration.Tokens(Math.Max(1, (long)design.Design.Cost(training.ContextLength).Tokens(flops))) };
         string text = Text(training);
-        string identity = string.Join('\n', design.Design.ToJson(), text, options.ComputeType, options.Data.Description,
-            options.HeldOut?.Description);
-        return new(design, seed, training, text, SweepRunFolder.For(options.Folder, design.Name, seed, identity));
+        string Identity(string json) => string.Join('\n', json, text, options.ComputeType, options.Data.Description, options.HeldOut?.Description);
+        return new(design, seed, training, text, SweepRunFolder.For(options.Folder, design.Name, seed, design.Design, Identity));
     }
 
     static string Text(TrainingOptions training)

@@ -1,6 +1,8 @@
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Json;
+using HybridArchitectures.Design;
 using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Storage;
 
@@ -32,9 +34,56 @@ sealed class SweepRunFolder(string path)
 
     public bool HasTask(string task) => File.Exists(TaskFile(task));
 
-    /// <summary>Returns the folder of a run. Its name contains the design, the seed and a hash of everything that affects the result.</summary>
-    public static SweepRunFolder For(string sweep, string name, long seed, string identity) => new(System.IO.Path.Combine(sweep, RunsName,
-        string.Create(CultureInfo.InvariantCulture, $"{Slug(name)}-{Mark(identity)}-seed-{seed}")));
+    /// <summary>
+    /// Returns the folder of a run. Its name contains the design, the seed and a hash of everything that affects the result. If there is none, returns
+    /// the folder that an earlier version of the library made for the same run, whose design lacks settings that did not exist yet.
+    /// </summary>
+    /// <param name="sweep">The folder of the sweep.</param>
+    /// <param name="name">The name of the design.</param>
+    /// <param name="seed">The seed.</param>
+    /// <param name="design">The design.</param>
+    /// <param name="identity">Returns the text to hash for a design as JSON.</param>
+    public static SweepRunFolder For(string sweep, string name, long seed, HybridDesign design, Func<string, string> identity)
+    {
+        string runs = System.IO.Path.Combine(sweep, RunsName), json = design.ToJson();
+        string NameOf(string text) => string.Create(CultureInfo.InvariantCulture, $"{Slug(name)}-{Mark(identity(text))}-seed-{seed}");
+        var folder = new SweepRunFolder(System.IO.Path.Combine(runs, NameOf(json)));
+        if (folder.HasSettings || !Directory.Exists(runs)) return folder;
+        var candidates = Directory.GetDirectories(runs, string.Create(CultureInfo.InvariantCulture, $"{Slug(name)}-????????-seed-{seed}"))
+            .Order(StringComparer.Ordinal).Select(path => new SweepRunFolder(path));
+        return candidates.FirstOrDefault(candidate => candidate.DesignText is { } text
+            && System.IO.Path.GetFileName(candidate.Path) == NameOf(text) && IsSame(text, json)) ?? folder;
+    }
+
+    static bool IsSame(string earlier, string current)
+    {
+        try
+        {
+            return HybridDesign.FromJson(earlier).ToJson() == current;
+        }
+        catch (ArgumentException)
+        {
+            return false;
+        }
+    }
+
+    // the design as it was written, or null if the file does not hold one
+    string? DesignText
+    {
+        get
+        {
+            if (!HasSettings) return null;
+            try
+            {
+                using var document = JsonDocument.Parse(BoundedFile.ReadText(SettingsFile, BoundedFile.MaxTextBytes));
+                return document.RootElement.TryGetProperty("design", out var design) ? DesignJson.Write(design) : null;
+            }
+            catch (JsonException)
+            {
+                return null;
+            }
+        }
+    }
 
     /// <summary>Returns all runs with settings in the folder of a sweep.</summary>
     public static IReadOnlyList<SweepRunFolder> All(string sweep)

@@ -48,7 +48,8 @@ sealed record TensorRule(string File, IReadOnlyList<TensorPart> Parts, int Dimen
     public Tensor Gradient(Tensor stored, IReadOnlyDictionary<string, Tensor> gradients)
     {
         using var scope = NewDisposeScope();
-        var leaf = stored.detach().clone().requires_grad_();
+        // the file is read on the CPU
+        var leaf = stored.detach().to(Parts[0].Select(gradients).device, copy: true).requires_grad_();
         var products = read!(leaf).Zip(Parts, (values, part) => (values * part.Select(gradients)).sum()).ToArray();
         Autograd.Backward(stack(products).sum());
         return leaf.grad!.MoveToOuterDisposeScope();

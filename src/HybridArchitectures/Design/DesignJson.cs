@@ -51,12 +51,17 @@ static class DesignJson
             RequireReadable(custom);
     }
 
-    public static string Write(HybridDesign design)
+    public static string Write(HybridDesign design) => Text(writer => Write(writer, design));
+
+    /// <summary>Writes a design that was read from a file, in the same form as <see cref="Write(HybridDesign)"/>, without a change to its keys.</summary>
+    public static string Write(JsonElement design) => Text(design.WriteTo);
+
+    static string Text(Action<Utf8JsonWriter> write)
     {
         using var stream = new MemoryStream();
         using (var writer = new Utf8JsonWriter(
             stream, new() { Indented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
-            Write(writer, design);
+            write(writer);
         return Encoding.UTF8.GetString(stream.GetBuffer(), 0, (int)stream.Length) + "\n";
     }
 
