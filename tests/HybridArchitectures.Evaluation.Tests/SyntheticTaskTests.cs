@@ -39,6 +39,20 @@ public sealed class SyntheticTaskTests
     }
 
     [Fact]
+    public void Training_rows_of_recall_hold_the_minimum_number_of_pairs_doubled_up_to_the_maximum_and_test_rows_the_maximum()
+    {
+        var task = new MultiQueryRecall { Length = 64, Pairs = 12, MinTrainingPairs = 3, RandomFiller = false };
+        int[] Counts(bool isTraining) => [.. Rows(task, isTraining, 600).Select(row => row.Targets.Count(target => target >= 0))];
+        Assert.All(Counts(isTraining: false), count => Assert.Equal(12, count));
+        var counts = Counts(isTraining: true).CountBy(count => count).ToDictionary();
+        Assert.Equal([3, 6, 12], counts.Keys.Order());
+        // a third of 600 each; the standard deviation is 11.5
+        Assert.All(counts.Values, count => Assert.InRange(count, 150, 250));
+        Assert.Equal("MinTrainingPairs is 13; expected 0 to 12. (Parameter 'MinTrainingPairs')",
+            Assert.ThrowsAny<ArgumentException>((task with { MinTrainingPairs = 13 }).ToTrainingData).Message);
+    }
+
+    [Fact]
     public void Gaps_of_recall_follow_the_power_law()
     {
         // 4 pairs in 16 fill all gaps; one pair in 64 is at gap g with probability proportional to g^(0.01 - 1)
