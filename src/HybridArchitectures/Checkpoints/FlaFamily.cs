@@ -124,9 +124,17 @@ abstract class FlaFamily(string modelType, string architecture) : PretrainedFami
             yield return TensorRules.Rename(file + "mlp_norm.weight", model + "feed_forward_norm.weight");
             var mixer = design.Blocks[i].Mixer is AttentionSpec attention ? TensorRules.Attention(file + "attn.", model + "mixer.", attention)
                 : MixerRules(file + "attn.", model + "mixer.", design.Blocks[i].Mixer!);
-            var feedForward = TensorRules.SwiGlu(file + "mlp.", model + "feed_forward.", (SwiGluSpec)design.Blocks[i].FeedForward);
-            foreach (var rule in mixer.Concat(feedForward)) yield return rule;
+            foreach (var rule in mixer.Concat(FeedForward(file + "mlp.", model + "feed_forward."))) yield return rule;
         }
+    }
+
+    // files of 2024 have gate and up in one tensor
+    static IEnumerable<TensorChoice> FeedForward(string file, string model)
+    {
+        TensorRule[] apart = [TensorRules.Rename(file + "gate_proj.weight", model + "gate.weight"),
+            TensorRules.Rename(file + "up_proj.weight", model + "up.weight")];
+        yield return new(apart, [new(file + "gate_proj.weight", [new(model + "gate.weight"), new(model + "up.weight")])]);
+        yield return TensorRules.Rename(file + "down_proj.weight", model + "down.weight");
     }
 
     /// <summary>Refuses layers without short convolutions.</summary>

@@ -39,6 +39,10 @@ sealed class GatedDeltaNetFamily() : FlaFamily("gated_deltanet", "GatedDeltaNetF
         config["allow_neg_eigval"] = delta.NegativeEigenvalues;
     }
 
+    // published files have a number per head that the code does not use
+    internal override bool IsIgnored(string name, HybridDesign design) => base.IsIgnored(name, design)
+        || (name.StartsWith("model.layers.", StringComparison.Ordinal) && name.EndsWith(".attn.D", StringComparison.Ordinal));
+
     private protected override IEnumerable<TensorChoice> MixerRules(string file, string model, MixerSpec spec) =>
         DeltaRules(file, model, (GatedDeltaSpec)spec);
 

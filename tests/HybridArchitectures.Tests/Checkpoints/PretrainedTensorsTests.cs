@@ -39,6 +39,30 @@ public sealed class PretrainedTensorsTests : PretrainedFolderTests
         Assert.Contains("missing: lm_head.weight", Refused(untied));
     }
 
+    [Theory]
+    [InlineData("gated_deltanet")]
+    [InlineData("delta_net")]
+    [InlineData("gla")]
+    [InlineData("hgrn2")]
+    public void Older_files_of_flash_linear_attention_have_gate_and_up_in_one_tensor(string name)
+    {
+        string folder = Copy(name);
+        using var expected = PretrainedModel.Load(folder);
+        int layers = expected.Design.Depth;
+        Rewrite(folder, tensors =>
+        {
+            for (int layer = 0; layer < layers; layer++)
+            {
+                string prefix = $"model.layers.{layer}.";
+                tensors.Remove(prefix + "mlp.up_proj.weight", out var up);
+                tensors[prefix + "mlp.gate_proj.weight"] = cat([tensors[prefix + "mlp.gate_proj.weight"], up!], 0);
+                if (name == "gated_deltanet") tensors[prefix + "attn.D"] = ones(4);
+            }
+        });
+        using var model = PretrainedModel.Load(folder);
+        foreach (var (key, value) in expected.State) Assert.True(value.equal(model.State[key]).all().item<bool>(), key);
+    }
+
     [Fact]
     public void Older_files_of_RWKV_7_have_one_tensor_for_all_shifts_of_a_layer()
     {
