@@ -48,6 +48,16 @@ static class PublishedSettings
               "use_short_conv": true, "vocab_size": 32000
             }
             """, null),
+        // sizes and elements of huggingface.co/m-a-p/1.3B-100B-GatedDeltaNet-pure, without 24 tensors "attn.D" that are not used
+        ["Gated DeltaNet of 100 billion tokens"] = ("""
+            {
+              "architectures": ["GatedDeltaNetForCausalLM"], "attn": null, "attn_mode": "chunk", "bos_token_id": 1, "conv_size": 4,
+              "eos_token_id": 2, "expand_v": 1, "fuse_cross_entropy": true, "fuse_norm": true, "head_dim": 256, "hidden_act": "swish",
+              "hidden_ratio": 4, "hidden_size": 2048, "initializer_range": 0.02, "intermediate_size": null, "max_position_embeddings": 4096,
+              "model_type": "gated_deltanet", "norm_eps": 1e-06, "num_heads": 8, "num_hidden_layers": 24, "tie_word_embeddings": false,
+              "torch_dtype": "float32", "use_cache": true, "use_gate": true, "use_short_conv": true, "vocab_size": 32000
+            }
+            """, 1_466_343_808),
         // the parameters of huggingface.co/fla-hub/delta_net-1.3B-100B
         ["DeltaNet 1.3B"] = ("""
             {
@@ -70,6 +80,7 @@ static class PublishedSettings
               "use_gk": true, "use_gv": false, "use_output_gate": true, "use_short_conv": false, "vocab_size": 32000
             }
             """, 1_365_514_240),
+        // the elements of the 244 tensors of huggingface.co/fla-hub/hgrn2-1.3B-100B, without the lower bounds of the first layer, which are 0
         ["HGRN2 1.3B"] = ("""
             {
               "_name_or_path": "somewhere", "architectures": ["HGRN2ForCausalLM"], "attn_mode": "fused_chunk", "bos_token_id": 1,
@@ -79,7 +90,7 @@ static class PublishedSettings
               "tie_word_embeddings": false, "torch_dtype": "bfloat16", "transformers_version": "4.40.0.dev0", "use_cache": true,
               "use_lower_bound": true, "use_short_conv": false, "vocab_size": 32000
             }
-            """, null),
+            """, 1_364_396_032 - 2048),
         ["HGRN2 of 18 layers"] = ("""
             {
               "architectures": ["HGRN2ForCausalLM"], "attn_mode": "chunk", "bos_token_id": 1, "conv_size": 4, "elementwise_affine": true,
@@ -90,7 +101,7 @@ static class PublishedSettings
               "use_short_conv": false, "vocab_size": 16000
             }
             """, null),
-        // arXiv 2503.14456 states 0.19 billion; the exact number was computed by hand from the shapes of 12 layers of the width 768
+        // the elements of published files in the form of transformers, which are those of huggingface.co/RWKV in four sizes
         ["RWKV-7 World 0.1B"] = ("""
             {
               "a_low_rank_dim": 64, "architectures": ["RWKV7ForCausalLM"], "attn": null, "attn_mode": "chunk",
@@ -103,6 +114,42 @@ static class PublishedSettings
               "value_dim": [768, 768, 768, 768, 768, 768, 768, 768, 768, 768, 768, 768], "vocab_size": 65536
             }
             """, 191_034_624),
+        ["RWKV-7 World 0.4B"] = ("""
+            {
+              "a_low_rank_dim": 64, "architectures": ["RWKV7ForCausalLM"], "attn": null, "attn_mode": "chunk",
+              "auto_map": { "AutoConfig": "modeling_rwkv7.RWKV7Config", "AutoModelForCausalLM": "modeling_rwkv7.RWKV7ForCausalLM" },
+              "bos_token_id": 1, "decay_low_rank_dim": 64, "eos_token_id": 2, "fuse_cross_entropy": true, "fuse_norm": false,
+              "gate_low_rank_dim": 128, "head_dim": 64, "hidden_act": "sqrelu", "hidden_ratio": 4.0, "hidden_size": 1024,
+              "initializer_range": 0.02, "intermediate_size": 4096, "max_position_embeddings": 2048, "model_type": "rwkv7", "norm_bias": true,
+              "norm_eps": 1e-05, "norm_first": true, "num_heads": null, "num_hidden_layers": 24, "tie_word_embeddings": false,
+              "torch_dtype": "float32", "transformers_version": "4.48.0", "use_cache": true, "v_low_rank_dim": 32,
+              "value_dim": 1024, "vocab_size": 65536
+            }
+            """, 450_767_872),
+        ["RWKV-7 World 1.5B"] = ("""
+            {
+              "a_low_rank_dim": 96, "architectures": ["RWKV7ForCausalLM"], "attn": null, "attn_mode": "chunk",
+              "auto_map": { "AutoConfig": "modeling_rwkv7.RWKV7Config", "AutoModelForCausalLM": "modeling_rwkv7.RWKV7ForCausalLM" },
+              "bos_token_id": 1, "decay_low_rank_dim": 96, "eos_token_id": 2, "fuse_cross_entropy": true, "fuse_norm": false,
+              "gate_low_rank_dim": 256, "head_dim": 64, "hidden_act": "sqrelu", "hidden_ratio": 4.0, "hidden_size": 2048,
+              "initializer_range": 0.02, "intermediate_size": 8192, "max_position_embeddings": 2048, "model_type": "rwkv7", "norm_bias": true,
+              "norm_eps": 1e-05, "norm_first": true, "num_heads": null, "num_hidden_layers": 24, "tie_word_embeddings": false,
+              "torch_dtype": "float32", "transformers_version": "4.48.0", "use_cache": true, "v_low_rank_dim": 64,
+              "value_dim": 2048, "vocab_size": 65536
+            }
+            """, 1_527_404_544),
+        ["RWKV-7 World 2.9B"] = ("""
+            {
+              "a_low_rank_dim": 96, "architectures": ["RWKV7ForCausalLM"], "attn": null, "attn_mode": "chunk",
+              "auto_map": { "AutoConfig": "modeling_rwkv7.RWKV7Config", "AutoModelForCausalLM": "modeling_rwkv7.RWKV7ForCausalLM" },
+              "bos_token_id": 1, "decay_low_rank_dim": 96, "eos_token_id": 2, "fuse_cross_entropy": true, "fuse_norm": false,
+              "gate_low_rank_dim": 320, "head_dim": 64, "hidden_act": "sqrelu", "hidden_ratio": 4.0, "hidden_size": 2560,
+              "initializer_range": 0.02, "intermediate_size": 10240, "max_position_embeddings": 2048, "model_type": "rwkv7", "norm_bias": true,
+              "norm_eps": 1e-05, "norm_first": true, "num_heads": null, "num_hidden_layers": 32, "tie_word_embeddings": false,
+              "torch_dtype": "float32", "transformers_version": "4.48.0", "use_cache": true, "v_low_rank_dim": 64,
+              "value_dim": 2560, "vocab_size": 65536
+            }
+            """, 2_947_735_040),
         ["Mamba-2 of flash-linear-attention"] = ("""
             {
               "A_init_range": [1, 16], "D_has_hdim": false, "architectures": ["Mamba2ForCausalLM"], "bos_token_id": 1, "chunk_size": 256,
@@ -350,6 +397,7 @@ static class PublishedSettings
               "vision_start_token_id": 248053
             }
             """, 35_951_822_704 - 446_571_248 - 844_640_768),
+        // the parameters of huggingface.co/allenai/Olmo-Hybrid-7B
         ["Olmo-Hybrid 7B"] = ("""
             {
               "architectures": ["OlmoHybridForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "bos_token_id": null,
@@ -361,7 +409,7 @@ static class PublishedSettings
               "pad_token_id": 100277, "rms_norm_eps": 1e-06, "rope_parameters": { "rope_theta": null, "rope_type": "default" },
               "tie_word_embeddings": false, "use_cache": true, "vocab_size": 100352
             }
-            """, null),
+            """, 7_430_870_688),
         ["LFM2 8B-A1B"] = ("""
             {
               "architectures": ["Lfm2MoeForCausalLM"], "bos_token_id": 1, "conv_L_cache": 3, "conv_bias": false, "dtype": "bfloat16",
