@@ -128,6 +128,7 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
         new SweepReport(part) { Title = experiment.Title, Description = experiment.Question, Baseline = baseline, Quality = metric }
             .Write(Path.Combine(folder, name));
         WriteTable(part, baseline, metric);
+        WriteMeasurements(part, experiment.Parts.Aggregate(PartTasks.None, (all, one) => all | one.Measured));
         if (experiment.Name == "scaling") WriteScaling(part);
         foreach (string picture in Directory.GetFiles(Path.Combine(folder, name), "*.png").Order(StringComparer.Ordinal)
             .Where(file => !Path.GetFileName(file).StartsWith("design", StringComparison.Ordinal)))
@@ -149,6 +150,31 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
             string failure = part.Runs.Any(run => run.Settings.Name == design && run.Training?.Failure is not null) ? " (diverged)" : "";
             Line(string.Create(Invariant, $"| {design}{failure} | {mean?.Count ?? 0} | {Figure.Mean(mean)} | {against} | ")
                 + string.Create(Invariant, $"{settings.Design.CountParameters().NonEmbedding / 1e6:0.00} M | {settings.LearningRate:0.####} |"));
+        }
+        Line();
+    }
+
+    // one column for each metric of the tasks
+    void WriteMeasurements(SweepResult part, PartTasks tasks)
+    {
+        int twice = 2 * size.ContextLength;
+        (PartTasks Kind, string Title, string Task, string Metric)[] all =
+        [
+            (PartTasks.Cost, "decoding, tokens/s", "inference cost", $"decode throughput, 4 x {twice}"),
+            (PartTasks.Cost, "cache, bytes", "inference cost", $"cache, 4 x {twice}"),
+            .. size.NeedleLengths.Select(length => (PartTasks.Needle, $"needles found in {length}", "needle in a haystack", $"score at {length}")),
+            (PartTasks.Positions, $"rise beyond {size.ContextLength}, nats", $"loss by position to {twice}", $"rise beyond {size.ContextLength}"),
+            .. ((double[])[1.5, 2]).Select(lengths => (PartTasks.Recall, size.Recall.NameAt(lengths), size.Recall.NameAt(lengths), "accuracy")),
+        ];
+        var columns = all.Where(column => tasks.HasFlag(column.Kind)
+            && part.Designs.Any(design => part.Mean(design, column.Task, column.Metric) is not null)).ToArray();
+        if (columns.Length == 0) return;
+        Line($"| design | {string.Join(" | ", columns.Select(column => column.Title))} |");
+        Line($"| --- |{string.Concat(columns.Select(_ => " ---: |"))}");
+        foreach (string design in part.Designs)
+        {
+            string[] cells = [.. columns.Select(column => Figure.Mean(part.Mean(design, column.Task, column.Metric)))];
+            if (cells.Any(cell => cell.Length > 0)) Line($"| {design} | {string.Join(" | ", cells)} |");
         }
         Line();
     }
