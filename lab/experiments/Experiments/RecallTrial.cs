@@ -20,8 +20,8 @@ sealed class RecallTrial(RecallSetting setting, int vocabularySize, string folde
     /// <param name="cancellation">Stops the training.</param>
     public string Run(ExperimentDesign design, double rate, CancellationToken cancellation)
     {
-        string name = FormattableString.Invariant(
-            $"{design.Name}, rate {rate:0.####}, {setting.Steps} steps of {setting.TokensPerStep}, {setting.MinPairs} to {setting.Pairs} pairs in {setting.Length}");
+        string name = FormattableString.Invariant($"{design.Name}, rate {rate:0.####}, {setting.Steps} steps of {setting.TokensPerStep}, ")
+            + FormattableString.Invariant($"{setting.MinPairs} to {setting.Pairs} pairs in {setting.Length}");
         var sweep = new Sweep(new SweepOptions
         {
             Folder = folder, Seeds = [1], Device = device, KeepModels = false, Designs = [new(name, design.Design, rate)],
