@@ -9,6 +9,7 @@ namespace HybridArchitectures.Kernels.Operators;
 /// Implements the short depthwise convolution before a state-space layer: <c>y[t, c] = bias[c] + sum over k of weight[c, k] x[t - (W-1) + k, c]</c>,
 /// optionally followed by SiLU. A token sees itself and the W-1 tokens before it. Sums are float32, also for bfloat16 activations.
 /// </summary>
+/// <remarks>Shapes: B rows, L tokens, C channels, W taps of the filter.</remarks>
 public static class CausalConvolution
 {
     static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.CausalConvolutionBackend);

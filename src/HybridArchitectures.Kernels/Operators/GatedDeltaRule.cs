@@ -14,6 +14,7 @@ namespace HybridArchitectures.Kernels.Operators;
 /// It is computed chunk by chunk as matrix products (section 3.3 of the paper), with memory linear in the length. Sums and states are float32, also
 /// for bfloat16 activations. On CUDA, bfloat16 activations have separate kernels, which round the operands of products to bfloat16. Keys should have
 /// length 1 or less: with a longer key and a strength of 1, or a key of length 1 and a strength above 2, the state grows.
+/// Shapes: B rows, L tokens, H heads, G groups of heads that share queries and keys, K elements of a key, V elements of a value.
 /// </remarks>
 public static class GatedDeltaRule
 {

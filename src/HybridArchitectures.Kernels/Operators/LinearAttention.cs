@@ -11,6 +11,7 @@ namespace HybridArchitectures.Kernels.Operators;
 /// <remarks>
 /// It is computed chunk by chunk as matrix products with libtorch's operators on any device. Memory is linear in the length: a token needs a table of
 /// chunk size x K numbers per head. Sums and states are float32, also for bfloat16 activations.
+/// Shapes: B rows, L tokens, H heads, K elements of a key, V elements of a value.
 /// </remarks>
 public static class LinearAttention
 {

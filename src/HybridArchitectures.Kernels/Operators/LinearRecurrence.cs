@@ -12,6 +12,7 @@ namespace HybridArchitectures.Kernels.Operators;
 /// <remarks>
 /// It is computed with libtorch's operators on any device, in about 2 sqrt(L) steps for rows of L tokens. Memory is linear in the length. Sums and
 /// states are float32, also for bfloat16 activations.
+/// Shapes: B rows, L tokens, D channels.
 /// </remarks>
 public static class LinearRecurrence
 {

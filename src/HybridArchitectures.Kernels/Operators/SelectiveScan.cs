@@ -27,18 +27,23 @@ public static class SelectiveScan
     public static KernelBackend BackendFor(Tensor x) => SequenceChecks.Choose(Backend, x, nameof(SelectiveScan));
 
     /// <summary>Scans complete rows. Differentiable in every tensor, including the final state.</summary>
-    /// <param name="x">The input, shape (B, L, D), float32, bfloat16 or float64.</param>
-    /// <param name="dt">The time steps before bias and softplus, shape (B, L, D).</param>
-    /// <param name="A">The decay A, shape (D, N), float32, negative for a state that decays.</param>
-    /// <param name="B">The input projection B, shape (B, L, N), or (B, L, G, N) if D/G neighbouring channels share a group.</param>
+    /// <param name="x">The input, shape (batch, length, channels), float32, bfloat16 or float64.</param>
+    /// <param name="dt">The time steps before bias and softplus, shape (batch, length, channels).</param>
+    /// <param name="A">The decay A, shape (channels, states), float32, negative for a state that decays.</param>
+    /// <param name="B">
+    /// The input projection B, shape (batch, length, states), or (batch, length, groups, states) if neighbouring channels share a group.
+    /// </param>
     /// <param name="C">The output projection C, with the shape of <paramref name="B"/>.</param>
-    /// <param name="D">The weight D of x in the output, shape (D). The default, null, means none.</param>
-    /// <param name="z">The gate z, shape (B, L, D). The output is multiplied by silu(gate). The default, null, means none.</param>
-    /// <param name="dtBias">The bias, shape (D), which is added to <paramref name="dt"/>. The default, null, means none.</param>
+    /// <param name="D">The weight D of x in the output, shape (channels). The default, null, means none.</param>
+    /// <param name="z">The gate z, shape (batch, length, channels). The output is multiplied by silu(z). The default, null, means none.</param>
+    /// <param name="dtBias">The bias, shape (channels), which is added to <paramref name="dt"/>. The default, null, means none.</param>
     /// <param name="softplus">Whether dt is the softplus of the biased time step. The default is false.</param>
-    /// <param name="initialState">The initial state, shape (B, D, N), float32. The default, null, means zero.</param>
+    /// <param name="initialState">The initial state, shape (batch, channels, states), float32. The default, null, means zero.</param>
     /// <param name="layout">Padding and documents. The default, null, means full rows of one document.</param>
-    /// <returns>The output, shape (B, L, D), in the dtype of x, and the state after the last token of each row, shape (B, D, N), float32.</returns>
+    /// <returns>
+    /// The output, shape (batch, length, channels), in the dtype of x, and the state after the last token of each row, shape (batch, channels,
+    /// states), float32.
+    /// </returns>
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static (Tensor Output, Tensor FinalState) Forward(
         Tensor x, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor? D = null, Tensor? z = null, Tensor? dtBias = null, bool softplus = false,
@@ -49,7 +54,7 @@ public static class SelectiveScan
             D = D, Z = z, DtBias = dtBias, Softplus = softplus, InitialState = initialState, Layout = layout,
         };
         inputs.CheckRows();
-        var backend = Chosen(inputs);
+        var backend = SelectBackend(inputs);
         using var scope = NewDisposeScope();
         inputs = inputs.WithGroups();
         var (output, state) = backend switch
@@ -62,22 +67,22 @@ public static class SelectiveScan
     }
 
     /// <summary>Processes one token without a gradient. The result equals that of <see cref="Forward"/> for rows of one token.</summary>
-    /// <param name="state">The state, shape (B, D, N), float32. It is updated in place.</param>
-    /// <param name="x">The input, shape (B, D).</param>
-    /// <param name="dt">The time steps, shape (B, D).</param>
-    /// <param name="A">The decay A, shape (D, N), float32.</param>
-    /// <param name="B">The input projection B, shape (B, N) or (B, G, N).</param>
+    /// <param name="state">The state, shape (batch, channels, states), float32. It is updated in place.</param>
+    /// <param name="x">The input, shape (batch, channels).</param>
+    /// <param name="dt">The time steps, shape (batch, channels).</param>
+    /// <param name="A">The decay A, shape (channels, states), float32.</param>
+    /// <param name="B">The input projection B, shape (batch, states) or (batch, groups, states).</param>
     /// <param name="C">The output projection C, with the shape of <paramref name="B"/>.</param>
-    /// <param name="D">The weight of x in the output, shape (D). The default, null, means none.</param>
-    /// <param name="z">The gate z, shape (B, D). The default, null, means none.</param>
-    /// <param name="dtBias">The bias of the time steps, shape (D). The default, null, means none.</param>
+    /// <param name="D">The weight of x in the output, shape (channels). The default, null, means none.</param>
+    /// <param name="z">The gate z, shape (batch, channels). The default, null, means none.</param>
+    /// <param name="dtBias">The bias of the time steps, shape (channels). The default, null, means none.</param>
     /// <param name="softplus">Whether dt is the softplus of the biased time step. The default is false.</param>
     /// <param name="slots">
-    /// The slots of the states, shape (B), int64. The states are then in a larger tensor (slots, ...), and that of sequence i is at slots[i]. Each
-    /// slot occurs at most once. -1 marks a padding row, whose output is 0 and which has no state. The default, null, means that sequence i has state
-    /// i.
+    /// The slots of the states, shape (batch), int64. The states are then in a larger tensor (slots, ...), and that of sequence i is at slots[i].
+    /// Each slot occurs at most once. -1 marks a padding row, whose output is 0 and which has no state. The default, null, means that sequence i has
+    /// state i.
     /// </param>
-    /// <returns>The output, shape (B, D), in the dtype of x.</returns>
+    /// <returns>The output, shape (batch, channels), in the dtype of x.</returns>
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static Tensor Step(
         Tensor state, Tensor x, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor? D = null, Tensor? z = null, Tensor? dtBias = null,
@@ -104,7 +109,7 @@ public static class SelectiveScan
         return ReferenceStep.Run(state, () => SelectiveScanReference.Forward(inputs.AsRows(state)));
     }
 
-    static KernelBackend Chosen(SelectiveScanInputs inputs)
+    static KernelBackend SelectBackend(SelectiveScanInputs inputs)
     {
         var backend = BackendFor(inputs.X);
         if (backend == KernelBackend.Cuda && inputs.StateSize > SelectiveScanCuda.MaxStates)

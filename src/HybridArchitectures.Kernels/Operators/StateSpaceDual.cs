@@ -35,23 +35,24 @@ public static class StateSpaceDual
     }
 
     /// <summary>Processes complete rows. Differentiable in every tensor, including the final state.</summary>
-    /// <param name="x">The input, shape (B, L, H, P), float32, bfloat16 or float64: H heads of size P.</param>
-    /// <param name="dt">The time steps before bias, softplus and limits, shape (B, L, H).</param>
-    /// <param name="A">The decay A, shape (H), float32, negative for a state that decays.</param>
-    /// <param name="B">The input projection B, shape (B, L, G, N). H/G neighbouring heads share a group.</param>
-    /// <param name="C">The output projection C, shape (B, L, G, N).</param>
-    /// <param name="D">The weight D of x in the output, shape (H). The default, null, means none.</param>
-    /// <param name="dtBias">The bias, shape (H), which is added to <paramref name="dt"/>. The default, null, means none.</param>
+    /// <param name="x">The input, shape (batch, length, heads, head size), float32, bfloat16 or float64.</param>
+    /// <param name="dt">The time steps before bias, softplus and limits, shape (batch, length, heads).</param>
+    /// <param name="A">The decay A, shape (heads), float32, negative for a state that decays.</param>
+    /// <param name="B">The input projection B, shape (batch, length, groups, states). Neighbouring heads share a group.</param>
+    /// <param name="C">The output projection C, shape (batch, length, groups, states).</param>
+    /// <param name="D">The weight D of x in the output, shape (heads). The default, null, means none.</param>
+    /// <param name="dtBias">The bias, shape (heads), which is added to <paramref name="dt"/>. The default, null, means none.</param>
     /// <param name="softplus">Whether dt is the softplus of the biased time step. The default is false.</param>
     /// <param name="dtLimit">The range to which dt is clamped after the softplus. The default, null, means none.</param>
-    /// <param name="initialState">The initial state, shape (B, H, P, N), float32. The default, null, means zero.</param>
+    /// <param name="initialState">The initial state, shape (batch, heads, head size, states), float32. The default, null, means zero.</param>
     /// <param name="layout">Padding and documents. The default, null, means full rows of one document.</param>
     /// <param name="chunkSize">
     /// The number of tokens per chunk, a power of two. It affects speed and memory, but not the result. It is limited to 8 to 64 tokens on the CPU
     /// and 16 to 64 on CUDA.
     /// </param>
     /// <returns>
-    /// The output, shape (B, L, H, P), in the dtype of x, and the state after the last token of each row, shape (B, H, P, N), float32.
+    /// The output, shape (batch, length, heads, head size), in the dtype of x, and the state after the last token of each row, shape (batch, heads,
+    /// head size, states), float32.
     /// </returns>
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static (Tensor Output, Tensor FinalState) Forward(
@@ -73,22 +74,22 @@ public static class StateSpaceDual
     }
 
     /// <summary>Processes one token without a gradient. The result equals that of <see cref="Forward"/> for rows of one token.</summary>
-    /// <param name="state">The state, shape (B, H, P, N), float32. It is updated in place.</param>
-    /// <param name="x">The input, shape (B, H, P).</param>
-    /// <param name="dt">The time steps, shape (B, H).</param>
-    /// <param name="A">The decay A, shape (H), float32.</param>
-    /// <param name="B">The input projection B, shape (B, G, N).</param>
-    /// <param name="C">The output projection C, shape (B, G, N).</param>
-    /// <param name="D">The weight of x in the output, shape (H). The default, null, means none.</param>
-    /// <param name="dtBias">The bias of the time steps, shape (H). The default, null, means none.</param>
+    /// <param name="state">The state, shape (batch, heads, head size, states), float32. It is updated in place.</param>
+    /// <param name="x">The input, shape (batch, heads, head size).</param>
+    /// <param name="dt">The time steps, shape (batch, heads).</param>
+    /// <param name="A">The decay A, shape (heads), float32.</param>
+    /// <param name="B">The input projection B, shape (batch, groups, states).</param>
+    /// <param name="C">The output projection C, shape (batch, groups, states).</param>
+    /// <param name="D">The weight of x in the output, shape (heads). The default, null, means none.</param>
+    /// <param name="dtBias">The bias of the time steps, shape (heads). The default, null, means none.</param>
     /// <param name="softplus">Whether dt is the softplus of the biased time step. The default is false.</param>
     /// <param name="dtLimit">The range to which dt is clamped. The default, null, means none.</param>
     /// <param name="slots">
-    /// The slots of the states, shape (B), int64. The states are then in a larger tensor (slots, ...), and that of sequence i is at slots[i]. Each
-    /// slot occurs at most once. -1 marks a padding row, whose output is 0 and which has no state. The default, null, means that sequence i has state
-    /// i.
+    /// The slots of the states, shape (batch), int64. The states are then in a larger tensor (slots, ...), and that of sequence i is at slots[i].
+    /// Each slot occurs at most once. -1 marks a padding row, whose output is 0 and which has no state. The default, null, means that sequence i has
+    /// state i.
     /// </param>
-    /// <returns>The output, shape (B, H, P), in the dtype of x.</returns>
+    /// <returns>The output, shape (batch, heads, head size), in the dtype of x.</returns>
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static Tensor Step(
         Tensor state, Tensor x, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor? D = null, Tensor? dtBias = null, bool softplus = false,

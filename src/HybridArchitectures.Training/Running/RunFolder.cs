@@ -31,12 +31,14 @@ sealed class RunFolder(string path)
         return found;
     }
 
-    /// <summary>Takes the folder for one run, until disposed or until the process ends, and deletes what an earlier run that died has left.</summary>
+    /// <summary>
+    /// Locks the folder for one run until the result is disposed or the process ends, and deletes the leftovers of a run that died.
+    /// </summary>
     /// <exception cref="IOException">Another run uses the folder, or the disk refuses access.</exception>
     /// <exception cref="UnauthorizedAccessException">The folder is not writable.</exception>
-    public IDisposable Hold()
+    public IDisposable Lock()
     {
-        var held = Lock();
+        var held = TakeLock();
         try
         {
             AtomicWrite.DeleteLeftovers(path, Prefix);
@@ -50,7 +52,7 @@ sealed class RunFolder(string path)
         }
     }
 
-    PathLock Lock()
+    PathLock TakeLock()
     {
         try
         {
@@ -72,7 +74,7 @@ sealed class RunFolder(string path)
     /// <exception cref="UnauthorizedAccessException">The folder is not writable.</exception>
     public void RequireRoom(long bytes)
     {
-        using (Lock()) { }
+        using (TakeLock()) { }
         if (FreeBytes() is { } free && free < bytes)
             throw new IOException(
                 $"{nameof(TrainingOptions.Folder)} is '{path}' with {free >> 20} MiB free; "

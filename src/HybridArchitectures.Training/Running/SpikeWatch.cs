@@ -9,17 +9,18 @@ sealed record SpikeWatch
 
     public List<double> Norms { get; init; } = [];
 
-    /// <summary>Gets or sets the number of steps skipped in the run, and since the last sound step.</summary>
+    /// <summary>Gets or sets the number of steps skipped in the run.</summary>
     public long Skipped { get; set; }
 
-    public int InARow { get; set; }
+    /// <summary>Gets or sets the number of steps skipped since the last sound step.</summary>
+    public int ConsecutiveSkips { get; set; }
 
     /// <summary>Returns why a step is a spike, or null if it is sound. A sound step counts for later ones.</summary>
     public string? Judge(SpikeGuard guard, double loss, double norm)
     {
         if (!double.IsFinite(loss) || !double.IsFinite(norm)) return null;     // another guard handles these
         if ((Above("loss", Losses, loss, guard) ?? Above("gradient norm", Norms, norm, guard)) is { } reason) return reason;
-        InARow = 0;
+        ConsecutiveSkips = 0;
         Add(Losses, loss, guard.Window);
         Add(Norms, norm, guard.Window);
         return null;

@@ -53,18 +53,18 @@ public sealed partial class Trainer
         DataParallel? parallel = null)
     {
         ArgumentNullException.ThrowIfNull(training);
-        var given = Given(callbacks);
+        var given = ToArray(callbacks);
         parallel?.Check();
         var ranks = new RankGroup(parallel);
         string checkpoint = "";
-        IDisposable? held = null;
+        IDisposable? folderLock = null;
         try
         {
             ranks.OnFirst(() =>
             {
                 string run = RunFolder.Find(folder).Run;
                 // a running trainer might delete the checkpoint while it is read
-                held = new RunFolder(run).Hold();
+                folderLock = new RunFolder(run).Lock();
                 checkpoint = new RunFolder(run).ReadSound(RunFolder.Find(folder).Checkpoint, skipDamaged).Checkpoint;
             });
             checkpoint = ranks.TextFrom(0, checkpoint);
@@ -72,7 +72,7 @@ public sealed partial class Trainer
         }
         finally
         {
-            held?.Dispose();
+            folderLock?.Dispose();
         }
     }
 
@@ -88,8 +88,8 @@ public sealed partial class Trainer
             throw Require.Unfit(nameof(callbacks), $"callbacks has the objective '{objective ?? "none"}'",
                 $"'{state.Objective ?? "none"}', that of the run");
         var options = (change?.Invoke(state.Options) ?? state.Options) with { Folder = run };
-        static object MakeUp(TrainingOptions of) => (of.ContextLength, of.BatchSize, of.Seed, of.SeparateDocuments);
-        if (!MakeUp(options).Equals(MakeUp(state.Options)))
+        static object FixedOptions(TrainingOptions of) => (of.ContextLength, of.BatchSize, of.Seed, of.SeparateDocuments);
+        if (!FixedOptions(options).Equals(FixedOptions(state.Options)))
             throw Require.Unfit(nameof(change), $"{nameof(change)} changes the context length, batch size, seed or separation of documents",
                 "those of the run");
         var model = Checkpoint.Load(checkpoint, state.Compute, device);
@@ -127,7 +127,7 @@ public sealed partial class Trainer
                 $"{file.Path}: the optimizer has made {optimizer.ReadSteps()} steps; expected {state.Step - state.Spikes.Skipped}");
         try
         {
-            sampler.Position = state.Position;
+            reader.Position = state.Position;
         }
         catch (ArgumentException e)
         {
@@ -150,7 +150,7 @@ public sealed partial class Trainer
     {
         CheckHealth();
         if (measure) Evaluate(cancellation);
-        FinishSave(wait: true);
+        CompletePendingSave(wait: true);
         var began = Elapsed;
         var target = folder!.FolderOf(Step);
         using var scope = NewDisposeScope();
@@ -171,7 +171,7 @@ public sealed partial class Trainer
     }
 
     // takes note of a checkpoint that has been written in the meantime
-    void FinishSave(bool wait)
+    void CompletePendingSave(bool wait)
     {
         if (pending is not { } save || !(wait || save.Writing.IsCompleted)) return;
         pending = null;
@@ -181,7 +181,7 @@ public sealed partial class Trainer
     }
 
     // after a failure of the run: the failure of the write, if there is one, is not reported
-    void AbandonSave()
+    void AbandonPendingSave()
     {
         if (pending is not { } save) return;
         pending = null;
@@ -226,7 +226,7 @@ public sealed partial class Trainer
     TrainingState State() => new()
     {
         Version = TrainingState.CurrentVersion, Options = Options, Compute = Model.ComputeType, Step = Step, Tokens = Tokens,
-        Position = sampler.Position, ElapsedSeconds = Elapsed.TotalSeconds, Data = training.Description, Objective = objective?.Description,
+        Position = reader.Position, ElapsedSeconds = Elapsed.TotalSeconds, Data = training.Description, Objective = objective?.Description,
         PendingLoss = pendingLoss.item<float>(), PendingSteps = pendingSteps, Spikes = spikes,
         HeldOutLoss = evaluations.Count > 0 && evaluations[^1].Step == Step ? evaluations[^1].Result.Loss : null, History = history,
         Evaluations = evaluations,

@@ -62,8 +62,8 @@ public sealed partial class Trainer
     double ExpectedWeight => (double)Options.BatchSize * Options.ContextLength;
 
     /// <summary>Adds the results of all ranks to those of this one, and returns the loss of the step.</summary>
-    Tensor Combine(Tensor loss, List<TokenBatch> batches) => exchange is null ? loss
-        : exchange.Sum(loss, batches.Sum(batch => batch.WeightSum), ExpectedWeight, sampler.FillsRows);
+    Tensor CombineRanks(Tensor loss, List<TokenBatch> batches) => exchange is null ? loss
+        : exchange.Sum(loss, batches.Sum(batch => batch.WeightSum), ExpectedWeight, reader.FillsRows);
 
     void AfterStep()
     {
@@ -125,10 +125,10 @@ public sealed partial class Trainer
     }
 
     /// <summary>Cancels the run on all ranks if it is cancelled on one.</summary>
-    void AgreeOnCancellation(CancellationTokenSource agreed, CancellationToken mine)
+    void AgreeOnCancellation(CancellationTokenSource agreed, CancellationToken own)
     {
         // on GPUs without MPI, the question waits for the device
         if (!ranks.Collectives.IsFastOnHost && Step % Options.ReportEvery != 0) return;
-        if (ranks.Any(mine.IsCancellationRequested)) agreed.Cancel();
+        if (ranks.Any(own.IsCancellationRequested)) agreed.Cancel();
     }
 }

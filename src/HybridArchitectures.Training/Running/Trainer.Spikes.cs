@@ -7,7 +7,7 @@ namespace HybridArchitectures.Training.Running;
 
 public sealed partial class Trainer
 {
-    /// <summary>Returns whether a step, whose gradients are computed, is to be skipped.</summary>
+    /// <summary>Returns whether the step whose gradients have been computed must be skipped.</summary>
     /// <exception cref="TrainingDivergedException">The step ends the run.</exception>
     bool IsSpike(SpikeGuard guard, Tensor loss, DataPosition position, List<TokenBatch> batches)
     {
@@ -16,19 +16,19 @@ public sealed partial class Trainer
         long step = Step + 1;
         var spike = new TrainingSpike(step, value, norm, position, reason, SaveBatch(step, reason, position, batches));
         foreach (var callback in callbacks) callback.OnSpike(this, spike);
-        bool tooMany = spikes.InARow == guard.MaxConsecutiveSkips;
+        bool tooMany = spikes.ConsecutiveSkips == guard.MaxConsecutiveSkips;
         if (guard.Action == SpikeAction.Skip && !tooMany)
         {
             spikes.Skipped++;
-            spikes.InARow++;
+            spikes.ConsecutiveSkips++;
             return true;
         }
-        var where = spike.File is null ? "" : $"; the rows are in {spike.File}";
-        var kept = checkpointStep >= 0 ? $"; the last checkpoint is {folder!.FolderOf(checkpointStep)}" : "";
+        var savedRows = spike.File is null ? "" : $"; the rows are in {spike.File}";
+        var lastCheckpoint = checkpointStep >= 0 ? $"; the last checkpoint is {folder!.FolderOf(checkpointStep)}" : "";
         throw new TrainingDivergedException(
             $"step {step}: {reason}{(tooMany ? $", after {guard.MaxConsecutiveSkips} skipped steps in a row" : "")}; "
             + $"the {Options.BatchSize} rows begin at epoch {position.Epoch}, row {position.Index}. The parameters are those before the "
-            + $"step{where}{kept}.",
+            + $"step{savedRows}{lastCheckpoint}.",
             step, position, reason);
     }
 
@@ -47,16 +47,16 @@ public sealed partial class Trainer
     // rank 0 has read only its rows of the step
     void WriteRows(string path, long step, string reason, DataPosition position)
     {
-        var next = sampler.Position;
+        var next = reader.Position;
         try
         {
-            sampler.Position = position;
-            using var batch = sampler.ReadBatch(Options.BatchSize);
+            reader.Position = position;
+            using var batch = reader.ReadBatch(Options.BatchSize);
             WriteBatch(path, step, reason, position, [batch]);
         }
         finally
         {
-            sampler.Position = next;
+            reader.Position = next;
         }
     }
 

@@ -13,21 +13,21 @@ public sealed partial class Trainer
 {
     double CurrentRate()
     {
-        double[] progress = Options.TotalSteps is null ? ranks.FromFirst(Done, StepLength) : [Done, StepLength];
+        double[] progress = Options.TotalSteps is null ? ranks.FromFirst(ProgressShare, StepShare) : [ProgressShare, StepShare];
         return Options.LearningRate * Options.Schedule.Factor(progress[0], progress[1]);
     }
 
-    (double Rate, Tensor Norm) OneStep()
+    (double Rate, Tensor Norm) RunStep()
     {
         double rate = CurrentRate();
-        var position = sampler.Position;
+        var position = reader.Position;
         using var scope = NewDisposeScope();
         var batches = new List<TokenBatch>();
         bool stepped = false;
         try
         {
             ReadBatches(batches);
-            var (loss, norm, skipped) = Compute(batches, position, rate);
+            var (loss, norm, skipped) = ComputeAndUpdate(batches, position, rate);
             stepped = true;
             if (!skipped) recentPositions.Enqueue(position);
             AfterStep();
@@ -37,7 +37,7 @@ public sealed partial class Trainer
                 pendingSteps++;
             }
             Step++;
-            TellCallbacks(rate, loss, norm, batches);
+            NotifyCallbacks(rate, loss, norm, batches);
             return (rate, norm.DetachFromDisposeScope());
         }
         catch (Exception e) when (!stepped)
@@ -45,7 +45,7 @@ public sealed partial class Trainer
             // a failed backward pass leaves some gradients, which must not affect a later step
             optimizer.DropGradients();
             exchange?.DropGradients();
-            sampler.Position = position;
+            reader.Position = position;
             if (MemoryShortage.IsCause(e)) throw MemoryShortage.Explain(Model, Options, Math.Min(Options.RowsPerPass, OwnRows.Count), e);
             throw;
         }
@@ -56,14 +56,14 @@ public sealed partial class Trainer
     }
 
     // forward, backward, and the update of the parameters unless the step is skipped
-    (Tensor Loss, Tensor Norm, bool Skipped) Compute(List<TokenBatch> batches, DataPosition position, double rate)
+    (Tensor Loss, Tensor Norm, bool Skipped) ComputeAndUpdate(List<TokenBatch> batches, DataPosition position, double rate)
     {
         if (captured is not null && captured.Serves(batches[0]))
         {
             var (fixedLoss, fixedNorm) = captured.Run(batches[0], rate);
             return (fixedLoss, fixedNorm.alias(), false);
         }
-        var loss = Combine(AccumulateAll(batches, position), batches);
+        var loss = CombineRanks(ForwardBackward(batches, position), batches);
         bool skipped = Options.SpikeGuard is { } guard && IsSpike(guard, loss, position, batches);
         var norm = skipped ? tensor((float)optimizer.ReadGradientNorm(), device: Model.Device)
             : optimizer.Step(rate, Options.ClipNorm ?? double.PositiveInfinity, loss);
@@ -71,7 +71,7 @@ public sealed partial class Trainer
         return (loss, norm, skipped);
     }
 
-    void TellCallbacks(double rate, Tensor loss, Tensor norm, List<TokenBatch> batches)
+    void NotifyCallbacks(double rate, Tensor loss, Tensor norm, List<TokenBatch> batches)
     {
         if (callbacks.Length == 0) return;
         var step = new TrainingStep(this, Step, rate, loss, norm, batches);
@@ -79,7 +79,7 @@ public sealed partial class Trainer
     }
 
     // adds the gradients of all passes of a step, and returns its loss
-    Tensor AccumulateAll(List<TokenBatch> batches, DataPosition position)
+    Tensor ForwardBackward(List<TokenBatch> batches, DataPosition position)
     {
         // on several ranks, the sum over all ranks is known on the device alone
         double counted = ranks.IsAlone ? batches.Sum(batch => batch.WeightSum) : ExpectedWeight;
@@ -89,7 +89,7 @@ public sealed partial class Trainer
         for (int i = 0; i < passes; i++)
         {
             bool isLast = i == passes - 1;
-            if (i < batches.Count && batches[i].WeightSum > 0) loss.add_(PassOver(batches[i], batches[i].WeightSum / counted, isLast), Scalars.One);
+            if (i < batches.Count && batches[i].WeightSum > 0) loss.add_(RunPass(batches[i], batches[i].WeightSum / counted, isLast), Scalars.One);
             else exchange?.IdlePass(hasBackward: true, isLast);
         }
         return loss;
@@ -98,10 +98,10 @@ public sealed partial class Trainer
     // the rank with the most rows has the most passes
     int PassesOfAllRanks => ((Options.BatchSize + ranks.Size - 1) / ranks.Size + Options.RowsPerPass - 1) / Options.RowsPerPass;
 
-    Tensor PassOver(TokenBatch batch, double share, bool isLast)
+    Tensor RunPass(TokenBatch batch, double share, bool isLast)
     {
         exchange?.BeginPass(isLast);
-        var loss = Accumulate(batch, share);
+        var loss = ComputeGradients(batch, share);
         exchange?.EndPass();
         return loss;
     }
@@ -114,15 +114,15 @@ public sealed partial class Trainer
     {
         long began = Stopwatch.GetTimestamp();
         var (first, count) = OwnRows;
-        if (first > 0) sampler.Skip(first);
+        if (first > 0) reader.Skip(first);
         for (int rows = 0; rows < count; rows += Options.RowsPerPass)
-            batches.Add(sampler.ReadBatch(Math.Min(Options.RowsPerPass, count - rows), Model.Device));
-        if (first + count < Options.BatchSize) sampler.Skip(Options.BatchSize - first - count);
+            batches.Add(reader.ReadBatch(Math.Min(Options.RowsPerPass, count - rows), Model.Device));
+        if (first + count < Options.BatchSize) reader.Skip(Options.BatchSize - first - count);
         meter.AddReading(Stopwatch.GetElapsedTime(began));
     }
 
     // the loss is a mean over targets; weighted by its share of the targets of the step, the sum over passes is the mean over the step
-    Tensor Accumulate(TokenBatch batch, double share)
+    Tensor ComputeGradients(TokenBatch batch, double share)
     {
         using var scope = NewDisposeScope();
         using var context = new SequenceContext(batch.Layout);

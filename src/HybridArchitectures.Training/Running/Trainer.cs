@@ -47,7 +47,7 @@ public sealed partial class Trainer : IDisposable
 {
     readonly ITrainingData training;
     readonly TokenDataset? heldOut;
-    readonly TrainingReader sampler;
+    readonly TrainingReader reader;
     readonly RankedOptimizer optimizer;
     readonly TrainingCallback[] callbacks;
     readonly TrainingObjective? objective;
@@ -64,7 +64,7 @@ public sealed partial class Trainer : IDisposable
     SpikeWatch spikes = new();
     readonly IReadOnlyList<ModelParameter> parameters;
     byte[] randomState;
-    bool disposed, begun;
+    bool disposed, hasBegun;
     int pendingSteps;
     long checkpointStep = -1, reportedTokens;
 
@@ -94,21 +94,21 @@ public sealed partial class Trainer : IDisposable
         IEnumerable<TrainingCallback>? callbacks, DataParallel? parallel, bool resumed)
     {
         Check(model, training, options, heldOut, parallel);
-        using var ordinary = inference_mode(false);      // as for the optimizer
+        using var ordinary = inference_mode(false);      // tensors of inference mode could not be updated later
         ranks = new RankGroup(parallel);
-        (Model, this.training, Options, this.heldOut, this.callbacks) = (model, training, options, heldOut, Given(callbacks));
+        (Model, this.training, Options, this.heldOut, this.callbacks) = (model, training, options, heldOut, ToArray(callbacks));
         objective = FindObjective(this.callbacks);
-        sampler = training.OpenReader(new TrainingReaderOptions(options.ContextLength, options.Seed, options.SeparateDocuments));
+        reader = training.OpenReader(new TrainingReaderOptions(options.ContextLength, options.Seed, options.SeparateDocuments));
         folder = options.Folder is null ? null : new RunFolder(Path.GetFullPath(options.Folder));
         randomState = TorchRandom.StateOfSeed(options.Seed);
-        begun = resumed;
+        hasBegun = resumed;
         parameters = Trained(model);
         pendingLoss = zeros([], ScalarType.Float32, model.Device).DetachFromDisposeScope();
         try
         {
             // refuses parameters that cannot be optimized before anything is written or divided
             if (ranks.IsAlone) optimizer = new RankedOptimizer(ranks, options.Optimizer, parameters, null);
-            Begin(resumed);
+            Prepare(resumed);
             ranks.DivideByMachine();
             if (ranks.DividesParameters) sharded = new ShardedParameters(ranks, model, parameters, options.Optimizer);
             optimizer ??= new RankedOptimizer(ranks, options.Optimizer, parameters, sharded);
@@ -122,7 +122,7 @@ public sealed partial class Trainer : IDisposable
             throw;
         }
         meter = new(model, options.ContextLength, ranks.Size);
-        LooksEveryStep = model.Device.type == DeviceType.CPU || options.SpikeGuard is not null;
+        ChecksEveryStep = model.Device.type == DeviceType.CPU || options.SpikeGuard is not null;
     }
 
     // the parameters of the model, and of a head that is trained with it
@@ -148,7 +148,7 @@ public sealed partial class Trainer : IDisposable
         if (heldOut is { Count: < 2 }) throw Require.Unfit(nameof(heldOut), $"heldOut has {heldOut.Count} token", "at least 2");
     }
 
-    void Begin(bool resumed)
+    void Prepare(bool resumed)
     {
         RequireRows();
         RequireSameRun(resumed);
@@ -186,7 +186,7 @@ public sealed partial class Trainer : IDisposable
         throw Require.Unfit(nameof(heldOut), "heldOut has no target that counts: every document has one token", "documents of at least 2 tokens");
     }
 
-    static TrainingCallback[] Given(IEnumerable<TrainingCallback>? callbacks) => callbacks is null ? [] : [.. Require.EachItem(callbacks)];
+    static TrainingCallback[] ToArray(IEnumerable<TrainingCallback>? callbacks) => callbacks is null ? [] : [.. Require.EachItem(callbacks)];
 
     static TrainingObjective? FindObjective(IEnumerable<TrainingCallback> callbacks)
     {
@@ -220,7 +220,7 @@ public sealed partial class Trainer : IDisposable
     public TimeSpan Elapsed => elapsedBefore + clock.Elapsed;
 
     /// <summary>Gets the position in the data of the rows of the next step.</summary>
-    public DataPosition Position => sampler.Position;
+    public DataPosition Position => reader.Position;
 
     /// <summary>Trains until the duration is over or until cancelled. Then, a checkpoint is written if there is a folder.</summary>
     /// <param name="progress">Receives a report every <see cref="TrainingOptions.ReportEvery"/> steps. The default, null, reports nothing.</param>
@@ -243,17 +243,17 @@ public sealed partial class Trainer : IDisposable
         Model.RequireAlive();
         RequireTrainable();
         using var turn = TrainingTurn.Begin(Model);
-        IDisposable? held = null;
-        ranks.OnFirst(() => held = HoldFolder());
-        if (!begun) Model.Adapters()?.SeedDropout(Options.Seed);
-        begun = true;
-        var outside = TorchRandom.ReadBytes();
+        IDisposable? folderLock = null;
+        ranks.OnFirst(() => folderLock = LockFolder());
+        if (!hasBegun) Model.Adapters()?.SeedDropout(Options.Seed);
+        hasBegun = true;
+        var callerRandomState = TorchRandom.ReadBytes();
         TorchRandom.Write(randomState);
         try
         {
             BeginExchange();
             using var agreed = ranks.IsAlone ? null : new CancellationTokenSource();
-            var result = RunOn(ranks.IsFirst ? progress : null, agreed, cancellation);
+            var result = RunSteps(ranks.IsFirst ? progress : null, agreed, cancellation);
             GatherAfterRun();
             return result;
         }
@@ -271,8 +271,8 @@ public sealed partial class Trainer : IDisposable
         {
             Model.Stack.Hooks = null;
             randomState = TorchRandom.ReadBytes();
-            TorchRandom.Write(outside);
-            held?.Dispose();
+            TorchRandom.Write(callerRandomState);
+            folderLock?.Dispose();
         }
     }
 
@@ -287,24 +287,24 @@ public sealed partial class Trainer : IDisposable
                 + "expected that a model is moved before its trainer is created.");
     }
 
-    IDisposable? HoldFolder()
+    IDisposable? LockFolder()
     {
-        var held = folder?.Hold();
+        var folderLock = folder?.Lock();
         try
         {
             folder?.RequireUnchanged(knownSteps);
-            return held;
+            return folderLock;
         }
         catch
         {
-            held?.Dispose();
+            folderLock?.Dispose();
             throw;
         }
     }
 
-    TrainingResult RunOn(IProgress<TrainingProgress>? progress, CancellationTokenSource? agreed, CancellationToken mine)
+    TrainingResult RunSteps(IProgress<TrainingProgress>? progress, CancellationTokenSource? agreed, CancellationToken own)
     {
-        var cancellation = agreed?.Token ?? mine;
+        var cancellation = agreed?.Token ?? own;
         if (checkpointStep >= 0) ranks.OnFirst(() => folder?.Retain(Options, checkpointStep, evaluations));      // an earlier process may have died
         clock.Start();
         (reportedAt, reportedTokens, paused) = (Elapsed, Tokens, TimeSpan.Zero);
@@ -314,12 +314,12 @@ public sealed partial class Trainer : IDisposable
             if (IsEvaluationDue) Evaluate(cancellation);     // a cancelled run may have omitted it
             while (!IsDone)
             {
-                if (agreed is not null) AgreeOnCancellation(agreed, mine);
+                if (agreed is not null) AgreeOnCancellation(agreed, own);
                 if (cancellation.IsCancellationRequested) break;
                 StepAndReport(progress, cancellation);
             }
             CheckHealth();
-            FinishSave(wait: true);
+            CompletePendingSave(wait: true);
             bool completed = IsDone;
             if (completed) Evaluate(cancellation);
             if (folder is not null && checkpointStep != Step) Save(measure: false, cancellation);
@@ -332,7 +332,7 @@ public sealed partial class Trainer : IDisposable
         }
         finally
         {
-            AbandonSave();
+            AbandonPendingSave();
             clock.Stop();
             elapsedBefore += clock.Elapsed;
             clock.Reset();
@@ -342,13 +342,13 @@ public sealed partial class Trainer : IDisposable
     void StepAndReport(IProgress<TrainingProgress>? progress, CancellationToken cancellation)
     {
         var began = Elapsed;
-        var (rate, norm) = OneStep();
-        if (LooksEveryStep) CheckHealth();
+        var (rate, norm) = RunStep();
+        if (ChecksEveryStep) CheckHealth();
         var taken = Elapsed - began;
         stepTime = stepTime == TimeSpan.Zero ? taken : 0.9 * stepTime + 0.1 * taken;
         if (Step == 1 || Step % Options.ReportEvery == 0 || IsDone) Report(progress, rate, norm);
         norm.Dispose();
-        FinishSave(wait: false);
+        CompletePendingSave(wait: false);
         if (IsEvaluationDue) Evaluate(cancellation);
         if (Options.CheckpointEvery > 0 && Step % Options.CheckpointEvery == 0 && !IsDone && !cancellation.IsCancellationRequested)
             Save(measure: true, cancellation);
@@ -366,14 +366,14 @@ public sealed partial class Trainer : IDisposable
     internal IReadOnlyDictionary<string, Tensor> OptimizerState => optimizer.State;
 
     /// <summary>
-    /// Gets or sets whether values that are not finite are noticed at every step. Except on the CPU, that would wait for the device, and they are
-    /// noticed at the next report instead.
+    /// Gets or sets whether every step is checked for values that are not finite. On a GPU, that would wait for the device, so by default they are
+    /// found at the next report.
     /// </summary>
-    internal bool LooksEveryStep { get; set; }
+    internal bool ChecksEveryStep { get; set; }
 
     bool IsEvaluationDue => Options.EvaluateEvery > 0 && Step > 0 && Step % Options.EvaluateEvery == 0;
 
-    // the clock of rank 0 decides
+    // if the duration is a time, the clock of rank 0 decides for all ranks
     bool IsDone => Options.TotalSteps is { } total ? Step >= total
         : ranks.FromFirst(Step > 0 && Elapsed + stepTime > TrainingTime ? 1 : 0)[0] != 0;
 
@@ -390,9 +390,10 @@ public sealed partial class Trainer : IDisposable
         }
     }
 
-    double Done => Options.TotalSteps is { } total ? Math.Min(1, (double)Step / total) : Math.Min(1, Elapsed / TrainingTime);
+    // the completed share of the run, and the share of one step, from 0 to 1
+    double ProgressShare => Options.TotalSteps is { } total ? Math.Min(1, (double)Step / total) : Math.Min(1, Elapsed / TrainingTime);
 
-    double StepLength => Options.TotalSteps is { } total ? 1.0 / total : Math.Min(1, stepTime / TrainingTime);
+    double StepShare => Options.TotalSteps is { } total ? 1.0 / total : Math.Min(1, stepTime / TrainingTime);
 
     void CheckHealth()
     {
@@ -401,55 +402,63 @@ public sealed partial class Trainer : IDisposable
             recentPositions.Clear();
             return;
         }
-        FinishSave(wait: true);
+        CompletePendingSave(wait: true);
         // the optimizer has not changed anything since the failed step, so the parameters are those of that step
         long step = optimizer.ReadSteps() + spikes.Skipped + 1;
         var position = recentPositions.ElementAt((int)(step - (Step - recentPositions.Count)) - 1);
         var batches = new List<TokenBatch>();
-        string place;
+        string cause;
         try
         {
-            sampler.Position = position;
+            reader.Position = position;
             ReadBatches(batches);
             if (ranks.Sum(batches.Sum(batch => batch.WeightSum)) == 0) throw NoTargets(position);
             using var gathered = sharded?.Gather();     // ranks can need different numbers of passes
-            place = ranks.FirstText(Divergence.Find(Model, batches)) is not var (rank, text) ? Divergence.OnlyTheNorm
+            cause = ranks.FirstText(Divergence.Find(Model, batches)) is not var (rank, text) ? Divergence.OnlyTheNorm
                 : ranks.IsAlone ? text : $"{text} on rank {rank}";
         }
         finally
         {
             foreach (var batch in batches) batch.Dispose();
         }
-        (Step, sampler.Position, pendingSteps) = (step - 1, position, 0);
+        (Step, reader.Position, pendingSteps) = (step - 1, position, 0);
         using (no_grad()) pendingLoss.zero_();
         recentPositions.Clear();
         optimizer.ForgetFailure();
-        var kept = checkpointStep >= 0 ? $"; the last checkpoint is {folder!.FolderOf(checkpointStep)}" : "";
+        var lastCheckpoint = checkpointStep >= 0 ? $"; the last checkpoint is {folder!.FolderOf(checkpointStep)}" : "";
         throw new TrainingDivergedException(
-            $"step {step}: the loss or its gradient is not finite, first in {place}; "
-            + $"the {Options.BatchSize} rows begin at epoch {position.Epoch}, row {position.Index}. The parameters are those before the step{kept}.",
-            step, position, place);
+            $"step {step}: the loss or its gradient is not finite, first in {cause}; "
+            + $"the {Options.BatchSize} rows begin at epoch {position.Epoch}, row {position.Index}. "
+            + $"The parameters are those before the step{lastCheckpoint}.", step, position, cause);
     }
 
     void Report(IProgress<TrainingProgress>? progress, double rate, Tensor norm)
     {
         CheckHealth();
         using var scope = NewDisposeScope();
-        // none if all steps were skipped
-        double loss = pendingSteps > 0 ? pendingLoss.item<float>() / pendingSteps : history.Count > 0 ? history[^1].Loss : double.NaN;
+        // if all steps since the last report were skipped, that report's loss is repeated
+        double loss = pendingSteps > 0 ? pendingLoss.item<float>() / pendingSteps
+            : history.Count > 0 ? history[^1].Loss
+            : double.NaN;
         var now = Elapsed;
         var spent = now - reportedAt - paused;
         double speed = spent > TimeSpan.Zero ? (Tokens - reportedTokens) / spent.TotalSeconds : 0;
-        TimeSpan? left = Options.TotalSteps is { } total ? (speed > 0 ? TimeSpan.FromSeconds((total - Step) * Options.TokensPerStep / speed) : null)
-            : TrainingTime > now ? TrainingTime - now : TimeSpan.Zero;
+        var left = RemainingTime(now, speed);
         var report = meter.Complete(
-            new TrainingProgress(Step, Options.TotalSteps, Tokens, loss, rate, norm.item<float>(), speed, now, left, Done), spent);
+            new TrainingProgress(Step, Options.TotalSteps, Tokens, loss, rate, norm.item<float>(), speed, now, left, ProgressShare), spent);
         history.Add(report);
         using (no_grad()) pendingLoss.zero_();
         pendingSteps = 0;
         (reportedAt, reportedTokens, paused) = (now, Tokens, TimeSpan.Zero);
         progress?.Report(report);
         foreach (var callback in callbacks) callback.OnProgress(this, report);
+    }
+
+    // null if it is unknown
+    TimeSpan? RemainingTime(TimeSpan now, double tokensPerSecond)
+    {
+        if (Options.TotalSteps is not { } total) return TrainingTime > now ? TrainingTime - now : TimeSpan.Zero;
+        return tokensPerSecond > 0 ? TimeSpan.FromSeconds((total - Step) * Options.TokensPerStep / tokensPerSecond) : null;
     }
 
     void Evaluate(CancellationToken cancellation)

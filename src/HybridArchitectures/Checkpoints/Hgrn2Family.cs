@@ -24,8 +24,9 @@ sealed class Hgrn2Family() : FlaFamily("hgrn2", "HGRN2ForCausalLM")
     {
         config.Only("use_short_conv", false);
         config.Only("elementwise_affine", true);
-        // an explicit size takes precedence
-        bool hasSize = config.Has("expand_ratio") || !config.Has("num_heads");
+        // as the configuration class and the layers of flash-linear-attention: expand_ratio is 128 if it is absent, and num_heads decides only if
+        // expand_ratio is null
+        bool hasSize = !config.IsNull("expand_ratio");
         int size = hasSize ? config.Int("expand_ratio", 128) : 0;
         if (hasSize && (size < 1 || size > width)) throw config.Refusal("expand_ratio", size, $"1 to hidden_size = {width}");
         int heads = hasSize ? width / size : config.Int("num_heads");

@@ -25,8 +25,8 @@ public static class ModelConversion
     /// </summary>
     /// <param name="model">The model. It is not changed.</param>
     /// <param name="design">
-    /// The design of the new model, with the same width, vocabulary, number of blocks, and kind and storage of norms. Any mixer can replace any
-    /// other; the report tells what could be kept.
+    /// The design of the new model, with the same width, vocabulary, number of blocks, embedding norm, and kind and storage of norms. Any mixer
+    /// can replace any other; the report tells what could be kept.
     /// </param>
     /// <param name="options">The options. The default, null, means the defaults.</param>
     /// <returns>The new model on the same device, with the same types, and the report.</returns>
@@ -64,6 +64,7 @@ public static class ModelConversion
         Same("vocabularySize", design.VocabularySize, source.VocabularySize);
         Same("depth", design.Depth, source.Depth);
         Same("normKind", design.NormKind, source.NormKind);
+        Same("embeddingNorm", design.EmbeddingNorm, source.EmbeddingNorm);
         Same("zeroCenteredNorms", design.ZeroCenteredNorms, source.ZeroCenteredNorms);
         if (model.AttachedAdapters is not null)
             throw Require.Unfit(nameof(model), "model has adapters", "a model without; merge and detach them first");

@@ -24,8 +24,8 @@ namespace HybridArchitectures.Cost;
 /// <param name="Activations">The estimated bytes of activations.</param>
 public sealed record TrainingMemory(long Parameters, long Gradients, long Optimizer, long WeightCopies, long Loss, long Activations)
 {
-    /// <summary>Gets the bytes of <see cref="WeightCopies"/> that stay from step to step.</summary>
-    internal long KeptCopies { get; init; }
+    /// <summary>Gets weight copies and activations if the optimizer keeps no copies, so that each pass casts all weights.</summary>
+    internal (long WeightCopies, long Activations) WithoutKeptCopies { get; init; }
 
     /// <summary>Gets the sum.</summary>
     public long Total => Parameters + Gradients + Optimizer + WeightCopies + Loss + Activations;
@@ -40,8 +40,8 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
 
     /// <summary>
     /// Returns the memory of each rank if parameters, gradients and the state of the optimizer are divided over ranks: its shares, the gathered
-    /// parameters and gradients of the two largest blocks, and those outside of blocks. Copies of weights in the dtype of the activations are saved
-    /// as without sharding.
+    /// parameters and gradients of the two largest blocks, and those outside of blocks. The optimizer has no whole weights of which it could keep
+    /// copies, so each pass casts the weights of the blocks and saves them until their backward pass.
     /// </summary>
     /// <param name="design">The design, with all sizes derived.</param>
     /// <param name="ranks">The number of ranks over which the parameters are divided, at least 1.</param>
@@ -55,7 +55,7 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         return this with
         {
             Parameters = Divided(Parameters, ranks) + gathered, Gradients = Divided(Gradients, ranks) + gathered,
-            Optimizer = Divided(Optimizer, ranks),
+            Optimizer = Divided(Optimizer, ranks), WeightCopies = WithoutKeptCopies.WeightCopies, Activations = WithoutKeptCopies.Activations,
         };
     }
 
@@ -89,28 +89,30 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         var limits = device == DeviceType.CUDA ? gpu ?? GpuLimits.H100 : null;
         var saved = new SavedActivations(new(elementSize, length, batch, limits));
         var blocks = design.Blocks.Select(block => saved.Bytes(design, block)).ToList();
-        var copies = design.Blocks.Zip(count.Blocks, (block, parameters) => elementSize == 4 ? 0.0
+        double[] cast = [.. design.Blocks.Zip(count.Blocks, (block, parameters) => elementSize == 4 ? 0.0
             : elementSize * (parameters.Total
-            + (block.Shared is { } use ? design.SharedTransformers[use.Transformer].CountParameters(design.Width) : 0))).ToList();
+            + (block.Shared is { } use ? design.SharedTransformers[use.Transformer].CountParameters(design.Width) : 0)))];
         bool keeps = elementSize == 2 && device == DeviceType.CUDA;
         long head = count.Head > 0 ? count.Head : count.Embedding;
+        double[] castWithKept = keeps ? [.. design.Blocks.Select(block => (double)elementSize * Routed(block, design.Width))] : cast;
+        double kept = keeps ? cast.Sum() - castWithKept.Sum() + elementSize * head : 0;
         // the output of the embedding is the input of its norm or of the first block; then the input and output of the last norm
-        double outer = (design.EmbeddingNorm ? 3 : 2) * input * tokens, activations = outer + blocks.Sum(), weights = copies.Sum(), kept = 0;
-        if (keeps)
+        double outer = (design.EmbeddingNorm ? 3 : 2) * input * tokens;
+        (double Copies, double Activations) Saved(double[] copies)
         {
-            copies = [.. design.Blocks.Select(block => (double)elementSize * Routed(block, design.Width))];
-            kept = weights - copies.Sum() + elementSize * head;
-            weights += elementSize * head;
-        }
-        if (checkpointing)
-        {
+            if (!checkpointing) return (copies.Sum(), outer + blocks.Sum());
             // when a block has been computed again, the inputs of the blocks before it are still saved
             int worst = Enumerable.Range(0, blocks.Count).MaxBy(i => (i + 1) * input * tokens + blocks[i] + copies[i]);
-            (activations, weights) = (outer + (worst + 1) * input * tokens + blocks[worst], kept + copies[worst]);
+            return (copies[worst], outer + (worst + 1) * input * tokens + blocks[worst]);
         }
+        var (copies, activations) = Saved(castWithKept);
+        var (allCopies, otherActivations) = Saved(cast);
         long parameters = 4 * count.Total;
         double loss = 4 * head + input * tokens;
-        return new(parameters, parameters, 2 * parameters, (long)weights, (long)loss, (long)activations) { KeptCopies = (long)kept };
+        return new(parameters, parameters, 2 * parameters, (long)(kept + copies), (long)loss, (long)activations)
+        {
+            WithoutKeptCopies = ((long)allCopies, (long)otherActivations),
+        };
     }
 
     // the weights that are cast in each step: those of routed experts

@@ -4,11 +4,11 @@ namespace HybridArchitectures.Design;
 /// Parses and prints pattern strings. A pattern lists the blocks of a design in order, with a letter for each mixer and, if necessary, a mark for its
 /// feed-forward.
 /// <list type="bullet">
-/// <item>Letters: <c>T</c> attention, <c>S</c> sliding-window attention, <c>M</c> Mamba-2, <c>m</c> (or <c>1</c>) Mamba-1,</item>
-/// <item><c>H</c> intra-layer hybrid, <c>C</c> short convolution, <c>G</c> gated delta net, <c>K</c> Kimi delta attention,</item>
-/// <item><c>A</c> latent attention, <c>L</c> lightning attention, <c>R</c> RG-LRU, <c>g</c> gated linear attention,</item>
-/// <item><c>N</c> (or <c>3</c>) Mamba-3, <c>D</c> differential attention, <c>h</c> HGRN2, <c>W</c> (or <c>7</c>) RWKV-7,</item>
-/// <item><c>-</c> a block without a mixer.</item>
+/// <item>Attention: <c>T</c> full, <c>S</c> sliding window, <c>A</c> latent, <c>D</c> differential.</item>
+/// <item>State-space layers: <c>m</c> (or <c>1</c>) Mamba-1, <c>M</c> Mamba-2, <c>N</c> (or <c>3</c>) Mamba-3.</item>
+/// <item>Linear attention: <c>L</c> lightning, <c>g</c> gated, <c>G</c> gated delta net, <c>K</c> Kimi delta attention.</item>
+/// <item>Other recurrent layers: <c>R</c> RG-LRU, <c>h</c> HGRN2, <c>W</c> (or <c>7</c>) RWKV-7.</item>
+/// <item><c>H</c> intra-layer hybrid, <c>C</c> short convolution, <c>-</c> no mixer.</item>
 /// <item>Another letter is the <see cref="MixerSpec.Symbol"/> of a custom mixer.</item>
 /// <item><c>+</c> after a letter: a shared transformer before the mixer (<see cref="BlockSpec.Shared"/>).</item>
 /// <item>No mark: the usual feed-forward. <c>e</c>: the mixture of experts in a design that has both. <c>~</c>: no feed-forward.</item>

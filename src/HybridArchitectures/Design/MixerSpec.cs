@@ -32,52 +32,54 @@ public abstract record MixerSpec
     public abstract string Symbol { get; }
 
     /// <summary>Returns the mixer with every size that is 0 derived from the model width.</summary>
+    /// <param name="width">The number of channels of the residual stream.</param>
     public virtual MixerSpec Resolve(int width) => this;
 
     /// <summary>Checks that a module of these sizes is possible.</summary>
-    /// <param name="width">The model width.</param>
+    /// <param name="width">The number of channels of the residual stream.</param>
     /// <exception cref="ArgumentException">A property is invalid. The message contains its name, its value, and what was expected.</exception>
     public abstract void Check(int width);
 
-    /// <summary>Returns the number of trainable parameters in a model of the given width, without the norm before the mixer.</summary>
+    /// <summary>Counts the trainable parameters, without the norm before the mixer.</summary>
+    /// <param name="width">The number of channels of the residual stream.</param>
     public abstract long CountParameters(int width);
 
     /// <summary>
-    /// Counts the entries of the weight matrices that each token is multiplied with. Biases, norms, convolutions and decays do not count.
+    /// Counts the entries of the weight matrices by which each token is multiplied. Biases, norms, convolutions and decays do not count.
     /// </summary>
-    /// <param name="width">Channels of the residual stream.</param>
+    /// <param name="width">The number of channels of the residual stream.</param>
     public abstract double CountMatrixWeights(int width);
 
     /// <summary>
     /// Counts the floating point operations of one token's forward pass that are not products with weights: those between positions. A multiplication
     /// and an addition are two operations.
     /// </summary>
-    /// <param name="width">Channels of the residual stream.</param>
+    /// <param name="width">The number of channels of the residual stream.</param>
     /// <param name="accounting">The accounting that defines which operations count.</param>
     /// <param name="seen">The number of tokens that the token sees: the mean over a row, or the number of one decoding step.</param>
     public abstract double CountMixingFlops(int width, FlopAccounting accounting, SeenTokens seen);
 
     /// <summary>Counts the bytes of the cache for one row, by kind.</summary>
-    /// <param name="width">Channels of the residual stream.</param>
-    /// <param name="length">Tokens seen.</param>
-    /// <param name="elementSize">Bytes of an activation: 2 for bfloat16, 4 for float32, 8 for float64.</param>
+    /// <param name="width">The number of channels of the residual stream.</param>
+    /// <param name="length">The number of tokens seen.</param>
+    /// <param name="elementSize">The bytes of an activation: 2 for bfloat16, 4 for float32, 8 for float64.</param>
     public abstract MixerCache CountCache(int width, long length, int elementSize);
 
     /// <summary>
     /// Counts the bytes of the cache for one row as Table 1 of arXiv 2510.04800 does: two bytes per value, keys and values of the tokens that a query
     /// sees, and as many convolution inputs as the convolution has taps.
     /// </summary>
-    /// <param name="width">Channels of the residual stream.</param>
-    /// <param name="length">Tokens seen.</param>
+    /// <param name="width">The number of channels of the residual stream.</param>
+    /// <param name="length">The number of tokens seen.</param>
     public abstract double CountPaperCacheBytes(int width, long length);
 
     /// <summary>
     /// Counts the bytes of the cache that one decoding step reads and writes for one row. By default keys, values and custom states are read once,
     /// and convolution inputs and recurrent states are read and written.
     /// </summary>
-    /// <param name="width">Channels of the residual stream.</param>
-    /// <param name="length">Tokens seen, the decoded one included.</param>
-    /// <param name="elementSize">Bytes of an activation.</param>
+    /// <param name="width">The number of channels of the residual stream.</param>
+    /// <param name="length">The number of tokens seen, including the decoded one.</param>
+    /// <param name="elementSize">The bytes of an activation.</param>
     public virtual double CountStepTraffic(int width, long length, int elementSize)
     {
         var cache = CountCache(width, length, elementSize);
@@ -85,7 +87,7 @@ public abstract record MixerSpec
     }
 
     /// <summary>Counts the bytes per token that the module saves between its forward and its backward pass, without its input.</summary>
-    /// <param name="width">Channels of the residual stream.</param>
+    /// <param name="width">The number of channels of the residual stream.</param>
     /// <param name="step">The shape of the training step.</param>
     public abstract double CountSavedActivations(int width, TrainingStepShape step);
 
@@ -104,11 +106,11 @@ public abstract record MixerSpec
     /// <summary>Returns full attention without rotary positions, and any other mixer as it is.</summary>
     internal virtual MixerSpec WithoutPositions() => this;
 
-    /// <summary>Gets the chunk size. Null means that the mixer does not compute chunks.</summary>
+    /// <summary>Gets the chunk size. Null means that the mixer does not compute chunk by chunk.</summary>
     internal virtual ChunkSetting? Chunks => null;
 
     /// <summary>
-    /// Returns what replaces a recurrent mixer that has no short convolution by one that has it. Null means that no change is necessary or known.
+    /// Returns a recurrent mixer with a short convolution in addition. Null means that it has one already, or that it cannot have one.
     /// </summary>
     internal virtual MixerSpec? WithConvolution() => null;
 
@@ -118,7 +120,7 @@ public abstract record MixerSpec
     /// <summary>Returns the mixer with an option on that lets its state follow changes of sign, or null if it has no such option.</summary>
     internal virtual MixerSpec? WithStateTracking() => null;
 
-    /// <summary>Returns whether a row of this length needs a mask: a table of the row's pairs of positions, the same for all rows.</summary>
+    /// <summary>Returns whether attention over a row of this length needs a mask, (length, length), which all rows share.</summary>
     internal virtual bool NeedsMask(long length) => false;
 
     /// <summary>Gets whether the type is defined outside the library.</summary>

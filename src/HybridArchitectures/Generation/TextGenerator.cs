@@ -33,8 +33,8 @@ public sealed class TextGenerator : IDisposable
     readonly ScalarType? weightType;
     readonly Lock gate = new();
     HybridLanguageModel? copy;
-    long copied;
-    int runs;
+    long copyVersion;
+    int activeRuns;
     bool disposed;
 
     /// <summary>Creates a generator. The caller disposes the model and the tokenizer.</summary>
@@ -77,42 +77,42 @@ public sealed class TextGenerator : IDisposable
         lock (gate)
         {
             disposed = true;
-            Free();
+            DisposeUnusedCopy();
         }
     }
 
-    void Free()
+    void DisposeUnusedCopy()
     {
-        if (!disposed || runs > 0) return;
+        if (!disposed || activeRuns > 0) return;
         copy?.Dispose();
         copy = null;
     }
 
-    GenerationRun Begin(GenerationOptions options, IReadOnlyList<GenerationRow> rows)
+    GenerationRun StartRun(GenerationOptions options, IReadOnlyList<GenerationRow> rows)
     {
-        var running = Running();
+        var runningModel = AcquireModel();
         try
         {
-            return new GenerationRun(running, tokenizer, options, rows, End);
+            return new GenerationRun(runningModel, tokenizer, options, rows, ReleaseModel);
         }
         catch
         {
-            End();
+            ReleaseModel();
             throw;
         }
     }
 
-    void End()
+    void ReleaseModel()
     {
         lock (gate)
         {
-            runs--;
-            Free();
+            activeRuns--;
+            DisposeUnusedCopy();
         }
     }
 
     // the model that computes: that of the caller, or an up-to-date copy of it
-    LanguageModel Running()
+    LanguageModel AcquireModel()
     {
         lock (gate)
         {
@@ -122,11 +122,11 @@ public sealed class TextGenerator : IDisposable
             {
                 long version = original.Version();
                 if (copy is null) copy = original.Copy(type);
-                else if (version != copied) copy.Take(original);
-                copied = version;
+                else if (version != copyVersion) copy.Take(original);
+                copyVersion = version;
                 used = copy;
             }
-            runs++;
+            activeRuns++;
             return used;
         }
     }
@@ -151,7 +151,7 @@ public sealed class TextGenerator : IDisposable
     /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)" path="/exception"/>
     public IReadOnlyList<GenerationResult> Generate(
         IReadOnlyList<string> prompts, GenerationOptions? options = null, CancellationToken cancellation = default) =>
-        Collect(Rows(Encode(prompts, options ??= new()), options), options, cancellation);
+        RunToEnd(CreateRows(Encode(prompts, options ??= new()), options), options, cancellation);
 
     /// <summary>Continues tokens, such as those of a chat, without changing them.</summary>
     /// <param name="prompt">The tokens, at least one.</param>
@@ -170,10 +170,10 @@ public sealed class TextGenerator : IDisposable
     /// <inheritdoc cref="Generate(IReadOnlyList{string}, GenerationOptions?, CancellationToken)" path="/exception"/>
     public IReadOnlyList<GenerationResult> Generate(
         IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions? options = null, CancellationToken cancellation = default) =>
-        Collect(Rows(prompts, options ??= new()), options, cancellation);
+        RunToEnd(CreateRows(prompts, options ??= new()), options, cancellation);
 
     /// <summary>
-    /// Continues a text, token by token. The work runs on a separate thread, one token for each requested piece. An enumeration that is neither
+    /// Continues a text, token by token. The work activeRuns on a separate thread, one token for each requested piece. An enumeration that is neither
     /// completed nor disposed uses memory until it is garbage-collected, and does not affect others.
     /// </summary>
     /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)"/>
@@ -198,7 +198,7 @@ public sealed class TextGenerator : IDisposable
         IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions? options = null, CancellationToken cancellation = default)
     {
         options ??= new();
-        Rows(prompts, options);         // throw at the call, not at the first piece
+        CreateRows(prompts, options);         // throw at the call, not at the first piece
         return Stream(prompts, options, cancellation);
     }
 
@@ -206,7 +206,7 @@ public sealed class TextGenerator : IDisposable
         IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions options, [EnumeratorCancellation] CancellationToken cancellation = default)
     {
         using var thread = new WorkThread("text generation");
-        var run = await thread.Run(() => Begin(options, Rows(prompts, options))).ConfigureAwait(false);
+        var run = await thread.Run(() => StartRun(options, CreateRows(prompts, options))).ConfigureAwait(false);
         try
         {
             while (!run.IsFinished)
@@ -228,7 +228,7 @@ public sealed class TextGenerator : IDisposable
     {
         var clock = Stopwatch.StartNew();
         var times = new List<TimeSpan>();
-        using var run = Begin(options, Rows(prompts, options));
+        using var run = StartRun(options, CreateRows(prompts, options));
         while (!run.IsFinished)
         {
             run.Step(cancellation);
@@ -237,11 +237,11 @@ public sealed class TextGenerator : IDisposable
         return times;
     }
 
-    IReadOnlyList<GenerationResult> Collect(IReadOnlyList<GenerationRow> rows, GenerationOptions options, CancellationToken cancellation)
+    IReadOnlyList<GenerationResult> RunToEnd(IReadOnlyList<GenerationRow> rows, GenerationOptions options, CancellationToken cancellation)
     {
         var texts = rows.Select(_ => new StringBuilder()).ToArray();
         var reasons = new FinishReason[rows.Count];
-        using var run = Begin(options, rows);
+        using var run = StartRun(options, rows);
         while (!run.IsFinished)
         {
             foreach (var piece in run.Step(cancellation))
@@ -266,23 +266,12 @@ public sealed class TextGenerator : IDisposable
         return [.. prompts.Select(prompt => tokenizer.Encode(prompt, begin, options.RecognizeSpecialTokens))];
     }
 
-    IReadOnlyList<GenerationRow> Rows(IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions options)
+    IReadOnlyList<GenerationRow> CreateRows(IReadOnlyList<IReadOnlyList<int>> prompts, GenerationOptions options)
     {
         Require.Items(prompts);
         if (options.Seeds is { } seeds && seeds.Count != prompts.Count)
             throw Require.Unfit(nameof(options), $"{nameof(options.Seeds)} has {seeds.Count} entries", $"{prompts.Count}, one for each prompt");
-        foreach (int id in options.StopTokens ?? [])
-        {
-            if (tokenizer is not null && !tokenizer.Contains(id))
-                throw Require.Unfit(nameof(options), $"{nameof(options.StopTokens)} holds {id}", "ids of the tokenizer");
-            if (id < 0 || id >= model.VocabularySize)
-                throw Require.Unfit(nameof(options), $"{nameof(options.StopTokens)} holds {id}", $"0 to {model.VocabularySize - 1}");
-        }
-        if (tokenizer is null && options.Stop.Count > 0)
-        {
-            throw Require.Unfit(nameof(options), $"{nameof(options.Stop)} holds {options.Stop.Count} texts",
-                "none, since the generator has no tokenizer");
-        }
+        CheckStops(options);
         var rows = new List<GenerationRow>();
         foreach (var prompt in prompts)
         {
@@ -295,5 +284,21 @@ public sealed class TextGenerator : IDisposable
             rows.Add(new(rows.Count, prompt, tokenizer, options, options.Seeds?[rows.Count] ?? options.Seed ?? Random.Shared.NextInt64()));
         }
         return rows;
+    }
+
+    void CheckStops(GenerationOptions options)
+    {
+        foreach (int id in options.StopTokens ?? [])
+        {
+            if (tokenizer is not null && !tokenizer.Contains(id))
+                throw Require.Unfit(nameof(options), $"{nameof(options.StopTokens)} holds {id}", "ids of the tokenizer");
+            if (id < 0 || id >= model.VocabularySize)
+                throw Require.Unfit(nameof(options), $"{nameof(options.StopTokens)} holds {id}", $"0 to {model.VocabularySize - 1}");
+        }
+        if (tokenizer is null && options.Stop.Count > 0)
+        {
+            throw Require.Unfit(nameof(options), $"{nameof(options.Stop)} holds {options.Stop.Count} texts",
+                "none, since the generator has no tokenizer");
+        }
     }
 }

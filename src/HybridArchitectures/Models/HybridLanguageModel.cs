@@ -28,7 +28,7 @@ public sealed partial class HybridLanguageModel : LanguageModel
 {
     readonly HybridStack stack;
     readonly IReadOnlyList<string> stateNames;
-    IDisposable? kept;
+    IDisposable? savedForReuse;
 
     internal HybridLanguageModel(ModuleFactory factory, ScalarType compute) : base(nameof(HybridLanguageModel))
     {
@@ -47,8 +47,8 @@ public sealed partial class HybridLanguageModel : LanguageModel
     /// </summary>
     internal IDisposable? Keep(IDisposable? replacement)
     {
-        var before = Interlocked.Exchange(ref kept, replacement);
-        if (IsDisposed) Interlocked.Exchange(ref kept, null)?.Dispose();
+        var before = Interlocked.Exchange(ref savedForReuse, replacement);
+        if (IsDisposed) Interlocked.Exchange(ref savedForReuse, null)?.Dispose();
         return before;
     }
 
@@ -88,7 +88,7 @@ public sealed partial class HybridLanguageModel : LanguageModel
     /// </summary>
     public Parameter Head => Design.TiedHead ? Embedding : Parameter("head");
 
-    /// <summary>Gets or sets the attached adapters, or null. The namespace Adapters knows their type.</summary>
+    /// <summary>Gets or sets the attached adapters, or null. Models do not know their type, because Adapters depends on Models.</summary>
     internal object? AttachedAdapters { get; set; }
 
     /// <summary>Gets whether the model has custom mixers.</summary>
@@ -160,9 +160,9 @@ public sealed partial class HybridLanguageModel : LanguageModel
     // models of one design, such as a copy in another type, may continue each other's caches
     void CheckCache(HybridCache? cache)
     {
-        if (cache?.Design is not { } made || ReferenceEquals(made, Design)) return;
-        if (made.Width != Design.Width || !made.Blocks.SequenceEqual(Design.Blocks))
-            throw Require.Unfit("context", $"context has a cache for the design {made.Pattern} of width {made.Width} with other blocks",
+        if (cache?.Design is not { } other || ReferenceEquals(other, Design)) return;
+        if (other.Width != Design.Width || !other.Blocks.SequenceEqual(Design.Blocks))
+            throw Require.Unfit("context", $"context has a cache for the design {other.Pattern} of width {other.Width} with other blocks",
                 "a cache that this model or one of the same design created");
     }
 
@@ -228,9 +228,10 @@ public sealed partial class HybridLanguageModel : LanguageModel
 
     /// <summary>Computes the loss of predicting targets, without storing all logits.</summary>
     /// <param name="ids">Token ids, (batch, length) int64.</param>
-    /// <param name="targets">The token after each of <paramref name="ids"/>, (batch, length) int64. -100 means that the position has no
-    /// target.</param>
-    /// <param name="context">Padding and documents.</param>
+    /// <param name="targets">
+    /// The token after each of <paramref name="ids"/>, (batch, length) int64. -100 means that the position has no target.
+    /// </param>
+    /// <param name="context">Padding and documents. The default, null, means full rows of one document each.</param>
     /// <param name="weights">
     /// The weight of each token in the mean of the cross entropy and of the z-loss of the head: (batch, length) float32, each at least 0. With null,
     /// the default, all tokens have the same weight.
@@ -258,7 +259,7 @@ public sealed partial class HybridLanguageModel : LanguageModel
         var total = crossEntropy;
         if (Design.HeadZLoss > 0 && Design.HeadZLossEverywhere)
         {
-            // any target is possible: its cost is subtracted again
+            // The z-loss does not depend on the target. With target 0 at every position, it is the difference of the losses with and without it.
             var all = zeros_like(targets);
             total = crossEntropy.add(CrossEntropyOf(hidden, all, null, Design.HeadZLoss) - CrossEntropyOf(hidden, all, null), Scalars.One);
         }

@@ -327,6 +327,27 @@ public sealed class PretrainedSettingsTests : ChangedCaseTests
         Assert.Contains(expected, Refused(Copy("olmo3", config => config[key] = JsonNode.Parse(section))));
 
     [Theory]
+    [InlineData("""{ }""", 2)]
+    [InlineData("""{ "num_heads": 2 }""", 2)]
+    [InlineData("""{ "expand_ratio": null, "num_heads": 4 }""", 4)]
+    [InlineData("""{ "expand_ratio": 32, "num_heads": null }""", 8)]
+    public void The_heads_of_hgrn2_follow_from_an_expand_ratio_of_128_unless_it_is_stated(string settings, int expected)
+    {
+        string folder = Copy("hgrn2", config =>
+        {
+            foreach (string key in (string[])["attn", "expand_ratio", "num_heads"]) config.Remove(key);
+            config["hidden_size"] = 256;
+            foreach (var (key, value) in JsonNode.Parse(settings)!.AsObject()) config[key] = value?.DeepClone();
+        });
+        Assert.Equal(expected, ((Hgrn2Spec)PretrainedModel.LoadDesign(folder).Blocks[0].Mixer!).Heads);
+    }
+
+    [Fact]
+    public void A_config_of_hgrn2_whose_expand_ratio_and_num_heads_are_null_is_refused() =>
+        Assert.Contains("num_heads is absent; expected an integer",
+            Refused(Copy("hgrn2", config => config["expand_ratio"] = config["num_heads"] = null)));
+
+    [Theory]
     [InlineData("gla", "use_short_conv", "true", "use_short_conv is true; expected false")]
     [InlineData("gla", "num_kv_heads", "1", "num_kv_heads is 1; expected 3")]
     [InlineData("gla", "attn", "{\"layers\":[3],\"num_heads\":2}", "layers is 3; expected whole numbers from 0 to 2")]

@@ -194,6 +194,7 @@ public class ModelConversionTests
         Refused("layers", "layer 2 has Mamba-1", () => design.Convert([2], ConvertedMixers.Mamba2));
         Refused("design", "design.width is 48; expected 24", () => model.Convert(Design(Plain, Plain) with { Width = 48 }));
         Refused("design", "design.depth is 1; expected 2", () => model.Convert(Design(Plain)));
+        Refused("design", "design.embeddingNorm is True; expected False", () => model.Convert(design with { EmbeddingNorm = true }));
         Refused("design", "design.zeroCenteredNorms is True", () => model.Convert(design with { ZeroCenteredNorms = true }));
         Refused("options", "options.Statistics is that of another design: layer 2",
             () => model.Convert(design, new() { Statistics = new([new(2, [1], [1], [1])]) }));

@@ -66,9 +66,24 @@ public sealed class CommunicationCostTests
         Assert.Equal((memory.Parameters + 999) / 1000 + 4 * (count.Total - blocks + gatheredBlocks), sharded.Parameters);
         Assert.Equal(sharded.Parameters, sharded.Gradients);
         Assert.Equal((memory.Optimizer + 999) / 1000, sharded.Optimizer);
-        Assert.Equal((memory.Activations, memory.Loss, memory.WeightCopies), (sharded.Activations, sharded.Loss, sharded.WeightCopies));
+        Assert.Equal((memory.Activations, memory.Loss), (sharded.Activations, sharded.Loss));
         Assert.StartsWith("ranks is 0; expected at least 1.",
             Assert.Throws<ArgumentOutOfRangeException>(() => memory.WithFullSharding(Cost.Design, 0)).Message);
+    }
+
+    [Fact]
+    public void Full_sharding_saves_weight_copies_for_a_pass_instead_of_keeping_them()
+    {
+        var (design, count) = (Cost.Design, Cost.Parameters);
+        long blocks = 2 * count.Blocks.Sum(block => block.Total), head = 2 * count.Embedding;
+        var memory = TrainingMemory.FromDesign(design, 64);
+        Assert.Equal((blocks + head, blocks), (memory.WeightCopies, memory.WithFullSharding(design, 4).WeightCopies));
+        // a checkpointed block casts its weights when it is computed again
+        var checkpointed = TrainingMemory.FromDesign(design, 64, checkpointing: true);
+        Assert.Equal(blocks + head, checkpointed.WeightCopies);
+        Assert.Contains(checkpointed.WithFullSharding(design, 4).WeightCopies, count.Blocks.Select(block => 2 * block.Total));
+        var single = TrainingMemory.FromDesign(design, 64, elementSize: 4);
+        Assert.Equal((0, 0), (single.WeightCopies, single.WithFullSharding(design, 4).WeightCopies));
     }
 
     [Fact]

@@ -27,7 +27,7 @@ public sealed class SamplerCaseTests : IDisposable
     public static TheoryData<string> Labels => [.. Notes.EnumerateObject().Select(item => item.Name)];
 
     [Theory, MemberData(nameof(Labels))]
-    public void A_row_does_not_depend_on_the_rows_beside_it(string label)
+    public void A_row_does_not_depend_on_the_other_rows(string label)
     {
         var (scores, history) = (file.Read("scores"), ConformanceSamplers.History(file));
         var before = scores.clone();

@@ -263,7 +263,7 @@ public sealed class TrainerTests : IDisposable
             },
         };
         using var trainer = new Trainer(
-            model, data, Small.Options with { Duration = Duration.Steps(30), ReportEvery = 12 }, callbacks: [log]) { LooksEveryStep = atOnce };
+            model, data, Small.Options with { Duration = Duration.Steps(30), ReportEvery = 12 }, callbacks: [log]) { ChecksEveryStep = atOnce };
         var error = Assert.Throws<TrainingDivergedException>(() => trainer.Run());
         Assert.Equal(atOnce ? 8 : 12, log.Steps.Count);     // when it was noticed
         Assert.Equal((8, position), (error.Step, error.Batch));
