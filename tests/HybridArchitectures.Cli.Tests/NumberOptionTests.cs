@@ -42,7 +42,7 @@ public sealed class NumberOptionTests : IDisposable
             Assert.Single(Parse(NumberOption.Create("--steps", "The steps.", 10, 1, 100), "--steps", text).Errors));
 
     [Fact]
-    public void What_is_left_out_has_its_default_or_none()
+    public void Omitted_options_have_their_default_or_none()
     {
         Assert.Equal(2.5, Parse(Minutes).Value);
         Assert.Null(Parse(NumberOption.Optional<long>("--seed", "The seed.", 0, 10)).Value);

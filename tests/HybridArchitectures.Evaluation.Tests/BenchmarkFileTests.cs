@@ -135,7 +135,7 @@ public sealed class BenchmarkFileTests : IDisposable
     [InlineData("{\"prompt\": ", "line 1: ")]
     [InlineData("{\"prompt\": \"\\ud800\"}", "line 1: ")]
     [InlineData("[1]", "expected an object.")]
-    public void Damage_is_named_with_its_place(string json, string expected)
+    public void Damage_is_named_with_its_position(string json, string expected)
     {
         File.WriteAllText(folder["bad.jsonl"], json);
         var error = Assert.Throws<InvalidDataException>(() => ChoiceFormats.Generic.Read(folder["bad.jsonl"]));

@@ -181,7 +181,7 @@ public sealed class InspectionTests
     }
 
     [Fact]
-    public void Heads_of_a_shared_transformer_are_told_from_those_of_the_mixer()
+    public void Heads_of_a_shared_transformer_are_distinguished_from_those_of_the_mixer()
     {
         using var model = HybridDesign.Create(16, 256).WithMamba2(stateSize: 4, headSize: 8).WithAttention(heads: 1)
             .WithSharedTransformers(new() { Attention = new() { Heads = 2 }, FeedForward = new(32) }).Pattern("M+T+").Build().CreateModel(seed: 3);

@@ -97,7 +97,7 @@ public sealed class LikelihoodTests : IDisposable
     }
 
     [Fact]
-    public void Examples_stand_before_the_question_and_never_hold_it()
+    public void Examples_precede_the_question_and_never_contain_it()
     {
         ChoiceQuestion[] pool = [.. Enumerable.Range(0, 6).Select(i => ChoiceQuestion.FromChoices($"Q{i}", ["x", "y"], i % 2))];
         var shots = new FewShot(pool, 3);

@@ -41,7 +41,7 @@ public sealed class LongContextTests
     [InlineData(0)]
     [InlineData(0.5)]
     [InlineData(1)]
-    public void The_needle_stands_at_its_depth(double depth)
+    public void The_needle_is_at_its_depth(double depth)
     {
         foreach (var task in Tasks.Where(task => task.HasDepth))
         {
@@ -110,7 +110,7 @@ public sealed class LongContextTests
     }
 
     [Fact]
-    public void The_reach_is_the_longest_length_without_a_gap()
+    public void The_reach_is_the_maximum_length_without_a_gap()
     {
         static LongContextCell Cell(int length, double depth, double score) => new(length, depth, new Estimate(score, null, 1));
         var result = new LongContextResult("t", [Cell(8, 0, 1), Cell(8, 1, 0.9), Cell(16, 0, 0.5), Cell(16, 1, 1), Cell(32, 0, 1), Cell(32, 1, 1)]);

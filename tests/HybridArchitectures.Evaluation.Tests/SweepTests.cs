@@ -223,7 +223,7 @@ public sealed class SweepTests : IDisposable
     }
 
     [Fact]
-    public void A_cancelled_sweep_goes_on_to_the_same_results()
+    public void A_cancelled_sweep_continues_to_the_same_results()
     {
         new Sweep(Options("straight")).Run();
         for (int stops = 0; !new Sweep(Options("stopped")).IsComplete; stops++)
@@ -278,7 +278,7 @@ public sealed class SweepTests : IDisposable
     }
 
     [Fact]
-    public void A_run_that_diverges_is_recorded_and_the_others_go_on()
+    public void A_run_that_diverges_is_recorded_and_the_others_continue()
     {
         var options = Options("sweep") with
         {

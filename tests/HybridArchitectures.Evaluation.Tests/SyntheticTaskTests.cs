@@ -175,7 +175,7 @@ public sealed class SyntheticTaskTests
     }
 
     [Fact]
-    public void A_phonebook_gives_the_number_of_the_name_asked_for()
+    public void A_phonebook_returns_the_number_of_the_requested_name()
     {
         var task = new Phonebook { Length = 64 };
         Assert.Equal(4, task.Entries);

@@ -41,7 +41,7 @@ public sealed class AttentionDecodeTests
     }
 
     [Fact]
-    public void What_stands_in_slots_past_a_rows_length_changes_nothing()
+    public void Slots_past_the_length_of_a_row_change_nothing()
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(2);
@@ -70,7 +70,7 @@ public sealed class AttentionDecodeTests
 
     [Theory]
     [InlineData(1, 0), InlineData(1, 5), InlineData(4, 5)]
-    public void A_ring_gives_what_a_cache_of_all_positions_gives(int queries, int sinks)
+    public void A_ring_returns_the_same_as_a_cache_of_all_positions(int queries, int sinks)
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(3);

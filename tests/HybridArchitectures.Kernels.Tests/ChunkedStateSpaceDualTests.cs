@@ -48,7 +48,7 @@ public class ChunkedStateSpaceDualTests : IDisposable
     [Theory]
     [InlineData(8)]
     [InlineData(32)]
-    public void Documents_and_pads_match_the_reference(int chunk)
+    public void Documents_and_padding_match_the_reference(int chunk)
     {
         using var scope = NewDisposeScope();
         using var layout = SequenceLayout.Packed([[1, 31, 1, 0, 2, 30], [70], [], [32, 32, 6], [0, 3], [16, 17, 1]], 70);

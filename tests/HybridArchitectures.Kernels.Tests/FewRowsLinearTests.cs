@@ -43,7 +43,7 @@ public class FewRowsLinearTests
     }
 
     [Fact]
-    public void Rows_may_stand_in_any_dimensions()
+    public void Rows_may_be_in_any_dimensions()
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(3);

@@ -202,7 +202,7 @@ public class FusedAttentionTests
     }
 
     [Fact]
-    public void Strided_input_gives_what_its_copy_gives()
+    public void Strided_input_equals_its_copy()
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(9);
@@ -263,7 +263,7 @@ public class FusedAttentionTests
     }
 
     [Fact]
-    public void What_libtorch_runs_can_be_asked()
+    public void The_kernel_that_libtorch_runs_can_be_queried()
     {
         using var scope = NewDisposeScope();
         var (q, k, v) = (rand(2, 5, 4, 8), rand(2, 5, 2, 8), rand(2, 5, 2, 6));

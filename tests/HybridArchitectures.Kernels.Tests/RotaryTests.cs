@@ -137,7 +137,7 @@ public class RotaryTests
     }
 
     [Fact]
-    public void Strided_input_gives_what_its_copy_gives()
+    public void Strided_input_equals_its_copy()
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(4);

@@ -69,7 +69,7 @@ public abstract class SequenceOperatorTests
     }
 
     [Fact]
-    public void Rows_of_documents_and_pads_match_the_float64_reference()
+    public void Rows_of_documents_and_padding_match_the_float64_reference()
     {
         using var scope = NewDisposeScope();
         using var layout = SequenceLayout.Packed([[1, 63, 1, 0, 64, 40], [200], [], [130, 1, 1, 1, 60], [0, 3], [64, 64, 72]], 200);
@@ -78,7 +78,7 @@ public abstract class SequenceOperatorTests
 
     [Theory]
     [InlineData(ScalarType.Float32), InlineData(ScalarType.Float64)]
-    public void Packed_documents_equal_rows_of_their_own_forward_and_in_every_gradient(ScalarType type) =>
+    public void Packed_documents_equal_separate_rows_forward_and_in_every_gradient(ScalarType type) =>
         Properties.PackedDocumentsEqualSeparateRows(type, [5, 0, 64, 1, 2, 70, 0, 58], 5);
 
     [Theory]
@@ -125,7 +125,7 @@ public abstract class SequenceOperatorTests
 
     [Theory]
     [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16)]
-    public void Inputs_and_layout_may_be_disposed_before_gradients_are_asked_for(ScalarType type)
+    public void Inputs_and_layout_may_be_disposed_before_the_backward_pass(ScalarType type)
     {
         using var scope = NewDisposeScope();
         var inputs = Inputs(2, 70);
@@ -141,7 +141,7 @@ public abstract class SequenceOperatorTests
     }
 
     [Fact]
-    public void What_is_kept_for_the_gradient_grows_with_the_length_and_no_faster()
+    public void Memory_saved_for_backward_is_linear_in_the_length()
     {
         using var scope = NewDisposeScope();
         long Kept(long length)

@@ -58,7 +58,7 @@ public class SlotTests
     [InlineData(KernelBackend.Reference, ScalarType.Float32)]
     [InlineData(KernelBackend.Cuda, ScalarType.Float32)]
     [InlineData(KernelBackend.Cuda, ScalarType.BFloat16)]
-    public void Steps_over_slots_equal_steps_over_states_of_their_own(KernelBackend backend, ScalarType type)
+    public void Steps_over_slots_equal_steps_over_separate_states(KernelBackend backend, ScalarType type)
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(1);

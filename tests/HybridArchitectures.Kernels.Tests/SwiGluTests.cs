@@ -34,7 +34,7 @@ public class SwiGluTests
     }
 
     [Fact]
-    public void Halves_of_one_projection_give_what_their_copies_give()
+    public void Halves_of_one_projection_equal_their_copies()
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(3);
@@ -83,7 +83,7 @@ public class SwiGluTests
     }
 
     [Fact]
-    public void The_back_end_can_be_forced_and_is_told()
+    public void The_back_end_can_be_forced_and_is_reported()
     {
         using var scope = NewDisposeScope();
         var (gate, up) = (randn(3, 9), randn(3, 9));

@@ -67,7 +67,7 @@ public class DesignStripTests
     }
 
     [Fact]
-    public void Kinds_of_mixers_have_colours_of_their_own()
+    public void Kinds_of_mixers_have_separate_colours()
     {
         var boxes = XDocument.Parse(DesignStrip.Svg(ExampleDesigns.Everything)).Descendants(Svg + "rect")
             .Where(box => ((string?)box.Attribute("class") ?? "").StartsWith("mixer", StringComparison.Ordinal)).ToArray();

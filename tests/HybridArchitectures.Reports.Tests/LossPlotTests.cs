@@ -7,14 +7,14 @@ namespace HybridArchitectures.Reports.Tests;
 public class LossPlotTests
 {
     [Fact]
-    public void A_plot_has_the_asked_size()
+    public void A_plot_has_the_requested_size()
     {
         using var image = SKBitmap.Decode(LossPlot.Png(ExampleRuns.Three, ExampleRuns.Baselines, new() { Width = 640, Height = 320, Scale = 1.5 }));
         Assert.Equal((960, 480), (image.Width, image.Height));
     }
 
     [Fact]
-    public void Every_run_is_drawn_in_its_own_colour()
+    public void Every_run_is_drawn_in_a_separate_colour()
     {
         using var image = SKBitmap.Decode(LossPlot.Png(ExampleRuns.Three, options: new() { Scale = 1 }));
         for (int run = 0; run < 3; run++)

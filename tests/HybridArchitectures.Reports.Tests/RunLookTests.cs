@@ -22,7 +22,7 @@ public class RunLookTests
     [InlineData(12, 0.07)]
     [InlineData(24, 0.05)]
     [InlineData(60, 0.03)]
-    public void Colours_keep_apart_on_either_paper(int runs, double minDistance)
+    public void Colours_are_distinct_on_light_and_dark_backgrounds(int runs, double minDistance)
     {
         foreach (var paper in (Func<Ink, string>[])[ink => ink.Light, ink => ink.Dark])
         {

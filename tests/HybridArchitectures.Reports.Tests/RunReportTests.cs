@@ -96,7 +96,7 @@ public partial class RunReportTests
     }
 
     [Fact]
-    public void A_report_comes_back_from_its_JSON_unchanged()
+    public void A_report_round_trips_through_JSON()
     {
         var diverged = Report.Runs[0] with { Name = "diverged",
             Points = [new(1, 8192, 0.5, double.NaN), new(2, 16384, 1, double.PositiveInfinity, 7.5)], HeldOutLoss = null };
@@ -183,7 +183,7 @@ public partial class RunReportTests
     }
 
     [Fact]
-    public void Every_design_is_drawn_in_the_page_with_ids_of_its_own()
+    public void Every_design_is_drawn_in_the_page_with_separate_ids()
     {
         var html = Report.ToHtml();
         Assert.Equal(Report.Runs.Sum(run => run.Design.Depth), Regex.Count(html, "<g class=\"layer\">"));

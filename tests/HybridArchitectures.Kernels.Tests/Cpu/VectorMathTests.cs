@@ -72,11 +72,11 @@ public class VectorMathTests
 
     [Theory]
     [InlineData(float.NaN, -1), InlineData(1, float.NaN), InlineData(0, float.NegativeInfinity)]
-    public void Decays_of_what_is_no_number_are_none(float step, float rate) =>
+    public void Decays_of_values_that_are_not_finite_are_none(float step, float rate) =>
         Assert.True(float.IsNaN(VectorMath.Exp2AnyProduct(Vector256.Create(step), Vector256.Create(rate))[0]));
 
     [Fact]
-    public void What_is_no_number_stays_so()
+    public void Values_that_are_not_numbers_stay_so()
     {
         var none = Vector256.Create(float.NaN);
         Assert.All([VectorMath.Exp(none), VectorMath.Exp2(none), VectorMath.Sigmoid(none), VectorMath.Softplus(none), VectorMath.SoftplusSlope(none)],

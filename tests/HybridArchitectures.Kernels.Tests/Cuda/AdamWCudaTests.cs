@@ -61,7 +61,7 @@ public class AdamWCudaTests
     });
 
     [Fact]
-    public void Tensors_of_another_type_or_in_odd_places_are_not_served()
+    public void Tensors_of_another_type_or_with_odd_addresses_are_not_served()
     {
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation();

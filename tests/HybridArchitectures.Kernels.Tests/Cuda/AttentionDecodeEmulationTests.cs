@@ -57,7 +57,7 @@ public sealed class AttentionDecodeEmulationTests : IDisposable
     }
 
     [Fact]
-    public void What_the_kernels_do_not_take_is_refused_by_name_when_they_are_asked_for()
+    public void Unsupported_inputs_are_refused_by_name_if_the_kernels_are_requested()
     {
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation();

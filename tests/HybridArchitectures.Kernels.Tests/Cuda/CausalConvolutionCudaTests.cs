@@ -45,7 +45,7 @@ public class CausalConvolutionCudaTests : IDisposable
     [InlineData(8, 4)]
     [InlineData(5, 3)]
     [InlineData(4, 7)]
-    public void Documents_and_pads_match_the_reference(int channels, int width)
+    public void Documents_and_padding_match_the_reference(int channels, int width)
     {
         using var scope = NewDisposeScope();
         using var layout = SequenceLayout.Packed([[1, 31, 1, 0, 2, 30], [70], [], [32, 32, 6], [0, 3], [68, 1, 1]], 70);

@@ -38,7 +38,7 @@ public class CudaRuntimeTests : IDisposable
     [InlineData("changed")]
     [InlineData("empty")]
     [InlineData("refused by the driver")]
-    public void A_damaged_image_is_built_anew(string damage)
+    public void A_damaged_image_is_compiled_again(string damage)
     {
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation(cacheFolder: folder);
@@ -82,7 +82,7 @@ public class CudaRuntimeTests : IDisposable
     }
 
     [Fact]
-    public void Keys_tell_sources_options_and_compilers_apart()
+    public void Keys_distinguish_sources_options_and_compilers()
     {
         var keys = new HashSet<string>();
         foreach (var text in new[] { "a", "b" })
@@ -136,7 +136,7 @@ public class CudaRuntimeTests : IDisposable
     }
 
     [Fact]
-    public void Who_listens_is_told_once_which_back_end_serves_and_what_was_compiled()
+    public void Listeners_hear_once_which_back_end_serves_and_what_was_compiled()
     {
         using var scope = NewDisposeScope();
         using var listener = new Listener();

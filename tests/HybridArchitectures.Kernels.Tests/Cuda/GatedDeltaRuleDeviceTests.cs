@@ -83,7 +83,7 @@ public class GatedDeltaRuleDeviceTests
     }
 
     [Fact]
-    public void Documents_and_pads_err_at_most_twice_as_much_as_composed_operators()
+    public void Documents_and_padding_err_at_most_twice_as_much_as_composed_operators()
     {
         Gpu.IsNeeded();
         using var scope = NewDisposeScope();
@@ -115,7 +115,7 @@ public class GatedDeltaRuleDeviceTests
     }
 
     [Fact]
-    public void Packed_documents_equal_rows_of_their_own_forward_and_in_every_gradient()
+    public void Packed_documents_equal_separate_rows_forward_and_in_every_gradient()
     {
         Properties.PackedDocumentsEqualSeparateRows(ScalarType.BFloat16, [5, 0, 64, 1, 2, 70, 0, 58], 5, 4);
         Properties.PackedDocumentsEqualSeparateRows(ScalarType.BFloat16, [0, 15, 85, 200, 900, 0, 800], 48, 4);

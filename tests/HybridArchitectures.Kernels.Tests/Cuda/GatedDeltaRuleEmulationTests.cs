@@ -69,7 +69,7 @@ public sealed class GatedDeltaRuleEmulationTests : IDisposable
     }
 
     [Fact]
-    public void Documents_and_pads()
+    public void Documents_and_padding()
     {
         using var scope = NewDisposeScope();
         using var emulation = new CudaEmulation(backwards: true);
@@ -103,7 +103,7 @@ public sealed class GatedDeltaRuleEmulationTests : IDisposable
     }
 
     [Fact]
-    public void Packed_documents_equal_rows_of_their_own_forward_and_in_every_gradient() =>
+    public void Packed_documents_equal_separate_rows_forward_and_in_every_gradient() =>
         CudaEmulation.BothOrders(() => properties.PackedDocumentsEqualSeparateRows(ScalarType.BFloat16, [5, 0, 33, 1, 2, 0], 3, 4));
 
     [Fact]

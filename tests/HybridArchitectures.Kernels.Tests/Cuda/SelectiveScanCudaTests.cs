@@ -86,7 +86,7 @@ public class SelectiveScanCudaTests : IDisposable
     }
 
     [Fact]
-    public void Documents_and_pads_in_chunks_match_the_reference()
+    public void Documents_and_padding_in_chunks_match_the_reference()
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(11);
@@ -119,7 +119,7 @@ public class SelectiveScanCudaTests : IDisposable
     }
 
     [Fact]
-    public void Documents_and_pads_of_few_channels_match_the_reference()
+    public void Documents_and_padding_of_few_channels_match_the_reference()
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(13);
@@ -162,7 +162,7 @@ public class SelectiveScanCudaTests : IDisposable
     }
 
     [Fact]
-    public void Documents_and_pads_match_the_reference()
+    public void Documents_and_padding_match_the_reference()
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(5);

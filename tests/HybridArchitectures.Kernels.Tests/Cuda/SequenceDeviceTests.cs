@@ -68,7 +68,7 @@ public abstract class SequenceDeviceTests
     }
 
     [Fact]
-    public void Documents_and_pads_err_at_most_twice_as_much_as_composed_operators()
+    public void Documents_and_padding_err_at_most_twice_as_much_as_composed_operators()
     {
         Gpu.IsNeeded();
         using var scope = NewDisposeScope();
@@ -78,7 +78,7 @@ public abstract class SequenceDeviceTests
 
     [Theory]
     [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16)]
-    public void Packed_documents_equal_rows_of_their_own_forward_and_in_every_gradient(ScalarType type)
+    public void Packed_documents_equal_separate_rows_forward_and_in_every_gradient(ScalarType type)
     {
         Properties.PackedDocumentsEqualSeparateRows(type, [5, 0, 64, 1, 2, 70, 0, 58], 5);
         Properties.PackedDocumentsEqualSeparateRows(type, [0, 15, 85, 200, 900, 0, 800], 48);

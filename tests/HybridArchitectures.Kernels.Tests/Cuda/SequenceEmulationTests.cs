@@ -25,7 +25,7 @@ public abstract class SequenceEmulationTests : IDisposable
 
     [Theory]
     [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16)]
-    public void Packed_documents_equal_rows_of_their_own_forward_and_in_every_gradient(ScalarType type) =>
+    public void Packed_documents_equal_separate_rows_forward_and_in_every_gradient(ScalarType type) =>
         CudaEmulation.BothOrders(() => Properties.PackedDocumentsEqualSeparateRows(type, [5, 0, 33, 1, 2, 0], 3, Variant));
 
     [Theory]

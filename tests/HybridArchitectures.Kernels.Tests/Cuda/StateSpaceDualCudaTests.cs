@@ -63,7 +63,7 @@ public class StateSpaceDualCudaTests : IDisposable
     }
 
     [Fact]
-    public void Documents_and_pads_match_the_reference()
+    public void Documents_and_padding_match_the_reference()
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(5);
@@ -114,7 +114,7 @@ public class StateSpaceDualCudaTests : IDisposable
 
     // the copy engine takes no stride of zero, nor one that 16 bytes do not divide
     [Fact]
-    public void Projections_that_rows_share_or_that_lie_in_wider_tensors_give_what_copies_of_them_give()
+    public void Shared_projections_and_slices_of_wider_tensors_equal_their_copies()
     {
         using var scope = NewDisposeScope();
         using var random = manual_seed(11);

@@ -17,7 +17,7 @@ public sealed class CorrectedCopyTests : IDisposable
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public void What_is_loaded_is_what_was_written_and_no_file_stays(bool memory)
+    public void Loaded_values_are_those_written_and_no_file_remains(bool memory)
     {
         SkipUnlessLinux();
         byte[]? loaded = null;
@@ -37,7 +37,7 @@ public sealed class CorrectedCopyTests : IDisposable
     }
 
     [Fact]
-    public void A_place_that_refuses_is_followed_by_the_next()
+    public void A_folder_that_refuses_is_followed_by_the_next()
     {
         SkipUnlessLinux();
         var file = Path.Combine(folder, "file");
@@ -49,7 +49,7 @@ public sealed class CorrectedCopyTests : IDisposable
     }
 
     [Fact]
-    public void A_file_system_without_execution_is_followed_by_the_next_place()
+    public void A_file_system_without_execution_is_followed_by_the_next_folder()
     {
         SkipUnlessLinux();
         var place = Directory.CreateDirectory(Path.Combine(folder, "mounted")).FullName;
@@ -83,7 +83,7 @@ public sealed class CorrectedCopyTests : IDisposable
     }
 
     [Fact]
-    public void When_all_places_refuse_the_message_names_each_and_the_remedy()
+    public void If_all_folders_refuse_the_message_names_each_and_the_remedy()
     {
         SkipUnlessLinux();
         var error = Assert.Throws<DllNotFoundException>(() =>

@@ -18,7 +18,7 @@ public class ElfVersionNeedsTests
     }
 
     [Fact]
-    public void What_is_no_such_file_is_refused()
+    public void Anything_but_such_a_file_is_refused()
     {
         Assert.Throws<BadImageFormatException>(() => ElfVersionNeeds.Weaken(new byte[10], ["X"]));
         Assert.Throws<BadImageFormatException>(() => ElfVersionNeeds.Weaken(new byte[1000], ["X"]));

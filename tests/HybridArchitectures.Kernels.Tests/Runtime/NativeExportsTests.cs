@@ -22,7 +22,7 @@ public class NativeExportsTests
     [InlineData("win-x64", "{0}.dll", NativeNames.TorchSharp)]
     [InlineData("osx-arm64", "lib{0}.dylib", NativeNames.TorchCpu)]
     [InlineData("osx-arm64", "lib{0}.dylib", NativeNames.TorchSharp)]
-    public void Every_name_asked_for_is_exported_on_each_system(string system, string file, string library)
+    public void Every_required_name_is_exported_on_each_system(string system, string file, string library)
     {
         var path = Path.Combine(AppContext.BaseDirectory, "runtimes", system, "native", string.Format(file, library));
         Assert.SkipUnless(File.Exists(path), $"{path} is not in the packages that were restored");

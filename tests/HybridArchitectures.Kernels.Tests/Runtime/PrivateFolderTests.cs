@@ -39,7 +39,7 @@ public sealed class PrivateFolderTests : IDisposable
     }
 
     [Fact]
-    public void A_symbolic_link_in_place_of_the_folder_is_refused()
+    public void A_symbolic_link_instead_of_the_folder_is_refused()
     {
         SkipUnlessLinux();
         var elsewhere = Directory.CreateDirectory(Path.Combine(root, "elsewhere")).FullName;
@@ -78,7 +78,7 @@ public sealed class PrivateFolderTests : IDisposable
     }
 
     [Fact]
-    public void Another_folder_in_its_place_changes_nothing_for_who_has_opened_it()
+    public void Replacing_the_folder_changes_nothing_for_those_who_opened_it()
     {
         SkipUnlessLinux();
         using var opened = PrivateFolder.Open(Folder);

@@ -96,7 +96,7 @@ public sealed class TorchLibraryTests : IDisposable
     [InlineData("", "", OpenMp.SpinCount)]
     [InlineData("GOMP_SPINCOUNT", "7", "7")]
     [InlineData("OMP_WAIT_POLICY", "passive", "0")]
-    public async Task Libtorch_is_told_how_long_its_threads_wait_unless_the_user_has(string name, string value, string expected)
+    public async Task Threads_of_libtorch_wait_as_long_as_set_unless_the_user_has_set_it(string name, string value, string expected)
     {
         Assert.SkipUnless(HasProbe && OperatingSystem.IsLinux(), NoProbe);
         Dictionary<string, string> environment = new() { ["OMP_DISPLAY_ENV"] = "verbose" };
@@ -117,7 +117,7 @@ public sealed class TorchLibraryTests : IDisposable
     }
 
     [Fact]
-    public async Task The_variable_gives_a_libtorch_to_a_program_that_carries_none()
+    public async Task The_variable_provides_a_libtorch_for_a_program_without_one()
     {
         Assert.SkipUnless(HasProbe, NoProbe);
         Works(await Run(WithoutLibtorch(), torch: TorchLibrary.Folder));
@@ -141,7 +141,7 @@ public sealed class TorchLibraryTests : IDisposable
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public void A_libtorch_that_does_not_load_is_told_from_a_missing_one(bool isWindows)
+    public void A_libtorch_that_does_not_load_is_distinguished_from_a_missing_one(bool isWindows)
     {
         var message = TorchLibrary.Unloadable(NativeNames.TorchCpu, "/somewhere", "not found.\nand more", isWindows);
         Assert.Contains("of the libtorch in /somewhere cannot be loaded: not found. ", message);
@@ -157,7 +157,7 @@ public sealed class TorchLibraryTests : IDisposable
     }
 
     [Fact]
-    public async Task A_variable_that_leads_nowhere_is_said_so()
+    public async Task A_variable_with_a_missing_path_is_reported()
     {
         Assert.SkipUnless(HasProbe, NoProbe);
         var outcome = await Run(WithoutLibtorch(), torch: folder, arguments: "library");

@@ -207,7 +207,7 @@ public sealed class LoraAdaptersTests : IDisposable
     }
 
     [Fact]
-    public void A_head_that_is_the_embedding_has_an_adapter_of_its_own_but_cannot_be_merged()
+    public void A_head_that_is_the_embedding_has_a_separate_adapter_but_cannot_be_merged()
     {
         using var model = TinyDesigns.Model("inter");
         using var adapters = LoraAdapters.Attach(model, new() { Targets = LoraTargets.Head });

@@ -8,7 +8,7 @@ namespace HybridArchitectures.Tests.Adapters;
 public class LoraDropoutTests
 {
     [Fact]
-    public void The_share_dropped_is_the_one_asked_for_and_no_two_masks_are_alike()
+    public void The_dropped_share_is_the_requested_one_and_no_two_masks_are_equal()
     {
         using var scope = NewDisposeScope();
         LoraDropout[] adapters = [new(0.3), new(0.3)];

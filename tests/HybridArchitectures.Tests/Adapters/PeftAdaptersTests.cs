@@ -196,7 +196,7 @@ public sealed class PeftAdaptersTests : IDisposable
     [InlineData("lfm2")]
     [InlineData("zamba2")]
     [InlineData("qwen3_next")]
-    public void What_is_saved_for_PEFT_comes_back_for_every_family(string name)
+    public void Adapters_saved_for_PEFT_are_restored_for_every_family(string name)
     {
         using var model = Base(name);
         var targets = LoraTargets.All & ~(model.Design.TiedHead ? LoraTargets.Head : LoraTargets.None);

@@ -103,7 +103,7 @@ public sealed class HybridChatClientTests : IDisposable
     }
 
     [Fact]
-    public async Task Calls_from_several_threads_take_turns_and_get_their_own_answers()
+    public async Task Calls_from_several_threads_take_turns_and_get_the_right_answers()
     {
         using var client = new HybridChatClient(model, Tokenizer, defaults: new() { MaxNewTokens = 8, Temperature = 0 });
         string[] questions = ["one", "two", "three", "four"];

@@ -12,7 +12,7 @@ public sealed class AtomicWriteTests : IDisposable
     static Action<string> Writes(string text) => path => File.WriteAllText(Path.Combine(path, "file"), text);
 
     [Fact]
-    public void A_folder_is_replaced_whole_and_nothing_is_left_beside_it()
+    public void A_folder_is_replaced_completely_and_nothing_is_left_next_to_it()
     {
         AtomicWrite.Folder(folder["made/run"], Writes("one"));
         File.WriteAllText(folder["made/run/stale"], "");
@@ -54,7 +54,7 @@ public sealed class AtomicWriteTests : IDisposable
     }
 
     [Fact]
-    public void A_half_written_new_folder_never_takes_the_place()
+    public void A_half_written_folder_never_replaces_the_old_one()
     {
         Directory.CreateDirectory(folder[$".run.{new string('b', 32)}.new"]);
         AtomicWrite.Recover(folder["run"]);
@@ -77,7 +77,7 @@ public sealed class AtomicWriteTests : IDisposable
     }
 
     [Fact]
-    public void A_file_in_the_place_of_a_folder_is_refused_and_the_other_way_round()
+    public void A_file_instead_of_a_folder_is_refused_and_vice_versa()
     {
         File.WriteAllText(folder["file"], "");
         Assert.Contains("is a file", Assert.Throws<ArgumentException>(() => AtomicWrite.Folder(folder["file"], _ => { })).Message);

@@ -61,7 +61,7 @@ public sealed class CheckpointDiffTests : IDisposable
     }
 
     [Fact]
-    public void Names_shapes_and_types_that_differ_are_told_apart()
+    public void Different_names_shapes_and_types_are_distinguished()
     {
         SafetensorsFile.Write(folder["left.safetensors"],
             new Dictionary<string, Tensor> { ["a"] = ones(2, 3), ["b"] = ones(4), ["c"] = ones(2), ["gone"] = ones(1) * 5,
@@ -132,7 +132,7 @@ public sealed class CheckpointDiffTests : IDisposable
     }
 
     [Fact]
-    public void What_is_no_checkpoint_is_refused()
+    public void Anything_but_a_checkpoint_is_refused()
     {
         Assert.Throws<FileNotFoundException>(() => CheckpointDiff.Compare(Case("llama"), folder["nothing"]));
         Directory.CreateDirectory(folder["empty"]);

@@ -26,7 +26,7 @@ public sealed class CheckpointTests : IDisposable
     static HybridDesign Small() => TinyDesigns.Get("experts");
 
     [Theory, MemberData(nameof(TinyDesigns.Names), MemberType = typeof(TinyDesigns))]
-    public void A_saved_model_comes_back_bit_for_bit(string name)
+    public void A_saved_model_is_loaded_bit_for_bit(string name)
     {
         using var model = TinyDesigns.Model(name);
         Checkpoint.Save(model, folder["run"]);

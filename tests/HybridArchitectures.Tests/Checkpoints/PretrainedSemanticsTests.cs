@@ -113,7 +113,7 @@ public sealed class PretrainedSemanticsTests : IDisposable
     }
 
     [Fact]
-    public void Mamba2_norms_each_group_unless_the_whole_width_is_asked_for_as_transformers_has_it()
+    public void Mamba2_norms_each_group_unless_the_whole_width_is_requested_as_in_transformers()
     {
         var weights = Weights(smallSteps: false);
         string folder = Folder(weights, Mamba2Config());
@@ -128,7 +128,7 @@ public sealed class PretrainedSemanticsTests : IDisposable
     }
 
     [Fact]
-    public void Nemotron_clamps_time_steps_at_their_limit_unless_the_least_of_transformers_is_asked_for()
+    public void Nemotron_clamps_time_steps_at_their_limit_unless_the_minimum_of_transformers_is_requested()
     {
         var weights = Weights(smallSteps: true);
         string folder = Folder(weights, NemotronConfig());

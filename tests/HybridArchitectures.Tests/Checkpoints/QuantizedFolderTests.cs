@@ -113,7 +113,7 @@ public sealed class QuantizedFolderTests : ChangedCaseTests
     [Theory]
     [InlineData("meta-llama/Llama-3.2-1B", "hf download meta-llama/Llama-3.2-1B --local-dir Llama-3.2-1B")]
     [InlineData("state-spaces/mamba-130m-hf", "hf download state-spaces/mamba-130m-hf --local-dir mamba-130m-hf")]
-    public void A_name_on_the_hub_is_told_from_a_folder(string name, string command)
+    public void A_name_on_the_hub_is_distinguished_from_a_folder(string name, string command)
     {
         Action[] loads =
         [

@@ -34,7 +34,7 @@ public sealed class SafetensorsFileTests : IDisposable
     [InlineData(ScalarType.Int8)]
     [InlineData(ScalarType.Byte)]
     [InlineData(ScalarType.Bool)]
-    public void Every_element_type_comes_back_bit_for_bit(ScalarType type)
+    public void Every_element_type_round_trips_bit_for_bit(ScalarType type)
     {
         using var scope = NewDisposeScope();
         var tensor = randint(0, 100, [3, 5, 2]).to(type);

@@ -56,7 +56,7 @@ public sealed class CommunicationCostTests
     }
 
     [Fact]
-    public void Full_sharding_divides_everything_but_what_is_gathered()
+    public void Full_sharding_divides_all_that_is_not_gathered()
     {
         var memory = Cost.TrainingMemory();
         var sharded = memory.WithFullSharding(Cost.Design, 1000);

@@ -54,7 +54,7 @@ public class BlockPatternTests
     [InlineData("M++", 3)]
     [InlineData("-+", 2)]
     [InlineData("M~+", 3)]
-    public void A_character_without_meaning_is_named_with_its_place(string pattern, int place) =>
+    public void A_character_without_meaning_is_named_with_its_position(string pattern, int place) =>
         Assert.Contains($"at position {place}", Assert.Throws<ArgumentException>(() => BlockPattern.Parse(pattern)).Message);
 
     [Theory]

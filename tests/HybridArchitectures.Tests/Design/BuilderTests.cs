@@ -85,7 +85,7 @@ public class BuilderTests
     }
 
     [Fact]
-    public void No_rotary_is_said_by_None()
+    public void None_means_no_rotary_positions()
     {
         Assert.Null(((AttentionSpec)Small.WithAttention(8, rotary: RotarySpec.None).Depth(1).Build().Blocks[0].Mixer!).Rotary);
         Assert.NotNull(((AttentionSpec)Small.WithAttention(8).Depth(1).Build().Blocks[0].Mixer!).Rotary);

@@ -32,7 +32,7 @@ public class DesignDiffTests
             Lines(Change(_ => design.Blocks[0] with { FeedForward = FeedForwardSpec.None }, 3)));
 
     [Fact]
-    public void What_is_absent_on_one_side_is_said()
+    public void Properties_that_one_side_lacks_are_reported()
     {
         Assert.Equal(["block 3: mixer.window: none -> 16", "block 3: mixer.rotary.theta: 500000 -> 10000"],
             Lines(Change(block => block with { Mixer = (AttentionSpec)block.Mixer! with { Window = 16, Rotary = new() { Theta = 10_000 } } }, 3)));

@@ -8,7 +8,7 @@ public class DesignJsonTests
     static string Json { get; } = Designs.Everything.ToJson();
 
     [Fact]
-    public void A_design_with_everything_comes_back_equal()
+    public void A_design_with_every_property_round_trips()
     {
         var again = HybridDesign.FromJson(Json);
         Assert.Equal(Designs.Everything, again);
@@ -21,7 +21,7 @@ public class DesignJsonTests
     [InlineData("größer 混合 \ud83d\ude00")]
     [InlineData("")]
     [InlineData(null)]
-    public void Any_name_comes_back(string? name)
+    public void Any_name_round_trips(string? name)
     {
         var design = Designs.Everything with { Name = name };
         Assert.Equal(design, HybridDesign.FromJson(design.ToJson()));
@@ -34,7 +34,7 @@ public class DesignJsonTests
     }
 
     [Fact]
-    public void A_design_stands_inside_a_document_of_the_user()
+    public void A_design_can_be_part_of_a_users_document()
     {
         var holder = new Dictionary<string, HybridDesign> { ["mine"] = Designs.Everything };
         Assert.Equal(Designs.Everything, JsonSerializer.Deserialize<Dictionary<string, HybridDesign>>(JsonSerializer.Serialize(holder))!["mine"]);
@@ -64,7 +64,7 @@ public class DesignJsonTests
     [InlineData("\"initialisation\": {", "\"initialisation\": null, \"other\": {", "design.initialisation is null; expected an object")]
     [InlineData("\"timeStepRange\": {", "\"timeStepRange\": {\"middle\": 1,",
         "design.blocks[2].mixer.timeStepRange.middle is 1; expected only the keys maximum, minimum")]
-    public void A_bad_document_is_refused_with_place_value_and_expectation(string good, string bad, string message)
+    public void A_bad_document_is_refused_with_position_value_and_expectation(string good, string bad, string message)
     {
         int at = Json.IndexOf(good, StringComparison.Ordinal);
         Assert.True(at >= 0, $"the test's own text \"{good}\" is not in the document");
@@ -82,7 +82,7 @@ public class DesignJsonTests
     [InlineData("{\"vocabularySize\": 3, \"width\": 4, \"name\": \"\\ud83d\", \"blocks\": [{\"mixer\": {\"kind\": \"mamba1\"}}]}")]
     [InlineData("{\"vocabularySize\": 3, \"width\": 4, \"blocks\": [{\"mixer\": {\"kind\": \"\\ud83d\"}}]}")]
     [InlineData("{\"vocabularySize\": 3, \"width\": 4, \"initialisation\": {\"residual\": \"\\ud83d\"}, \"blocks\": []}")]
-    public void What_is_no_design_is_refused(string json) => Assert.Throws<ArgumentException>(() => HybridDesign.FromJson(json));
+    public void Anything_but_a_design_is_refused(string json) => Assert.Throws<ArgumentException>(() => HybridDesign.FromJson(json));
 
     [Fact]
     public void Every_cut_of_a_document_is_refused()
@@ -92,7 +92,7 @@ public class DesignJsonTests
     }
 
     [Fact]
-    public void A_mixer_of_the_user_comes_back_once_registered()
+    public void A_registered_custom_mixer_round_trips()
     {
         var design = new HybridDesign { VocabularySize = 16, Width = 8, Blocks = [new() { Mixer = new ShiftSpec(3) { Scales = [0.5, 2] } }] };
         MixerSpec.Register<ShiftSpec>("shift");

@@ -50,7 +50,7 @@ public class MixerCompletenessTests
     }
 
     [Fact]
-    public void Letters_and_colours_tell_mixers_apart()
+    public void Letters_and_colours_distinguish_mixers()
     {
         Assert.Equal(examples.Length, examples.Select(example => example.Symbol).Distinct().Count());
         var plain = examples.Select(example => example.Resolve(Width).Describe()).Where(kind => kind.SecondColor is null).ToArray();

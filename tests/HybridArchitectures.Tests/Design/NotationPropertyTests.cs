@@ -32,7 +32,7 @@ public class NotationPropertyTests
     }
 
     [Fact]
-    public void Our_own_notation_reads_whatever_blocks_print() =>
+    public void The_library_reads_every_pattern_that_it_prints() =>
         Blocks(block.Where(one => one is not { Mixer: null, FeedForward: PatternFeedForward.None }))
             .Each(Samples, blocks => Assert.Equal(blocks, BlockPattern.Parse(string.Concat(blocks))));
 

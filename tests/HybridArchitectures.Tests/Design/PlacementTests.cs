@@ -24,7 +24,7 @@ public class PlacementTests
     [InlineData(12, 1, 12, Placement.Clustered, "7")]
     [InlineData(8, 1, 7, Placement.Middle, "5")]
     [InlineData(2, 1, 1, Placement.Middle, "2")]
-    public void Names_stand_for_these_positions(int depth, int attention, int ssm, Placement placement, string positions) =>
+    public void Names_mean_these_positions(int depth, int attention, int ssm, Placement placement, string positions) =>
         Assert.Equal(positions, Positions(hybrid.Depth(depth).Ratio(attention, ssm).Place(placement).Build().Pattern));
 
     [Theory]

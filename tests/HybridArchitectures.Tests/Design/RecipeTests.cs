@@ -135,7 +135,7 @@ public class RecipeTests
     [InlineData("1B-swa-0:1", "SSSSSSSSSSSSSSSS")]
     [InlineData("1B-llama", "TTTTTTTTTTTTTTTT")]
     [InlineData("1B-mamba", "MMMMMMMMMMMMM")]
-    public void Blocks_stand_where_the_paper_puts_them(string name, string pattern) => Assert.Equal(pattern, Recipes.Get(name).Design.Pattern);
+    public void Blocks_are_where_the_paper_puts_them(string name, string pattern) => Assert.Equal(pattern, Recipes.Get(name).Design.Pattern);
 
     [Theory]
     [InlineData("100M", "1:5", 1, 5)]
@@ -168,7 +168,7 @@ public class RecipeTests
 
     [Theory]
     [MemberData(nameof(Names))]
-    public void Every_recipe_comes_back_from_JSON(string name)
+    public void Every_recipe_round_trips_through_JSON(string name)
     {
         var design = Recipes.Get(name).Design;
         Assert.Equal(name, design.Name);

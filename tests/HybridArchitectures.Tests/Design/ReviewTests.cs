@@ -61,7 +61,7 @@ public class ReviewTests
     }
 
     [Fact]
-    public void Every_rule_has_a_case_and_stands_in_the_documentation()
+    public void Every_rule_has_a_case_and_is_documented()
     {
         Assert.Equal(DesignRules.All.Select(rule => rule.Id).Order(), ReviewCase.All.Select(at => at.Rule).Distinct().Order());
         string text = File.ReadAllText(Path.Combine(Path.GetDirectoryName(RecipesDocument.Path)!, "review-rules.md"));

@@ -41,7 +41,7 @@ public class SharedTransformerTests
     }
 
     [Fact]
-    public void Differences_in_use_and_in_what_is_used_are_named()
+    public void Differences_in_use_and_in_the_used_parts_are_named()
     {
         var other = Hybrid with
         {

@@ -13,7 +13,7 @@ public class PretrainedFolderFuzzTests
         .Order(StringComparer.Ordinal)];
 
     [Fact]
-    public void A_mutated_configuration_is_refused_with_its_place_or_read_as_a_design_that_can_be_counted()
+    public void A_mutated_configuration_is_refused_with_its_position_or_read_as_a_valid_design()
     {
         using var folder = new TemporaryFolder();
         string path = folder["config.json"];

@@ -358,7 +358,7 @@ public sealed class GraphDeviceTests : IDisposable
     }
 
     [Theory, InlineData("inter"), InlineData("sliding window"), InlineData("mamba1"), InlineData("intra difference"), InlineData("gated delta")]
-    public void A_rows_logits_do_not_depend_on_the_rows_beside_it(string name)
+    public void The_logits_of_a_row_do_not_depend_on_the_other_rows(string name)
     {
         using var noGrad = no_grad();
         using var model = Model(name);

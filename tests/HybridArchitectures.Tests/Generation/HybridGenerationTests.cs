@@ -17,7 +17,7 @@ public class HybridGenerationTests
     static GenerationOptions Sharp(int chunk = 512) => new() { Temperature = 0, MaxNewTokens = 12, PrefillChunk = chunk };
 
     [Theory, MemberData(nameof(Designs))]
-    public async Task Rows_of_a_batch_give_what_they_give_alone_in_chunks_and_streamed(string name)
+    public async Task Rows_of_a_batch_equal_single_rows_in_chunks_and_streamed(string name)
     {
         using var model = TinyDesigns.Model(name);
         var generator = new TextGenerator(model, Letters);
@@ -55,7 +55,7 @@ public class HybridGenerationTests
     }
 
     [Fact]
-    public void Sampled_text_does_not_depend_on_the_rows_beside_it()
+    public void Sampled_text_does_not_depend_on_the_other_rows()
     {
         using var model = TinyDesigns.Model("inter");
         var generator = new TextGenerator(model, Letters);

@@ -14,7 +14,7 @@ public class LogitsProcessorTests
     }
 
     [Fact]
-    public void Every_filter_keeps_at_least_the_likeliest()
+    public void Every_filter_keeps_at_least_the_most_probable_token()
     {
         float[] scores = [3, 1, 2, -4];
         foreach (var processor in new LogitsProcessor[] { new TopK(1), new TopP(1e-9), new MinP(1), new EpsilonCutoff(1) })
@@ -60,7 +60,7 @@ public class LogitsProcessorTests
     }
 
     [Fact]
-    public void Runs_are_found_wherever_they_stood()
+    public void Runs_are_found_at_every_position()
     {
         float[] flat = [1, 1, 1, 1, 1];
         int[] RuledOut(int length, params int[] history) =>

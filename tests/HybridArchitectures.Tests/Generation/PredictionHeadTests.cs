@@ -304,7 +304,7 @@ public sealed class PredictionHeadTests : IDisposable
     }
 
     [Fact]
-    public void What_is_no_head_of_the_model_is_refused_by_name()
+    public void Anything_but_a_head_of_the_model_is_refused_by_name()
     {
         using var model = PretrainedModel.Load(Folder("qwen3_5_full"));
         using var other = PretrainedModel.Load(Folder("llama"));

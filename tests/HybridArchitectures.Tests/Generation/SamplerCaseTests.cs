@@ -41,7 +41,7 @@ public sealed class SamplerCaseTests : IDisposable
     }
 
     [Fact]
-    public void All_recorded_cases_are_tried() => Assert.Equal(18, ConformanceRunner.Run(Folder).Count);
+    public void All_recorded_cases_are_compared() => Assert.Equal(18, ConformanceRunner.Run(Folder).Count);
 
     [Fact]
     public void The_options_chain_the_rules_in_the_recorded_order()
@@ -53,7 +53,7 @@ public sealed class SamplerCaseTests : IDisposable
     }
 
     [Fact]
-    public void Of_tokens_that_tie_at_the_border_of_top_p_those_with_the_largest_ids_stay()
+    public void Tokens_that_tie_at_the_border_of_top_p_stay_if_their_ids_are_higher()
     {
         // 40 tokens of 1/64 each and one of 24/64, which reaches 51 % with nine of them
         var scores = zeros(1, 41);

@@ -27,7 +27,7 @@ public class TextGeneratorTests
         string.Concat(pieces.Where(piece => piece.Row == row).Select(piece => piece.Text));
 
     [Fact]
-    public void Greedy_text_goes_on_to_the_stop_token()
+    public void Greedy_text_continues_to_the_stop_token()
     {
         using var model = Script("Q: two and two? four<|end_of_text|>and more");
         var result = new TextGenerator(model, WithEnd).Generate("Q: two and two?", Greedy with { BeginOfText = false });
@@ -115,7 +115,7 @@ public class TextGeneratorTests
     [InlineData(3)]
     [InlineData(4)]
     [InlineData(512)]
-    public async Task Prompts_of_unequal_length_each_go_on_by_themselves(int chunk)
+    public async Task Prompts_of_unequal_length_each_continue_by_themselves(int chunk)
     {
         string[] rows = ["a brown fox<|end_of_text|>", "by the way: a long prompt, and then a long answer too<|end_of_text|>", "c<|end_of_text|>",
             "d0123456789<|end_of_text|>"];
@@ -158,7 +158,7 @@ public class TextGeneratorTests
     }
 
     [Fact]
-    public void Seeds_of_their_own_give_several_samples_of_one_prompt()
+    public void Separate_seeds_produce_several_samples_of_one_prompt()
     {
         using var model = new TableModel(256);
         var generator = new TextGenerator(model, Bytes);
@@ -197,7 +197,7 @@ public class TextGeneratorTests
     }
 
     [Fact]
-    public void Rules_of_one_s_own_come_first()
+    public void Custom_rules_come_first()
     {
         using var model = Script("abc");
         var result = new TextGenerator(model, WithEnd).Generate("a", Greedy with { BeginOfText = false, Processors = [new Only(257)] });
@@ -261,7 +261,7 @@ public class TextGeneratorTests
     }
 
     [Fact]
-    public async Task A_stream_works_only_when_asked_and_can_be_left_early()
+    public async Task A_stream_computes_only_requested_tokens_and_can_be_left_early()
     {
         using var model = Script("abcdefghijklmnop");
         var stream = new TextGenerator(model, Bytes).StreamAsync("a", Greedy);

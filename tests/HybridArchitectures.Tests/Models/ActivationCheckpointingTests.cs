@@ -53,7 +53,7 @@ public class ActivationCheckpointingTests
     public void Gradients_losses_and_balance_are_bit_equal_to_those_without(string name) => AssertSame(name, ScalarType.Float32, packed: false);
 
     [Theory, MemberData(nameof(TinyDesigns.Names), MemberType = typeof(TinyDesigns))]
-    public void They_are_with_packed_documents_and_pads(string name) => AssertSame(name, ScalarType.Float32, packed: true);
+    public void They_are_with_packed_documents_and_padding(string name) => AssertSame(name, ScalarType.Float32, packed: true);
 
     [Theory]
     [InlineData("inter")]

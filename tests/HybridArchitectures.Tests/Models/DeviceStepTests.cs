@@ -157,7 +157,7 @@ public sealed class DeviceStepTests : IDisposable
     public static TheoryData<string> WithoutCustom => [.. TinyDesigns.Names.Select(row => row.Data).Where(name => name != "own mixer")];
 
     [Theory, MemberData(nameof(WithoutCustom))]
-    public void A_stepwise_pass_is_its_steps_and_gives_tokens_back(string name)
+    public void A_stepwise_pass_equals_its_steps_and_can_be_rewound(string name)
     {
         using var noGrad = no_grad();
         using var model = TinyDesigns.Model(name);

@@ -72,7 +72,7 @@ public class MixtureOfExpertsTests
     }
 
     [Fact]
-    public void Routers_leave_a_record_of_what_they_chose_when_asked()
+    public void Routers_record_what_they_chose_on_request()
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();

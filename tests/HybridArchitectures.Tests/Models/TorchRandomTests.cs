@@ -20,7 +20,7 @@ public class TorchRandomTests
     }
 
     [Fact]
-    public void The_state_is_read_and_written_beside_a_collecting_thread()
+    public void The_state_is_read_and_written_while_another_thread_collects_garbage()
     {
         // with torch.get_rng_state and set_rng_state, the process dies here within two seconds of a quiet machine
         int calls = Effort.Choose(everyday: 50_000, full: 1_000_000);

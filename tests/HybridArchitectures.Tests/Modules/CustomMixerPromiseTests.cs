@@ -42,7 +42,7 @@ public class CustomMixerPromiseTests
     }
 
     [Fact]
-    public void A_mixer_that_JSON_does_not_give_back_equal_is_not_written()
+    public void A_mixer_that_JSON_does_not_restore_is_not_written()
     {
         var whole = With(new() { CacheBytes = 3, Flops = 0.1 });
         Assert.Equal(whole, HybridDesign.FromJson(whole.ToJson()));
@@ -57,7 +57,7 @@ public class CustomMixerPromiseTests
     }
 
     [Fact]
-    public void A_mixer_that_is_lost_or_goes_on_changing_when_resolved_is_refused()
+    public void A_mixer_that_is_lost_or_continues_changing_when_resolved_is_refused()
     {
         Assert.Contains("PromisedSpec.Resolve(8) is null; expected a mixer",
             Assert.Throws<ArgumentException>(() => With(new() { IsLost = true })).Message);

@@ -93,7 +93,7 @@ public sealed class CustomStateTests : IDisposable
     static readonly Device meta = new("meta");
 
     [Theory, MemberData(nameof(TinyDesigns.Names), MemberType = typeof(TinyDesigns))]
-    public void States_are_on_the_device_that_is_asked_for(string name)
+    public void States_are_on_the_requested_device(string name)
     {
         using var model = TinyDesigns.Model(name);
         foreach (var block in model.Stack.Blocks)

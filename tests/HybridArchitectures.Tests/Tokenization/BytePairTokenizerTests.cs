@@ -31,7 +31,7 @@ public sealed class BytePairTokenizerTests : IDisposable
     }
 
     [Fact]
-    public void Ends_are_those_of_the_files_beside_it()
+    public void Ends_are_those_of_the_neighbouring_files()
     {
         var tokenizer = BytePairTokenizer.Load(Folder("nemotron"));
         int Special(string text) => tokenizer.SpecialTokens[text];
@@ -110,7 +110,7 @@ public sealed class BytePairTokenizerTests : IDisposable
     }
 
     [Fact]
-    public void What_would_give_other_tokens_is_refused_by_its_place()
+    public void Settings_that_would_change_tokens_are_refused_by_position()
     {
         Assert.Contains("byte_fallback", Refused(root => root["model"]!["byte_fallback"] = true));
         Assert.Contains("model.dropout", Refused(root => root["model"]!["dropout"] = 0.1));

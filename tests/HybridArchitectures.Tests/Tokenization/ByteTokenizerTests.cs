@@ -36,7 +36,7 @@ public class ByteTokenizerTests
     }
 
     [Fact]
-    public void Streaming_gives_what_decoding_at_once_gives_for_any_bytes()
+    public void Streaming_equals_decoding_at_once_for_any_bytes()
     {
         var tokenizer = new ByteTokenizer();
         var random = new Random(3);

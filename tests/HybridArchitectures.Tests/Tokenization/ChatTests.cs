@@ -12,7 +12,7 @@ public class ChatTests
     ];
 
     [Fact]
-    public void Turns_stand_between_header_and_end_of_turn() => Assert.Equal(
+    public void Turns_are_between_header_and_end_of_turn() => Assert.Equal(
         "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nhello<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nworld?<|eot_id|>"
         + "<|start_header_id|>assistant<|end_header_id|>\n\nna\u00EFve<|eot_id|><|start_header_id|>ipython<|end_header_id|>\n\n{\"a\": 1}<|eot_id|>"
         + "<|start_header_id|>assistant<|end_header_id|>\n\n",
@@ -31,7 +31,7 @@ public class ChatTests
     }
 
     [Fact]
-    public void With_a_date_the_system_turn_always_stands_first()
+    public void With_a_date_the_system_turn_always_comes_first()
     {
         const string dated =
             "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n";

@@ -82,7 +82,7 @@ public class Llama3TokenizerTests
     }
 
     [Fact]
-    public void Special_tokens_stay_text_unless_asked_for()
+    public void Special_tokens_stay_text_unless_requested()
     {
         var tokenizer = FromJson.Value;
         var plain = tokenizer.Encode("<|eot_id|>");
@@ -112,7 +112,7 @@ public class Llama3TokenizerTests
     public void Patterns_that_could_be_read_otherwise_are_refused(string pattern) => Assert.Throws<FormatException>(() => new SplitPattern(pattern));
 
     [Fact]
-    public void Random_texts_come_back_whole_and_their_spans_cover_them()
+    public void Random_texts_round_trip_and_their_spans_cover_them()
     {
         var random = new Random(7);
         string[] alphabet = ["a", "in", " ", "\n", "\u00E9", "\u4F60", "\U0001F600", "\U0001D49C", "'s", "12", "\u0301", "<|eot_id|>", "!", "\r\n",

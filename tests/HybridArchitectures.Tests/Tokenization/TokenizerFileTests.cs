@@ -85,7 +85,7 @@ public sealed class TokenizerFileTests : IDisposable
     }
 
     [Fact]
-    public void Values_of_the_wrong_kind_are_refused_by_place()
+    public void Values_of_the_wrong_kind_are_refused_by_position()
     {
         Assert.Contains("model.vocab.hello: found String", RefusedJson(root => root["model"]!["vocab"]!["hello"] = "516"));
         Assert.Contains("model.vocab.hello: the token id is 99999999999", RefusedJson(root => root["model"]!["vocab"]!["hello"] = 99999999999));

@@ -104,7 +104,7 @@ public class DesignVerifierTests
     }
 
     [Fact]
-    public void Other_types_of_activations_have_tolerances_of_their_own()
+    public void Other_types_of_activations_have_separate_tolerances()
     {
         var report = DesignVerifier.Verify(TinyDesigns.Get("inter"), new() { Compute = ScalarType.BFloat16 });
         Assert.True(report.Passed, report.ToString());

@@ -25,7 +25,7 @@ public sealed class DataMixtureTests : IDisposable
     static long[] Ids(TokenBatch batch) => [.. batch.Ids.data<long>()];
 
     [Fact]
-    public void Shares_hold_at_every_place_to_within_a_row()
+    public void Shares_hold_at_every_position_to_within_a_row()
     {
         var sampler = Sampler(Mixture);
         var counts = new int[3];
@@ -39,7 +39,7 @@ public sealed class DataMixtureTests : IDisposable
     }
 
     [Fact]
-    public void A_source_gives_its_rows_in_its_own_order_once_an_epoch()
+    public void A_source_returns_its_rows_in_its_order_once_per_epoch()
     {
         var sampler = Sampler(Mixture);
         var alone = new WindowSampler(data[0], ContextLength, seed: 1, separateDocuments: true);
@@ -54,7 +54,7 @@ public sealed class DataMixtureTests : IDisposable
     }
 
     [Fact]
-    public void Any_position_goes_on_alike_however_many_rows_are_asked_for()
+    public void Rows_after_a_position_do_not_depend_on_the_number_per_read()
     {
         var whole = Sampler(Mixture);
         var rows = new List<long[]>();

@@ -79,7 +79,7 @@ public sealed class DocumentFileTests : IDisposable
     }
 
     [Fact]
-    public void Bad_lines_are_named_with_their_place()
+    public void Bad_lines_are_named_with_their_position()
     {
         var good = SampleFiles.JsonLines(["one"]);
         Assert.Contains($"line 2, at offset {good.Length}", Refused(Write("a.jsonl", [.. good, .. "{\"url\": 1}\n"u8])));
@@ -99,7 +99,7 @@ public sealed class DocumentFileTests : IDisposable
     }
 
     [Fact]
-    public async Task Damaged_and_truncated_files_are_named_with_their_place()
+    public async Task Damaged_and_truncated_files_are_named_with_their_position()
     {
         var lines = SampleFiles.JsonLines(SampleFiles.Texts(2000));
         foreach (var (name, bytes) in new[] { ("a.jsonl.zst", SampleFiles.Zstd(lines)), ("a.jsonl.gz", SampleFiles.Gzip(lines)) })
@@ -207,7 +207,7 @@ public sealed class DocumentFileTests : IDisposable
     }
 
     [Fact]
-    public void A_window_beyond_the_limit_is_told_from_damage_and_read_on_request()
+    public void A_window_beyond_the_limit_is_distinguished_from_damage_and_read_on_request()
     {
         var path = Write("a.jsonl.zst", SampleFiles.ZstdWithWindow(SampleFiles.JsonLines(["one"]), windowLog: 28));
         var message = Refused(path);
@@ -261,7 +261,7 @@ public sealed class DocumentFileTests : IDisposable
     }
 
     [Fact]
-    public void What_is_no_regular_file_is_refused_by_name_before_it_is_opened()
+    public void Anything_but_a_regular_file_is_refused_by_name_before_it_is_opened()
     {
         Directory.CreateDirectory(folder["folder.txt"]);
         Assert.Contains("folder.txt: this is a folder", Assert.Throws<InvalidDataException>(() => new DocumentFile(folder["folder.txt"])).Message);

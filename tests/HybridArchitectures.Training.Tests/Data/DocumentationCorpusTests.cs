@@ -36,7 +36,7 @@ public sealed class DocumentationCorpusTests : IDisposable
     }
 
     [Fact]
-    public void No_sentence_stands_twice_and_none_leaks_into_training()
+    public void No_sentence_occurs_twice_and_none_leaks_into_training()
     {
         var training = Sentences(Found.Value.Training).ToArray();
         var heldOut = Sentences(Found.Value.HeldOut).ToArray();
@@ -92,7 +92,7 @@ public sealed class DocumentationCorpusTests : IDisposable
     [InlineData("System.Math.Max", "Max")]
     [InlineData("", null)]
     [InlineData(null, null)]
-    public void References_are_told_by_their_short_name(string? reference, string? expected) =>
+    public void References_are_recognized_by_their_short_name(string? reference, string? expected) =>
         Assert.Equal(expected, DocumentationText.ShortName(reference));
 
     [Fact]

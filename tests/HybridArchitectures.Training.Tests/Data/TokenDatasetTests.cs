@@ -20,7 +20,7 @@ public sealed class TokenDatasetTests : IDisposable
     }
 
     [Fact]
-    public void Documents_are_strung_together_with_the_separators_asked_for()
+    public void Documents_are_joined_with_the_requested_separators()
     {
         TextDocument[] documents = [new("a", "hi"), new("none", ""), new("b", "ü")];
         using var plain = TokenDataset.FromBytes(documents);
@@ -64,7 +64,7 @@ public sealed class TokenDatasetTests : IDisposable
     }
 
     [Fact]
-    public void A_fingerprint_tells_data_apart()
+    public void A_fingerprint_distinguishes_data()
     {
         ulong Of(int[] tokens, int vocabulary = 10, long[]? starts = null)
         {
@@ -77,7 +77,7 @@ public sealed class TokenDatasetTests : IDisposable
     }
 
     [Fact]
-    public void Documents_of_a_stretch_are_told_from_anywhere()
+    public void Documents_are_found_from_any_position()
     {
         using var data = TokenDataset.FromTokens(new int[10], 1, [0, 3, 4, 9]);
         long[] expected = [0, 0, 0, 1, 2, 2, 2, 2, 2, 3];
@@ -203,7 +203,7 @@ public sealed class TokenDatasetTests : IDisposable
     }
 
     [Fact]
-    public void Disposed_data_says_so_whatever_it_is_asked()
+    public void Every_member_of_disposed_data_throws()
     {
         TokenDataset Disposed(TokenDataset data)
         {

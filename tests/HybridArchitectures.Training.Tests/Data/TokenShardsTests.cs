@@ -78,7 +78,7 @@ public sealed class TokenShardsTests : IDisposable
     }
 
     [Fact]
-    public void Cancelled_work_goes_on_and_ends_the_same()
+    public void Cancelled_work_continues_and_ends_the_same()
     {
         TokenShards.Write(files, folder["straight"], tokenizer, Options);
         foreach (long documents in new[] { 1, 30, 40, 20 })
@@ -98,7 +98,7 @@ public sealed class TokenShardsTests : IDisposable
     }
 
     [Fact]
-    public async Task A_killed_process_goes_on_and_ends_the_same()
+    public async Task A_killed_process_continues_and_ends_the_same()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux() || OperatingSystem.IsMacOS(), "exit codes of killed processes are those of Unix");
         TokenShards.Write(files, folder["straight"], tokenizer, Options);
@@ -172,7 +172,7 @@ public sealed class TokenShardsTests : IDisposable
     }
 
     [Fact]
-    public void Corrupt_shards_are_named_with_their_place()
+    public void Corrupt_shards_are_named_with_their_position()
     {
         TokenShards.Write(files, folder["out"], tokenizer, Options);
         var path = folder["out/00001-0001.safetensors"];

@@ -42,7 +42,7 @@ public sealed class TrainingDataTests : IDisposable
     [InlineData("single")]
     [InlineData("generated")]
     [InlineData("mixture")]
-    public void Any_position_goes_on_alike_and_rows_can_be_skipped(string kind)
+    public void Rows_continue_from_any_position_and_can_be_skipped(string kind)
     {
         var options = new TrainingReaderOptions(ContextLength, Seed: 3, SeparateDocuments: true);
         var reader = Data(kind).OpenReader(options);

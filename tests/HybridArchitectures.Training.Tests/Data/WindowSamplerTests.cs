@@ -75,7 +75,7 @@ public class WindowSamplerTests
     }
 
     [Fact]
-    public void The_order_is_one_of_the_seed_and_not_of_the_rows_asked_for()
+    public void The_order_depends_on_the_seed_and_not_on_the_number_of_rows_per_read()
     {
         using var data = Counting(300);
         var byOne = Take(new WindowSampler(data, 10, seed: 1), 100, 1);
@@ -85,7 +85,7 @@ public class WindowSamplerTests
     }
 
     [Fact]
-    public void A_position_goes_on_exactly_from_anywhere()
+    public void Rows_continue_exactly_from_any_position()
     {
         using var data = Counting(300);
         var straight = new WindowSampler(data, 10, seed: 3);

@@ -29,7 +29,7 @@ public sealed class RankTests : IDisposable
     [Theory]
     [InlineData(4)]
     [InlineData(2)]
-    public async Task Runs_on_several_ranks_equal_one_on_a_single_rank_and_go_on_with_other_numbers_of_ranks(int ranks)
+    public async Task Runs_on_several_ranks_equal_one_on_a_single_rank_and_continue_with_other_numbers_of_ranks(int ranks)
     {
         Assert.SkipUnless(ranks == 4 || Effort.IsFull, "HYBRID_TESTS=full runs it with 2 ranks too");
         Continued.RunUntil(4, folder["one rank"]);
@@ -121,7 +121,7 @@ public sealed class RankTests : IDisposable
     }
 
     [Fact]
-    public async Task A_run_whose_rank_is_killed_stops_and_goes_on_with_one_rank()
+    public async Task A_run_whose_rank_is_killed_stops_and_continues_with_one_rank()
     {
         var launcher = MpiLauncher.OpenMpi();
         var (result, _, straight) = Scenario.All[0].Run(null);
@@ -205,7 +205,7 @@ public sealed class RankTests : IDisposable
     }
 
     [Fact]
-    public void One_process_is_a_rank_of_its_own()
+    public void One_process_is_one_rank()
     {
         using var ranks = Collectives.Connect();
         CollectiveChecks.Run(ranks);

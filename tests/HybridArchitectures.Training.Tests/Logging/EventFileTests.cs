@@ -70,7 +70,7 @@ public sealed class EventFileTests : IDisposable
     }
 
     [Fact]
-    public void A_run_and_its_going_on_write_their_numbers()
+    public void A_run_and_its_continuing_write_their_numbers()
     {
         using var data = Small.Data();
         using var heldOut = Small.Data(300, seed: 2);

@@ -123,7 +123,7 @@ public class AdamWTests
     }
 
     [Fact]
-    public void A_saved_state_goes_on_bit_for_bit()
+    public void A_saved_state_continues_bit_for_bit()
     {
         using var scope = NewDisposeScope();
         var generator = new Generator(5);

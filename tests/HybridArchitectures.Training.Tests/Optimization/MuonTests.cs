@@ -118,7 +118,7 @@ public class MuonTests
     }
 
     [Fact]
-    public void Parts_and_heads_of_a_projection_are_matrices_of_their_own()
+    public void Parts_and_heads_of_a_projection_are_separate_matrices()
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
@@ -169,7 +169,7 @@ public class MuonTests
     }
 
     [Fact]
-    public void A_saved_state_goes_on_bit_for_bit()
+    public void A_saved_state_continues_bit_for_bit()
     {
         using var scope = NewDisposeScope();
         var generator = new Generator(5);

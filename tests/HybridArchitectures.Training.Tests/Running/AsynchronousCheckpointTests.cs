@@ -21,7 +21,7 @@ public sealed class AsynchronousCheckpointTests : IDisposable
     };
 
     [Fact]
-    public void A_checkpoint_is_that_of_its_step_although_the_run_goes_on()
+    public void A_checkpoint_is_that_of_its_step_although_the_run_continues()
     {
         using var scope = NewDisposeScope();
         foreach (bool asynchronous in (bool[])[false, true])

@@ -84,7 +84,7 @@ public sealed class DistillationTests : IDisposable
     }, callbacks: [objective]);
 
     [Fact]
-    public void A_run_goes_on_bit_for_bit_with_the_same_teacher_and_is_refused_with_another()
+    public void A_run_continues_bit_for_bit_with_the_same_teacher_and_is_refused_with_another()
     {
         using HybridLanguageModel teacher = Model(2, width: 16), other = Model(5, width: 16), straight = Model(1), stopped = Model(1);
         var objective = new Distillation(teacher, 0.5, 2);

@@ -62,7 +62,7 @@ public class EvaluatorTests
     }
 
     [Fact]
-    public void A_part_of_the_data_has_the_number_of_tokens_asked_for_and_lies_in_all_of_it()
+    public void A_part_of_the_data_has_the_requested_number_of_tokens_spread_over_all_of_it()
     {
         using var model = WithoutContext();
         using var data = Small.Data(1001);

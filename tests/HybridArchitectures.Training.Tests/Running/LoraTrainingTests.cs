@@ -21,7 +21,7 @@ public sealed class LoraTrainingTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void A_trainer_changes_adapters_alone_and_goes_on_with_them_bit_for_bit(bool experts) => Train(experts, CPU);
+    public void A_trainer_changes_adapters_alone_and_continues_with_them_bit_for_bit(bool experts) => Train(experts, CPU);
 
     [Fact]
     [Trait("device", "cuda")]

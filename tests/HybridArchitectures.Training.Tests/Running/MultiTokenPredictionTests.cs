@@ -156,7 +156,7 @@ public sealed class MultiTokenPredictionTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void A_run_goes_on_bit_for_bit_with_its_head(bool experts)
+    public void A_run_continues_bit_for_bit_with_its_head(bool experts)
     {
         using HybridLanguageModel straight = Small.Model(experts: experts), stopped = Small.Model(experts: experts);
         using PredictionHead one = PredictionHead.Create(straight, seed: 2), two = PredictionHead.Create(stopped, seed: 2),

@@ -45,7 +45,7 @@ public sealed class ResumeTests : IDisposable
     [InlineData(false, false)]
     [InlineData(true, false)]
     [InlineData(true, true)]
-    public void A_run_cancelled_at_any_step_goes_on_bit_equal(bool experts, bool muon)
+    public void A_run_cancelled_at_any_step_continues_bit_equal(bool experts, bool muon)
     {
         var options = Small.Options with
         {
@@ -72,7 +72,7 @@ public sealed class ResumeTests : IDisposable
     }
 
     [Fact]
-    public void A_cancelled_trainer_may_go_on_itself()
+    public void A_cancelled_trainer_may_continue_itself()
     {
         using var straight = Small.Model(); using var halted = Small.Model();
         using (var trainer = new Trainer(straight, data, Small.Options)) trainer.Run();
@@ -102,7 +102,7 @@ public sealed class ResumeTests : IDisposable
     }
 
     [Fact]
-    public void Every_so_many_steps_a_checkpoint_is_kept_and_the_best_only_if_asked_for()
+    public void Every_nth_checkpoint_is_kept_and_the_best_one_on_request()
     {
         using var model = Small.Model();
         using var trainer = new Trainer(
@@ -158,7 +158,7 @@ public sealed class ResumeTests : IDisposable
     }
 
     [Fact]
-    public void An_older_checkpoint_and_a_longer_run_may_be_asked_for()
+    public void An_older_checkpoint_and_a_longer_run_can_be_requested()
     {
         using var model = Small.Model();
         using (var trainer = new Trainer(
@@ -174,7 +174,7 @@ public sealed class ResumeTests : IDisposable
     }
 
     [Fact]
-    public void A_folder_with_a_run_is_not_begun_anew()
+    public void A_folder_with_a_run_is_not_used_for_a_new_run()
     {
         using var model = Small.Model();
         var options = Small.Options with { Duration = Duration.Steps(2), Folder = folder["run"] };
@@ -183,7 +183,7 @@ public sealed class ResumeTests : IDisposable
     }
 
     [Fact]
-    public void A_damaged_checkpoint_says_which_earlier_one_is_sound_and_is_skipped_if_asked_for()
+    public void A_damaged_checkpoint_names_the_latest_sound_one_and_is_skipped_on_request()
     {
         var options = Small.Options with { Duration = Duration.Steps(6), CheckpointEvery = 2, KeepLast = 9 };
         using var straight = Small.Model();

@@ -90,7 +90,7 @@ public sealed class RunRandomTests : IDisposable
     }
 
     [Fact]
-    public void Dropout_and_torchs_numbers_go_on_after_a_stop()
+    public void Dropout_and_torchs_numbers_continue_after_a_stop()
     {
         var options = Small.Options with { Duration = Duration.Steps(8), CheckpointEvery = 3, KeepLast = 9, ActivationCheckpointing = true };
         manual_seed(1);

@@ -150,7 +150,7 @@ public sealed class TrainerStartTests : IDisposable
     }
 
     [Fact]
-    public void A_run_that_goes_on_is_not_resumed_by_another()
+    public void A_run_that_continues_is_not_resumed_by_another()
     {
         using var model = Small.Model();
         var options = Small.Options with { Duration = Duration.Steps(6), CheckpointEvery = 1, KeepLast = 1, Folder = folder["run"] };

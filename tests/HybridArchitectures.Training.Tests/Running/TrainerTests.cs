@@ -276,7 +276,7 @@ public sealed class TrainerTests : IDisposable
     }
 
     [Fact]
-    public void A_failing_backward_pass_leaves_no_gradients_and_the_run_can_go_on()
+    public void A_failing_backward_pass_leaves_no_gradients_and_the_run_can_continue()
     {
         using var model = Small.Model(); using var undisturbed = Small.Model();
         using var trainer = new Trainer(model, data, Small.Options with { MicroBatchSize = 2 });
