@@ -156,13 +156,13 @@ public sealed class SequenceLayout : IDisposable
     static SequenceLayout Create(long[] lengths, long length, Tensor? documentIds, Tensor? starts, Device? device)
     {
         bool full = lengths.All(value => value == length);
-        Tensor Place(Tensor value) => DeviceCopy.Place(value, device);
+        Tensor OnDevice(Tensor value) => DeviceCopy.Place(value, device);
         using var noGrad = no_grad();
-        var counts = full ? null : Place(tensor(lengths));
+        var counts = full ? null : OnDevice(tensor(lengths));
         var valid = counts is null ? null : Indices.Range(0, length, counts.device).unsqueeze(0).lt(counts.unsqueeze(1));
         if (starts is not null && !TensorMemory.Span<bool>(starts).Contains(true)) starts = null;
-        return new(lengths.Length, length, full ? null : lengths, documentIds is null ? null : Place(documentIds), valid,
-            starts is null ? null : Place(starts), counts);
+        return new(lengths.Length, length, full ? null : lengths, documentIds is null ? null : OnDevice(documentIds), valid,
+            starts is null ? null : OnDevice(starts), counts);
     }
 
     static long[] CheckedLengths(IReadOnlyList<long> rowLengths, long length, string name = nameof(rowLengths))

@@ -121,8 +121,8 @@ sealed class SweepFile
     static string Describe(string path, YamlDocument? yaml, JsonException error)
     {
         string reason = error.Message;
-        int place = reason.IndexOf(" Path: ", StringComparison.Ordinal);
-        if (place >= 0) reason = reason[..place];
+        int pathStart = reason.IndexOf(" Path: ", StringComparison.Ordinal);
+        if (pathStart >= 0) reason = reason[..pathStart];
         const string converted = "could not be converted to ";
         int type = reason.IndexOf(converted, StringComparison.Ordinal);
         if (type >= 0) reason = $"expected {Expected(reason[(type + converted.Length)..])}.";

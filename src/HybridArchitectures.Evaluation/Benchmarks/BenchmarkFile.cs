@@ -54,16 +54,16 @@ public static class BenchmarkFile
         }
     }
 
-    static BenchmarkRecord Parse(string json, string place)
+    static BenchmarkRecord Parse(string json, string location)
     {
         try
         {
             using var document = JsonDocument.Parse(json);
-            return FromElement(document.RootElement, place);
+            return FromElement(document.RootElement, location);
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException)      // the latter for half a surrogate pair
         {
-            throw new InvalidDataException($"{place}: {e.Message}", e);
+            throw new InvalidDataException($"{location}: {e.Message}", e);
         }
     }
 
@@ -83,9 +83,9 @@ public static class BenchmarkFile
         }
     }
 
-    static BenchmarkRecord FromElement(JsonElement element, string place) => element.ValueKind == JsonValueKind.Object
-        ? new((IReadOnlyDictionary<string, object?>)Value(element)!, place)
-        : throw new InvalidDataException($"{place}: the value is {element.ValueKind}; expected an object.");
+    static BenchmarkRecord FromElement(JsonElement element, string location) => element.ValueKind == JsonValueKind.Object
+        ? new((IReadOnlyDictionary<string, object?>)Value(element)!, location)
+        : throw new InvalidDataException($"{location}: the value is {element.ValueKind}; expected an object.");
 
     static object? Value(JsonElement element) => element.ValueKind switch
     {

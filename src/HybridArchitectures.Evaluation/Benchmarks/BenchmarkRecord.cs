@@ -5,8 +5,8 @@ namespace HybridArchitectures.Evaluation.Benchmarks;
 
 /// <summary>Represents one record of a benchmark file: named values that are texts, numbers, Booleans, lists or records.</summary>
 /// <param name="values">The values by name.</param>
-/// <param name="place">The file and line of the record, for messages.</param>
-public sealed class BenchmarkRecord(IReadOnlyDictionary<string, object?> values, string place)
+/// <param name="location">The file and line of the record, for messages.</param>
+public sealed class BenchmarkRecord(IReadOnlyDictionary<string, object?> values, string location)
 {
     /// <summary>Gets whether the record has a value of this name.</summary>
     public bool Has(string name) => values.TryGetValue(name ?? throw new ArgumentNullException(nameof(name)), out var value) && value is not null;
@@ -48,8 +48,8 @@ public sealed class BenchmarkRecord(IReadOnlyDictionary<string, object?> values,
     {
         return Find(name) switch
         {
-            IReadOnlyDictionary<string, object?> inner => new(inner, $"{place}: {name}"),
-            IDictionary<string, object?> inner => new(inner.ToDictionary(), $"{place}: {name}"),
+            IReadOnlyDictionary<string, object?> inner => new(inner, $"{location}: {name}"),
+            IDictionary<string, object?> inner => new(inner.ToDictionary(), $"{location}: {name}"),
             _ => throw Unfit(name, "a record"),
         };
     }
@@ -58,7 +58,7 @@ public sealed class BenchmarkRecord(IReadOnlyDictionary<string, object?> values,
     /// <param name="name">The name of the value.</param>
     /// <param name="expected">A description of the expected value.</param>
     public InvalidDataException Unfit(string name, string expected) =>
-        new($"{place}: '{name}' is {(Has(name) ? Describe(values[name]) : "absent")}; expected {expected}. The record has "
+        new($"{location}: '{name}' is {(Has(name) ? Describe(values[name]) : "absent")}; expected {expected}. The record has "
             + $"{string.Join(", ", values.Keys)}.");
 
     static string Describe(object? value) => value is string or IFormattable or bool ? $"\"{value}\"" : "a list or record";

@@ -66,8 +66,8 @@ public sealed class DocumentLossTask : EvaluationTask
             using var scope = NewDisposeScope();
             var window = new long[Math.Min(left, contextLength + 1)];
             data.CopyTo(start, window);
-            Tensor Place(long[] values) => tensor(values, [1, values.Length], device: model.Device);
-            nats += TensorMemory.ToArray<float>(model.TokenLosses(Place(window[..^1]), Place(window[1..])).cpu().contiguous())
+            Tensor ToRow(long[] values) => tensor(values, [1, values.Length], device: model.Device);
+            nats += TensorMemory.ToArray<float>(model.TokenLosses(ToRow(window[..^1]), ToRow(window[1..])).cpu().contiguous())
                 .Sum(value => (double)value);
             tokens += window.Length - 1;
             if (data.KnowsBytes) bytes += data.CountBytes(window.AsSpan(1));

@@ -60,27 +60,27 @@ public sealed class PositionLossTask : EvaluationTask
         {
             cancellation.ThrowIfCancellationRequested();
             int rows = (int)Math.Min(batchSize, count - start);
-            long[] places = [.. Enumerable.Range(0, rows).Select(row => (long)((Int128)(start + row) * windows / count) * contextLength)];
-            Add(model, places, start, sums, bytes);
+            long[] starts = [.. Enumerable.Range(0, rows).Select(row => (long)((Int128)(start + row) * windows / count) * contextLength)];
+            Add(model, starts, start, sums, bytes);
         }
         return Result(sums, bytes, buckets);
     }
 
-    void Add(HybridLanguageModel model, long[] places, long first, double[,] sums, double[] bytes)
+    void Add(HybridLanguageModel model, long[] starts, long first, double[,] sums, double[] bytes)
     {
         using var scope = NewDisposeScope();
-        var (ids, targets) = (new long[places.Length * contextLength], new long[places.Length * contextLength]);
+        var (ids, targets) = (new long[starts.Length * contextLength], new long[starts.Length * contextLength]);
         var window = new long[contextLength + 1];
-        for (int row = 0; row < places.Length; row++)
+        for (int row = 0; row < starts.Length; row++)
         {
-            data.CopyTo(places[row], window);
+            data.CopyTo(starts[row], window);
             window.AsSpan(0, contextLength).CopyTo(ids.AsSpan(row * contextLength));
             window.AsSpan(1).CopyTo(targets.AsSpan(row * contextLength));
             if (data.KnowsBytes) bytes[first + row] = data.CountBytes(window.AsSpan(1));
         }
-        Tensor Place(long[] values) => tensor(values, [places.Length, contextLength], device: model.Device);
-        var losses = TensorMemory.ToArray<float>(model.TokenLosses(Place(ids), Place(targets)).cpu().contiguous());
-        for (int row = 0; row < places.Length; row++)
+        Tensor ToRows(long[] values) => tensor(values, [starts.Length, contextLength], device: model.Device);
+        var losses = TensorMemory.ToArray<float>(model.TokenLosses(ToRows(ids), ToRows(targets)).cpu().contiguous());
+        for (int row = 0; row < starts.Length; row++)
             for (int i = 0; i < contextLength; i++) sums[first + row, i / bucketSize] += losses[row * contextLength + i];
     }
 

@@ -50,9 +50,10 @@ public sealed class InsideTask : EvaluationTask
             throw Require.Unfit(nameof(task), $"task is {task.Name}, whose prompts have {sample.Answers.Count} answers",
                 "one answer, as of needle, passkey or ruler niah_single_1");
         string answer = sample.Answers[0];
-        int place = sample.Prompt.IndexOf(answer, StringComparison.Ordinal), asked = Runes(sample.Prompt);
+        int answerStart = sample.Prompt.IndexOf(answer, StringComparison.Ordinal), asked = Runes(sample.Prompt);
         var text = tokenizer.EncodeWithSpans($"{sample.Prompt} {answer}", begins);
-        int[] needle = [.. Enumerable.Range(0, text.Ids.Count).Where(i => Overlaps(text.Spans[i], Runes(sample.Prompt[..place]), Runes(answer)))];
+        int[] needle = [.. Enumerable.Range(0, text.Ids.Count).Where(
+            i => Overlaps(text.Spans[i], Runes(sample.Prompt[..answerStart]), Runes(answer)))];
         int[] targets = [.. Enumerable.Range(1, text.Ids.Count - 1).Where(i => Overlaps(text.Spans[i], asked + 1, Runes(answer)))];
         int last = targets[^1] - 1;
         return new InspectionPrompt([.. text.Ids.Take(last + 1)], needle[0], needle[^1] - needle[0] + 1, last - (targets[0] - 1) + 1);

@@ -14,7 +14,7 @@ sealed class InspectionProbe(InspectionPrompt prompt, InspectionOptions options,
     readonly HashSet<int> sharedSeen = [];
 
     /// <summary>Gets the mean mass and the share of top queries of each head, by block.</summary>
-    public IEnumerable<((int Block, bool IsOwn) Place, double[] Mass, double[] Top)> Heads => attention.Select(item => (item.Key,
+    public IEnumerable<((int Block, bool IsOwn) Site, double[] Mass, double[] Top)> Heads => attention.Select(item => (item.Key,
         Means(item.Value.Mass, value => value), Means(item.Value.IsTop, isTop => isTop ? 1 : 0)));
 
     /// <summary>Gets the decays, by block from 0.</summary>

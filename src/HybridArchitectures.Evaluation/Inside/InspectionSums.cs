@@ -28,11 +28,11 @@ sealed class InspectionSums(InspectionOptions options)
     public void Add(InspectionProbe probe, InspectionPrompt prompt)
     {
         texts++;
-        foreach (var (place, mass, top) in probe.Heads)
+        foreach (var (site, mass, top) in probe.Heads)
             for (int head = 0; head < mass.Length; head++)
             {
-                if (!heads.TryGetValue((place.Block, place.IsOwn, head), out var lists))
-                    heads[(place.Block, place.IsOwn, head)] = lists = ([], []);
+                if (!heads.TryGetValue((site.Block, site.IsOwn, head), out var lists))
+                    heads[(site.Block, site.IsOwn, head)] = lists = ([], []);
                 lists.Mass.Add(mass[head]);
                 lists.Top.Add(top[head]);
             }

@@ -17,8 +17,8 @@ public sealed record StateMemory(int Block, IReadOnlyList<double> Tokens, double
     {
         Require.InRange(share is >= 0 and <= 1, nameof(share), share, "0 to 1");
         double[] sorted = [.. Tokens.Order()];
-        double place = share * (sorted.Length - 1);
-        int below = (int)place, above = Math.Min(below + 1, sorted.Length - 1);
-        return sorted[below] + (place - below) * (sorted[above] - sorted[below]);
+        double rank = share * (sorted.Length - 1);
+        int below = (int)rank, above = Math.Min(below + 1, sorted.Length - 1);
+        return sorted[below] + (rank - below) * (sorted[above] - sorted[below]);
     }
 }

@@ -150,9 +150,9 @@ public sealed class ContinuationScorer
 
     readonly record struct PassScores(ContinuationScore[] Scores)
     {
-        public void CopyTo(int[] places, ContinuationScore[] target)
+        public void CopyTo(int[] indices, ContinuationScore[] target)
         {
-            for (int i = 0; i < places.Length; i++) target[places[i]] = Scores[i];
+            for (int i = 0; i < indices.Length; i++) target[indices[i]] = Scores[i];
         }
     }
 }

@@ -27,24 +27,24 @@ sealed record TargetPredictions(int[] Row, float[] LogProbability, bool[] IsGree
         using var mode = new EvaluationModeScope(model);
         int length = (int)targets.size(1);
         var wanted = TensorMemory.ToArray<long>(targets.contiguous());
-        var places = Enumerable.Range(0, wanted.Length).Where(i => wanted[i] >= 0).Select(i => (long)i).ToArray();
+        var positions = Enumerable.Range(0, wanted.Length).Where(i => wanted[i] >= 0).Select(i => (long)i).ToArray();
         using var layout = rowLengths is null ? null : SequenceLayout.Padded(rowLengths, length, model.Device);
         using var context = new SequenceContext(layout);
         var hidden = model.Hidden(ids.to(model.Device), context).reshape(-1, model.Design.Width);
-        var (logs, greedy) = (new float[places.Length], new bool[places.Length]);
+        var (logs, greedy) = (new float[positions.Length], new bool[positions.Length]);
         int step = (int)Math.Clamp(MaxLogits / model.Design.VocabularySize, 1, int.MaxValue);
-        for (int start = 0; start < places.Length; start += step)
+        for (int start = 0; start < positions.Length; start += step)
         {
             using var inner = NewDisposeScope();
-            var part = places[start..Math.Min(places.Length, start + step)];
+            var part = positions[start..Math.Min(positions.Length, start + step)];
             // three dimensions, so that a single row is not taken for a decoding step of another arithmetic
             var logits = model.Logits(hidden.index_select(0, tensor(part, device: model.Device)).unsqueeze(0)).squeeze(0).to(ScalarType.Float32);
-            var target = tensor(part.Select(place => wanted[place]).ToArray(), device: model.Device);
+            var target = tensor(part.Select(position => wanted[position]).ToArray(), device: model.Device);
             var chosen = logits.log_softmax(1).gather(1, target.unsqueeze(1)).squeeze(1);
             TensorMemory.ToArray<float>(chosen.cpu().contiguous()).CopyTo(logs, start);
             var best = TensorMemory.ToArray<long>(logits.argmax(1).cpu().contiguous());
             for (int i = 0; i < part.Length; i++) greedy[start + i] = best[i] == wanted[part[i]];
         }
-        return new TargetPredictions([.. places.Select(place => (int)(place / length))], logs, greedy);
+        return new TargetPredictions([.. positions.Select(position => (int)(position / length))], logs, greedy);
     }
 }

@@ -111,9 +111,9 @@ public sealed class RulerTask : LongContextTask
         string value = random.Next(10_000, 100_000).ToString(CultureInfo.InvariantCulture);
         var lines = Enumerable.Repeat(Filler, units).ToList();
         // in order, at random positions
-        int[] places = [.. Enumerable.Range(0, hops + 1).Select(_ => random.Next(units + 1)).Order()];
+        int[] positions = [.. Enumerable.Range(0, hops + 1).Select(_ => random.Next(units + 1)).Order()];
         for (int i = hops; i >= 0; i--)
-            lines.Insert(places[i], i == 0 ? $"VAR {variables[0]} = {value}" : $"VAR {variables[i]} = VAR {variables[i - 1]}");
+            lines.Insert(positions[i], i == 0 ? $"VAR {variables[0]} = {value}" : $"VAR {variables[i]} = VAR {variables[i - 1]}");
         return new($"Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n{string.Join('\n', lines)}\n"
             + $"Question: Find all variables that are assigned the value {value} in the text above. "
             + $"Answer: According to the chain(s) of variable assignment in the text above, {variables.Length} variables are assigned the value "

@@ -58,11 +58,12 @@ public sealed record FuzzyRecall : SyntheticTask
             Add(values[name], isKnown);
         }
         var (probe, answer) = (Key(), Value());
-        int pair = probe.Length + answer.Length, maxPair = KeyLength + ValueLength, end = Length - pair - maxPair, place = random.Next(end - maxPair);
+        int pair = probe.Length + answer.Length, maxPair = KeyLength + ValueLength, end = Length - pair - maxPair;
+        int position = random.Next(end - maxPair);
         bool isPlaced = false;
         while (tokens.Count < end)
         {
-            bool isDue = !isPlaced && tokens.Count >= place;
+            bool isDue = !isPlaced && tokens.Count >= position;
             var key = isDue ? probe : Key();
             isPlaced |= key.SequenceEqual(probe);
             AddPair(key, key.SequenceEqual(probe) ? answer : null);

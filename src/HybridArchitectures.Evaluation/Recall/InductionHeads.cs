@@ -31,8 +31,8 @@ public sealed record InductionHeads : SyntheticTask
     protected override void Fill(SeededRandom random, TrainingRow row, bool isTraining)
     {
         for (int i = 0; i < Length; i++) row.Ids[i] = random.Next(VocabularySize - 1);
-        int place = random.Next(Length - 2);
-        row.Ids[place] = row.Ids[Length - 1] = VocabularySize - 1;
-        row.Targets[Length - 1] = row.Ids[place + 1];
+        int position = random.Next(Length - 2);
+        row.Ids[position] = row.Ids[Length - 1] = VocabularySize - 1;
+        row.Targets[Length - 1] = row.Ids[position + 1];
     }
 }

@@ -14,9 +14,9 @@ public sealed record BootstrapInterval(double Value, double Low, double High)
         if (sorted.Length == 0) return new(value, double.NaN, double.NaN);
         double At(double share)
         {
-            double place = share * (sorted.Length - 1);
-            int below = (int)place, above = Math.Min(below + 1, sorted.Length - 1);
-            return sorted[below] + (place - below) * (sorted[above] - sorted[below]);
+            double rank = share * (sorted.Length - 1);
+            int below = (int)rank, above = Math.Min(below + 1, sorted.Length - 1);
+            return sorted[below] + (rank - below) * (sorted[above] - sorted[below]);
         }
         return new(value, At(0.025), At(0.975));
     }

@@ -29,10 +29,10 @@ sealed partial class SweepJson : JsonSerializerContext
 
     public static IReadOnlyList<T> ReadLines<T>(string path, JsonTypeInfo<T> type) =>
         [.. BoundedFile.ReadText(path, BoundedFile.MaxTextBytes).Split('\n')
-            .Select((line, index) => (Line: line, Place: $"{path}, line {index + 1}"))
-            .Where(item => !string.IsNullOrWhiteSpace(item.Line)).Select(item => Parse(item.Line, item.Place, type))];
+            .Select((line, index) => (Line: line, Location: $"{path}, line {index + 1}"))
+            .Where(item => !string.IsNullOrWhiteSpace(item.Line)).Select(item => Parse(item.Line, item.Location, type))];
 
-    static T Parse<T>(string text, string place, JsonTypeInfo<T> type)
+    static T Parse<T>(string text, string location, JsonTypeInfo<T> type)
     {
         try
         {
@@ -40,7 +40,7 @@ sealed partial class SweepJson : JsonSerializerContext
         }
         catch (Exception e) when (e is JsonException or NotSupportedException or ArgumentException)
         {
-            throw new InvalidDataException($"{place}: {e.Message}", e);
+            throw new InvalidDataException($"{location}: {e.Message}", e);
         }
     }
 }

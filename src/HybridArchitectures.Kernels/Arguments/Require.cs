@@ -165,7 +165,7 @@ static class Require
         : $"{found}; expected {expected}.";
 
     /// <summary>Runs a check and prepends the position to the message of its exception.</summary>
-    public static void Within(string place, Action check)
+    public static void Within(string location, Action check)
     {
         try
         {
@@ -173,7 +173,7 @@ static class Require
         }
         catch (ArgumentException refusal)
         {
-            throw new ArgumentException($"{place}: {Text(refusal)}", refusal.ParamName, refusal);
+            throw new ArgumentException($"{location}: {Text(refusal)}", refusal.ParamName, refusal);
         }
     }
 

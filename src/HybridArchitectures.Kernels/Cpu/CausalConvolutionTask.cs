@@ -355,20 +355,20 @@ sealed unsafe class CausalConvolutionTask<TElement> where TElement : struct, IEl
     // the position of the input of token t in a (B, W-1, C) final state; null if it is not there
     byte* FinalPlace(long row, long t, byte* final)
     {
-        long last = RowLength(row) - 1, place = t - (last + 1 - (width - 1));
-        if (place < 0 || place >= width - 1) return null;
-        return last - t <= (last < 0 ? width : Reach(row, last)) ? final + (row * (width - 1) + place) * Bytes : null;
+        long last = RowLength(row) - 1, slot = t - (last + 1 - (width - 1));
+        if (slot < 0 || slot >= width - 1) return null;
+        return last - t <= (last < 0 ? width : Reach(row, last)) ? final + (row * (width - 1) + slot) * Bytes : null;
     }
 
     void FinalState(long row, byte* final)
     {
         long end = RowLength(row);
         int reach = end == 0 ? width : Reach(row, end - 1);
-        for (int place = 0; place < width - 1; place++)     // oldest first, so that a state can be shifted in place
+        for (int slot = 0; slot < width - 1; slot++)     // oldest first, so that a state can be shifted in place
         {
-            long t = end - (width - 1) + place;
+            long t = end - (width - 1) + slot;
             byte* input = end - 1 - t <= reach ? Input(row, t) : null;
-            byte* target = final + place * Bytes;
+            byte* target = final + slot * Bytes;
             if (input == null) Unsafe.InitBlockUnaligned(target, 0, (uint)Bytes);
             else if (input != target) Buffer.MemoryCopy(input, target, Bytes, Bytes);
         }

@@ -35,12 +35,12 @@ static class CausalConvolutionReference
 
         // the last W-1 inputs of the last document of each row
         var lengths = layout?.Lengths ?? Indices.From(Enumerable.Repeat(length, (int)batch), x.device);
-        var places = lengths.unsqueeze(1).add(Indices.Range(0, history, x.device), Scalars.One);                // (B, W-1), in `joined`
-        var final = joined.gather(1, places.unsqueeze(-1).expand(batch, history, channels));
+        var positions = lengths.unsqueeze(1).add(Indices.Range(0, history, x.device), Scalars.One);                // (B, W-1), in `joined`
+        var final = joined.gather(1, positions.unsqueeze(-1).expand(batch, history, channels));
         if (document is not null && history > 0)
         {
             var last = document.gather(1, lengths.add(Scalars.From(history - 1), Scalars.One).unsqueeze(1));
-            final = final.masked_fill(document.gather(1, places).ne(last).unsqueeze(-1), Scalars.Zero);
+            final = final.masked_fill(document.gather(1, positions).ne(last).unsqueeze(-1), Scalars.Zero);
         }
         return (output.MoveToOuterDisposeScope(), final.MoveToOuterDisposeScope());
     }

@@ -36,23 +36,23 @@ static partial class CorrectedCopy
         return Load(bytes, Path.GetFileName(original), [Memory, NativeNames.CacheFolder, Path.GetTempPath()], NativeLibrary.Load);
     }
 
-    /// <summary>Loads a library from the first of <paramref name="places"/> that allows it.</summary>
+    /// <summary>Loads a library from the first of <paramref name="locations"/> that allows it.</summary>
     /// <param name="library">The bytes of the library.</param>
     /// <param name="fileName">Its name.</param>
-    /// <param name="places">Folders, or <see cref="Memory"/>.</param>
+    /// <param name="locations">Folders, or <see cref="Memory"/>.</param>
     /// <param name="load">Loads the library at a path; throws an exception if the system refuses.</param>
-    internal static nint Load(byte[] library, string fileName, IReadOnlyList<string> places, Func<string, nint> load)
+    internal static nint Load(byte[] library, string fileName, IReadOnlyList<string> locations, Func<string, nint> load)
     {
         var refusals = new List<string>();
-        foreach (var place in places)
+        foreach (var location in locations)
         {
             try
             {
-                return place == Memory ? FromMemory(library, fileName, load) : FromFolder(library, fileName, place, load);
+                return location == Memory ? FromMemory(library, fileName, load) : FromFolder(library, fileName, location, load);
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException or DllNotFoundException or EntryPointNotFoundException)
             {
-                refusals.Add($"{place} ({e.Message.Split('\n')[0].TrimEnd('.')})");
+                refusals.Add($"{location} ({e.Message.Split('\n')[0].TrimEnd('.')})");
             }
         }
         throw new DllNotFoundException($"The corrected copy of {fileName} cannot be loaded from any of {string.Join(", ", refusals)}. "

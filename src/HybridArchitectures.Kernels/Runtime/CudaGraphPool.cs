@@ -26,7 +26,7 @@ sealed class CudaGraphPool
 
     readonly Lock gate = new();
     readonly CudaDevice device;
-    readonly Device place;
+    readonly Device torchDevice;
     readonly List<Tensor> anchors = [];
     readonly nint stream, before, after, launched;
     nint latest;
@@ -35,7 +35,7 @@ sealed class CudaGraphPool
     CudaGraphPool(int index)
     {
         device = CudaRuntime.DeviceAt(index);
-        place = new Device(TorchSharp.DeviceType.CUDA, index);
+        torchDevice = new Device(TorchSharp.DeviceType.CUDA, index);
         nint own = 0, first = 0, second = 0, third = 0;
         device.Within(() => (own, first, second, third) = (CudaGraphDriver.CreateStream(), CudaGraphDriver.CreateEvent(),
             CudaGraphDriver.CreateEvent(), CudaGraphDriver.CreateEvent()));
@@ -171,5 +171,5 @@ sealed class CudaGraphPool
         growth *= 2;
     }
 
-    Tensor Empty(long bytes) => empty([bytes], ScalarType.Byte, place).DetachFromDisposeScope();
+    Tensor Empty(long bytes) => empty([bytes], ScalarType.Byte, torchDevice).DetachFromDisposeScope();
 }

@@ -99,28 +99,28 @@ sealed class LossFrame
     public LabelPlace? PlaceLabel(double loss, double width, double height, IReadOnlyList<LabelPlace> taken)
     {
         double line = (loss - Bottom) / (Top - Bottom);
-        var places =
+        var positions =
             from bottom in (double[])[line, line - height]
             where bottom >= 0 && bottom + height <= 1
             from step in Enumerable.Range(0, 41)
-            let place = new LabelPlace((1 - width - 0.01) * (1 - step / 40.0), bottom, width, height)
-            where !taken.Any(place.Overlaps)
-            where !Baselines.Any(other => other.HeldOutLoss != loss && place.Crosses((other.HeldOutLoss - Bottom) / (Top - Bottom)))
-            select (Place: place, Room: Math.Min(0.06, Room(place)));
-        var best = width <= 0.99 ? places.OrderByDescending(entry => entry.Room).FirstOrDefault() : default;
-        return best.Room > 0 ? best.Place : null;
+            let position = new LabelPlace((1 - width - 0.01) * (1 - step / 40.0), bottom, width, height)
+            where !taken.Any(position.Overlaps)
+            where !Baselines.Any(other => other.HeldOutLoss != loss && position.Crosses((other.HeldOutLoss - Bottom) / (Top - Bottom)))
+            select (Position: position, Room: Math.Min(0.06, Room(position)));
+        var best = width <= 0.99 ? positions.OrderByDescending(entry => entry.Room).FirstOrDefault() : default;
+        return best.Room > 0 ? best.Position : null;
     }
 
     // the distance of curves to a position, as a fraction of the window height; 0 if a curve crosses it
-    double Room(LabelPlace place)
+    double Room(LabelPlace position)
     {
         double room = 1;
         foreach (var run in Runs)
             foreach (var (xs, ys) in ((double[], double[])[])[(run.X, run.Smooth), (run.HeldOutX, run.HeldOut)])
-                foreach (var (low, high) in Pieces(xs, ys, Right * place.Left, Right * (place.Left + place.Width)))
+                foreach (var (low, high) in Pieces(xs, ys, Right * position.Left, Right * (position.Left + position.Width)))
                 {
-                    double below = place.Bottom - (high - Bottom) / (Top - Bottom);
-                    double above = (low - Bottom) / (Top - Bottom) - place.Bottom - place.Height;
+                    double below = position.Bottom - (high - Bottom) / (Top - Bottom);
+                    double above = (low - Bottom) / (Top - Bottom) - position.Bottom - position.Height;
                     room = Math.Min(room, Math.Max(0, Math.Max(below, above)));
                 }
         return room;

@@ -84,10 +84,10 @@ sealed class LossPicture
             var label = $"{baseline.Name} {Figures.Loss(baseline.HeldOutLoss)}";
             // the font of the viewer may be wider than the measured one
             float length = ReportFont.Measure(label, TickSize) * 1.12f + 12;
-            if (frame.PlaceLabel(baseline.HeldOutLoss, length / width, 20 / height, taken) is not { } place) continue;
-            taken.Add(place);
-            float x = layout.Left + (float)(place.Left + place.Width / 2) * width;
-            float y = bottom - (float)(place.Bottom + place.Height / 2) * height;
+            if (frame.PlaceLabel(baseline.HeldOutLoss, length / width, 20 / height, taken) is not { } position) continue;
+            taken.Add(position);
+            float x = layout.Left + (float)(position.Left + position.Width / 2) * width;
+            float y = bottom - (float)(position.Bottom + position.Height / 2) * height;
             shapes.Add(new Shape.Text(x, y, label, TickSize, Inks.Soft, Anchor.Middle));
         }
     }

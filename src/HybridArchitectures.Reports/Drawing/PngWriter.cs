@@ -71,11 +71,11 @@ static class PngWriter
 
     static void Draw(SKCanvas canvas, Shape.Sentence sentence)
     {
-        float place = sentence.X;
+        float left = sentence.X;
         foreach (var part in sentence.Parts)
         {
-            Draw(canvas, new Shape.Text(place, sentence.Y, part.Content, sentence.Size, part.Fill, Bold: part.Bold));
-            place += ReportFont.Measure(part.Content, sentence.Size, part.Bold) + sentence.Size * Shape.Sentence.Gap;
+            Draw(canvas, new Shape.Text(left, sentence.Y, part.Content, sentence.Size, part.Fill, Bold: part.Bold));
+            left += ReportFont.Measure(part.Content, sentence.Size, part.Bold) + sentence.Size * Shape.Sentence.Gap;
         }
     }
 

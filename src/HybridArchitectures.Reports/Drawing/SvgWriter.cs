@@ -148,10 +148,10 @@ sealed class SvgWriter
 
     void Write(Shape.Text line)
     {
-        var place = line.Turned ? $" transform=\"rotate(-90 {N(line.X)} {N(line.Y)})\"" : "";
+        var rotation = line.Turned ? $" transform=\"rotate(-90 {N(line.X)} {N(line.Y)})\"" : "";
         var anchor = line.Anchor switch { Anchor.Middle => " text-anchor=\"middle\"", Anchor.End => " text-anchor=\"end\"", _ => "" };
         Add($"<text x=\"{line.X:0.##}\" y=\"{line.Y + line.Size * BaseLine:0.##}\" font-size=\"{line.Size:0.##}\"");
-        Add($" class=\"f-{line.Fill.Name}\"{anchor}{place}");
+        Add($" class=\"f-{line.Fill.Name}\"{anchor}{rotation}");
         Add($"{(line.Bold ? " font-weight=\"600\"" : "")}>{Escape(line.Content)}</text>\n");
     }
 

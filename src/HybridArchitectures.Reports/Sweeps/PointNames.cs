@@ -32,9 +32,9 @@ sealed class PointNames(float width, float height, IEnumerable<Shape> shapes)
             var point = points[i];
             // the font of a browser can be wider
             float length = 1.15f * ReportFont.Measure(point.Name, Size, bold: false);
-            var free = Places(point, length).Where(place => IsFree(place.Box)).ToArray();
+            var free = Candidates(point, length).Where(candidate => IsFree(candidate.Box)).ToArray();
             if (free.Length == 0 && i >= always) continue;
-            var chosen = free.Length > 0 ? free.MinBy(place => Price(point, place)) : Places(point, length).First();
+            var chosen = free.Length > 0 ? free.MinBy(candidate => Price(point, candidate)) : Candidates(point, length).First();
             taken.Add(chosen.Box);
             if (chosen.Distance > Distances[1])
                 drawn.Add(new Shape.Segment(point.X + Radius * chosen.X, point.Y + Radius * chosen.Y, point.X + chosen.Distance * chosen.X,
@@ -44,7 +44,7 @@ sealed class PointNames(float width, float height, IEnumerable<Shape> shapes)
         return drawn;
     }
 
-    static IEnumerable<Candidate> Places(PointName point, float length) =>
+    static IEnumerable<Candidate> Candidates(PointName point, float length) =>
         from distance in Distances
         from direction in Directions
         let x = point.X + distance * direction.X
@@ -56,15 +56,15 @@ sealed class PointNames(float width, float height, IEnumerable<Shape> shapes)
     bool IsFree(Rectangle box) => box.Left > ChartFrame.Left && box.Right < width && box.Top > 0 && box.Bottom < height && !taken.Any(box.Meets);
 
     // distance, lines that cross the name, and points and names that the line to it would hide
-    float Price(PointName point, Candidate place)
+    float Price(PointName point, Candidate candidate)
     {
         int hidden = 0;
-        for (float at = Radius + 3; at < place.Distance; at += 3)
+        for (float at = Radius + 3; at < candidate.Distance; at += 3)
         {
-            var dot = Rectangle.Around(point.X + at * place.X, point.Y + at * place.Y, 1);
+            var dot = Rectangle.Around(point.X + at * candidate.X, point.Y + at * candidate.Y, 1);
             if (taken.Any(box => box.Meets(dot) && !box.Contains(point.X, point.Y))) hidden++;
         }
-        return place.Distance + Crossing * lines.Count(place.Box.Meets) + Hiding * hidden;
+        return candidate.Distance + Crossing * lines.Count(candidate.Box.Meets) + Hiding * hidden;
     }
 
     // the bars of errors and the frontier, which consist of horizontal and vertical lines; lines of the grid may cross a name

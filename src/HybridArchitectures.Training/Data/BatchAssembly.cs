@@ -37,10 +37,10 @@ static class BatchAssembly
         }
         GC.KeepAlive(ids);
         GC.KeepAlive(targets);
-        Tensor Place(Tensor value) => DeviceCopy.Place(value, device);
+        Tensor OnDevice(Tensor value) => DeviceCopy.Place(value, device);
         var (weights, sum) = optional.Weights(TensorMemory.Span<long>(targets), counted);
-        return new TokenBatch(position, Place(ids), Place(targets), optional.Layout(device), counted, bytes ?? 0,
-            weights is null ? null : Place(weights), sum);
+        return new TokenBatch(position, OnDevice(ids), OnDevice(targets), optional.Layout(device), counted, bytes ?? 0,
+            weights is null ? null : OnDevice(weights), sum);
     }
 
     /// <summary>Contains the parts that most rows do not have: documents, weights and padding.</summary>

@@ -76,11 +76,11 @@ sealed class ParquetColumn : IDisposable
         }
         catch (DecoderFallbackException e)
         {
-            throw new InvalidDataException($"{Place(begun)}, row {row}: bytes that are no UTF-8 at offset {e.Index} of the text", e);
+            throw new InvalidDataException($"{Location(begun)}, row {row}: bytes that are no UTF-8 at offset {e.Index} of the text", e);
         }
         catch (Exception e) when (IsDamage(e))
         {
-            throw new InvalidDataException($"{Place(begun)}, is damaged: {e.Message}", e);
+            throw new InvalidDataException($"{Location(begun)}, is damaged: {e.Message}", e);
         }
     }
 
@@ -88,7 +88,7 @@ sealed class ParquetColumn : IDisposable
     static bool IsDamage(Exception e) =>
         e is EndOfStreamException || e is not (OutOfMemoryException or IOException or UnauthorizedAccessException or ObjectDisposedException);
 
-    string Place(long begun) => $"{owner.Path}: row group {group} of {directory.Chunks.Count}, column '{options.TextColumn}' at offset {begun}";
+    string Location(long begun) => $"{owner.Path}: row group {group} of {directory.Chunks.Count}, column '{options.TextColumn}' at offset {begun}";
 
     // sets runLeft to the number of following values that are not null
     bool MoveToValue()

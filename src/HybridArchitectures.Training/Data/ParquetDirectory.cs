@@ -68,7 +68,7 @@ sealed class ParquetDirectory
                 continue;
             }
             while (groups.Count > 0 && groups.Peek().Left == 0) groups.Pop();
-            if (groups.Count == 0) throw new InvalidDataException($"{count} elements of the schema, of which {i} have a place");
+            if (groups.Count == 0) throw new InvalidDataException($"{count} elements of the schema, of which {i} have a location");
             var (left, prefix, levels, isRepeated) = groups.Pop();
             groups.Push((left - 1, prefix, levels, isRepeated));
             levels += element.Repetition == 0 ? 0 : 1;
@@ -204,15 +204,15 @@ sealed class ParquetDirectory
             else if (id == 9) data = value;
             else if (id == 11) dictionary = value;
         }
-        var place = $"row group {chunks.Count}, column '{wanted}'";
+        var location = $"row group {chunks.Count}, column '{wanted}'";
         if (stored != (long)ParquetType.ByteArray)
-            throw new InvalidDataException($"{place}: values of type {stored}; the columns are described as {Column.Type}");
+            throw new InvalidDataException($"{location}: values of type {stored}; the columns are described as {Column.Type}");
         // some writers store 0 if there is no dictionary
         long start = dictionary > 0 && dictionary < data ? dictionary : data;
         if (start < 4 || start > dataEnd || bytes < 0 || bytes > dataEnd - start)
-            throw new InvalidDataException($"{place} at offset {start}: {bytes} bytes; expected offsets from 4 to {dataEnd}");
+            throw new InvalidDataException($"{location} at offset {start}: {bytes} bytes; expected offsets from 4 to {dataEnd}");
         if (!ParquetCodec.IsKnown(codec))
-            throw new InvalidDataException($"{place}: compressed by codec {ParquetCodec.NameOf(codec)}; expected {ParquetCodec.Known}");
+            throw new InvalidDataException($"{location}: compressed by codec {ParquetCodec.NameOf(codec)}; expected {ParquetCodec.Known}");
         return new ParquetChunk(0, values, (int)codec, start, bytes);
     }
 }

@@ -76,9 +76,9 @@ public sealed class WindowSampler
         var (before, first) = (position, Normalised(position));
         try
         {
-            var places = new (TokenDataset, long)[rows];
-            for (int row = 0; row < rows; row++) places[row] = (data, NextStart());
-            return Read(first, places, ContextLength, separateDocuments, device);
+            var starts = new (TokenDataset, long)[rows];
+            for (int row = 0; row < rows; row++) starts[row] = (data, NextStart());
+            return Read(first, starts, ContextLength, separateDocuments, device);
         }
         catch
         {

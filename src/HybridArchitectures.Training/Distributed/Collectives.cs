@@ -71,12 +71,12 @@ public abstract class Collectives : IDisposable
     {
         options ??= new();
         options.Check();
-        var place = RankEnvironment.Read();
-        bool isAlone = place is null || place.Size == 1;
-        place ??= new("none", 0, 1, 0);
+        var environment = RankEnvironment.Read();
+        bool isAlone = environment is null || environment.Size == 1;
+        environment ??= new("none", 0, 1, 0);
         if (isAlone && options.Engine == CollectiveEngine.Automatic)
             return Single(options.IsOnGpu ? TorchLibrary.Gpu(Math.Max(0, options.Device!.index)) : CPU);      // cuda without a number is -1
-        return options.IsOnGpu ? NcclCollectives.Connect(place, options) : MpiCollectives.Connect(place, options);
+        return options.IsOnGpu ? NcclCollectives.Connect(environment, options) : MpiCollectives.Connect(environment, options);
     }
 
     /// <summary>Replaces a tensor by the combination of those of all ranks. The result is bit-identical on all ranks.</summary>

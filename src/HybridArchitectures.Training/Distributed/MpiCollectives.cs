@@ -50,27 +50,27 @@ sealed class MpiCollectives : Collectives
     public override TimeSpan Timeout => timeout;
 
     /// <summary>Starts MPI, and waits for the other ranks.</summary>
-    public static MpiCollectives Connect(RankEnvironment place, CollectiveOptions options)
+    public static MpiCollectives Connect(RankEnvironment environment, CollectiveOptions options)
     {
         TorchLibrary.EnsureLoaded();
-        var mpi = MpiLibrary.Load(place.Launcher);
-        var (rank, size) = StartWithin(options.StartTimeout, place, mpi);
-        if (size != place.Size)
+        var mpi = MpiLibrary.Load(environment.Launcher);
+        var (rank, size) = StartWithin(options.StartTimeout, environment, mpi);
+        if (size != environment.Size)
             throw new CollectiveException(Require.Message(
-                $"{place.Launcher} has started {place.Size} processes, but {mpi.Version} connects {size}",
-                $"the same number; start the program with the mpirun of this library (mpirun -n {place.Size} PROGRAM)"));
-        var made = new MpiCollectives(mpi, mpi.World, rank, size, place.LocalRank, options.Timeout, null);
+                $"{environment.Launcher} has started {environment.Size} processes, but {mpi.Version} connects {size}",
+                $"the same number; start the program with the mpirun of this library (mpirun -n {environment.Size} PROGRAM)"));
+        var made = new MpiCollectives(mpi, mpi.World, rank, size, environment.LocalRank, options.Timeout, null);
         made.Wait(new(mpi.Barrier(mpi.World), "the start", null), options.StartTimeout);
         return made;
     }
 
     // MPI_Init waits without a limit
-    static (int Rank, int Size) StartWithin(TimeSpan limit, RankEnvironment place, MpiLibrary mpi)
+    static (int Rank, int Size) StartWithin(TimeSpan limit, RankEnvironment environment, MpiLibrary mpi)
     {
         var start = Task.Factory.StartNew(mpi.Start, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
         if (Task.WaitAny([start], limit) >= 0) return start.GetAwaiter().GetResult();
         throw new CollectiveException(string.Create(CultureInfo.InvariantCulture,
-            $"rank {place.Rank} of {place.Size} has waited {limit.TotalSeconds:0.#} s for the others at the start; a rank is missing"));
+            $"rank {environment.Rank} of {environment.Size} has waited {limit.TotalSeconds:0.#} s for the others at the start; a rank is missing"));
     }
 
     private protected override Collectives SplitChecked(int number)

@@ -23,8 +23,8 @@ sealed partial class NcclCollectives : Collectives
     nint separate;          // the stream of started operations while they are queued, otherwise 0
     bool grouping, disposed;
 
-    NcclCollectives(NcclLibrary nccl, nint communicator, RankEnvironment place, Device device, MpiCollectives? host, TimeSpan timeout,
-        NcclCollectives? parent = null) : base(place.Rank, place.Size, place.LocalRank, device)
+    NcclCollectives(NcclLibrary nccl, nint communicator, RankEnvironment environment, Device device, MpiCollectives? host, TimeSpan timeout,
+        NcclCollectives? parent = null) : base(environment.Rank, environment.Size, environment.LocalRank, device)
     {
         (this.nccl, this.communicator, this.host, this.timeout, this.parent) = (nccl, communicator, host, timeout, parent);
         // one stream for all groups, so that their operations run in the same order on all ranks
@@ -39,21 +39,21 @@ sealed partial class NcclCollectives : Collectives
     internal override bool IsFastOnHost => host is not null;
 
     /// <summary>Joins the other ranks, and waits for them.</summary>
-    public static NcclCollectives Connect(RankEnvironment place, CollectiveOptions options)
+    public static NcclCollectives Connect(RankEnvironment environment, CollectiveOptions options)
     {
-        var device = Choose(place, options.Device!);
+        var device = Choose(environment, options.Device!);
         var nccl = NcclLibrary.Load();
         // a process that mpirun has started can exchange the id by MPI; otherwise NCCL itself connects the ranks at the address of rank 0
-        var host = place is { IsMpi: true, Size: > 1 } ? MpiCollectives.Connect(place, options with { Device = null }) : null;
+        var host = environment is { IsMpi: true, Size: > 1 } ? MpiCollectives.Connect(environment, options with { Device = null }) : null;
         try
         {
-            byte[] id = host is null ? IdAtAddress(nccl, place) : IdByMpi(nccl, host);
-            nint communicator = ConnectWithin(options.StartTimeout, place, () =>
+            byte[] id = host is null ? IdAtAddress(nccl, environment) : IdByMpi(nccl, host);
+            nint communicator = ConnectWithin(options.StartTimeout, environment, () =>
             {
                 using var guard = LibTorchCuda.On(device.index);
-                return nccl.Connect(id, place.Rank, place.Size);
+                return nccl.Connect(id, environment.Rank, environment.Size);
             });
-            return new(nccl, communicator, place, device, host, options.Timeout);
+            return new(nccl, communicator, environment, device, host, options.Timeout);
         }
         catch
         {
@@ -62,15 +62,16 @@ sealed partial class NcclCollectives : Collectives
         }
     }
 
-    static Device Choose(RankEnvironment place, Device asked)
+    static Device Choose(RankEnvironment environment, Device asked)
     {
         TorchDevices.EnsureUsable(new Device(DeviceType.CUDA, 0), "device");
         int count = cuda.device_count();
         // a launcher may let each process see only its GPU
-        int index = asked.index > 0 ? asked.index : count == 1 ? 0 : place.LocalRank;
+        int index = asked.index > 0 ? asked.index : count == 1 ? 0 : environment.LocalRank;
         if (index >= count)
             throw new CollectiveException(Require.Message(
-                $"rank {place.Rank} has the local number {place.LocalRank}, but the machine has {count} GPUs", "at most one rank per GPU"));
+                $"rank {environment.Rank} has the local number {environment.LocalRank}, but the machine has {count} GPUs",
+                "at most one rank per GPU"));
         return TorchLibrary.Gpu(index);
     }
 
@@ -82,15 +83,15 @@ sealed partial class NcclCollectives : Collectives
         return TensorMemory.ToArray<byte>(id);
     }
 
-    static byte[] IdAtAddress(NcclLibrary nccl, RankEnvironment place)
+    static byte[] IdAtAddress(NcclLibrary nccl, RankEnvironment environment)
     {
-        if (place.Size > 1)
+        if (environment.Size > 1)
         {
-            if (place is not { MasterAddress: { } address, MasterPort: { } port })
+            if (environment is not { MasterAddress: { } address, MasterPort: { } port })
                 throw new CollectiveException(Require.Message(
-                    $"{place.Launcher} has started {place.Size} processes, but MASTER_ADDR and MASTER_PORT are not both set",
+                    $"{environment.Launcher} has started {environment.Size} processes, but MASTER_ADDR and MASTER_PORT are not both set",
                     "the address and a free port of the machine of rank 0, or a launch by mpirun"));
-            if (place.Rank == 0) RankEnvironment.RequireFreePort(port);
+            if (environment.Rank == 0) RankEnvironment.RequireFreePort(port);
             SetVariable("NCCL_COMM_ID", string.Create(CultureInfo.InvariantCulture, $"{address}:{port}"));
         }
         return nccl.CreateId();
@@ -105,7 +106,7 @@ sealed partial class NcclCollectives : Collectives
     [LibraryImport("libc", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int setenv(string name, string value, int overwrite);
 
-    static nint ConnectWithin(TimeSpan limit, RankEnvironment place, Func<nint> connect)
+    static nint ConnectWithin(TimeSpan limit, RankEnvironment environment, Func<nint> connect)
     {
         nint made = 0;
         ExceptionDispatchInfo? failure = null;
@@ -121,13 +122,15 @@ sealed partial class NcclCollectives : Collectives
             }
         }) { IsBackground = true, Name = "NCCL start" };
         thread.Start();
-        string where = place.MasterAddress is null ? ""
-            : string.Create(CultureInfo.InvariantCulture, $" at {place.MasterAddress}:{place.MasterPort}");
+        string where = environment.MasterAddress is null ? ""
+            : string.Create(CultureInfo.InvariantCulture, $" at {environment.MasterAddress}:{environment.MasterPort}");
         if (!thread.Join(limit))
             throw new CollectiveException(string.Create(CultureInfo.InvariantCulture,
-                $"rank {place.Rank} of {place.Size} has waited {limit.TotalSeconds:0.#} s for the others at the start{where}; a rank is missing"));
+                $"rank {environment.Rank} of {environment.Size} has waited {limit.TotalSeconds:0.#} s for the others at the start{where}; "
+                + $"a rank is missing"));
         if (failure?.SourceException is CollectiveException e && where.Length > 0)
-            throw new CollectiveException($"{e.Message}; rank {place.Rank} of {place.Size} meets the others{where}, which must be free on rank 0", e);
+            throw new CollectiveException(
+                $"{e.Message}; rank {environment.Rank} of {environment.Size} meets the others{where}, which must be free on rank 0", e);
         failure?.Throw();
         return made;
     }

@@ -62,7 +62,7 @@ sealed unsafe class NcclLibrary
 
     static NcclLibrary Find()
     {
-        foreach (string name in Places())
+        foreach (string name in Candidates())
             if (NativeLibrary.TryLoad(name, out nint library)) return new(library);
         throw new CollectiveException(
             $"no NCCL: libnccl.so.2 is neither in the folder of libtorch ('{TorchLibrary.Folder}'), nor in a Python package next to it, nor on the "
@@ -71,7 +71,7 @@ sealed unsafe class NcclLibrary
     }
 
     // first the one that libtorch itself has loaded
-    static IEnumerable<string> Places()
+    static IEnumerable<string> Candidates()
     {
         const string name = "libnccl.so.2";
         yield return name;

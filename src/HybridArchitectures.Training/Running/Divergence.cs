@@ -19,7 +19,7 @@ static class Divergence
     {
         var list = batches.ToList();
         foreach (var batch in list)
-            if (InForward(model, batch) is { } place) return place;
+            if (InForward(model, batch) is { } location) return location;
         return InBackward(model, list);
     }
 
@@ -27,24 +27,24 @@ static class Divergence
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        string? place = null;
+        string? location = null;
         var earlier = model.Stack.Observer;
         model.Stack.Observer = (index, x) =>
         {
-            if (place is null && !IsFinite(x)) place = NameOf(model, index);
+            if (location is null && !IsFinite(x)) location = NameOf(model, index);
         };
         try
         {
             using var context = new SequenceContext(batch.Layout);
             var loss = model.Loss(batch.Ids, batch.Targets, context, batch.Weights);
-            if (place is null && !IsFinite(loss.CrossEntropy)) place = "the head's cross entropy";
-            if (place is null && !IsFinite(loss.Total)) place = "an auxiliary loss";
+            if (location is null && !IsFinite(loss.CrossEntropy)) location = "the head's cross entropy";
+            if (location is null && !IsFinite(loss.Total)) location = "an auxiliary loss";
         }
         finally
         {
             model.Stack.Observer = earlier;
         }
-        return place;
+        return location;
     }
 
     // gradients flow from the last layer to the first, so the last bad parameter is the first that became bad

@@ -9,8 +9,8 @@ namespace HybridArchitectures.Training.Running;
 /// <param name="message">The message.</param>
 /// <param name="step">The step, counted from 1.</param>
 /// <param name="batch">The position in the data of the rows of the step.</param>
-/// <param name="place">The first value that was not finite: the output of a block, or the gradient of a parameter.</param>
-public sealed class TrainingDivergedException(string message, long step, DataPosition batch, string place) : InvalidOperationException(message)
+/// <param name="location">The first value that was not finite: the output of a block, or the gradient of a parameter.</param>
+public sealed class TrainingDivergedException(string message, long step, DataPosition batch, string location) : InvalidOperationException(message)
 {
     /// <summary>Gets the step, counted from 1.</summary>
     public long Step { get; } = step;
@@ -19,5 +19,5 @@ public sealed class TrainingDivergedException(string message, long step, DataPos
     public DataPosition Batch { get; } = batch;
 
     /// <summary>Gets the first value that was not finite: the output of a block, or the gradient of a parameter.</summary>
-    public string Place { get; } = place;
+    public string Location { get; } = location;
 }

@@ -20,8 +20,8 @@ public sealed record TrainingResult(
     public override string ToString()
     {
         string loss = Final is { } final ? FormattableString.Invariant($", held-out loss {final.Loss:0.0000} nats per token") : "";
-        string place = Checkpoint is null ? "" : $", checkpoint {Checkpoint}";
-        return FormattableString.Invariant($"{Steps:N0} steps, {Tokens:N0} tokens, {Elapsed.TotalSeconds:0.0} s{loss}{place}")
+        string saved = Checkpoint is null ? "" : $", checkpoint {Checkpoint}";
+        return FormattableString.Invariant($"{Steps:N0} steps, {Tokens:N0} tokens, {Elapsed.TotalSeconds:0.0} s{loss}{saved}")
             + (Completed ? "" : ", cancelled");
     }
 }

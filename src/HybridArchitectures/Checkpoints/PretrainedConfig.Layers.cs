@@ -201,10 +201,10 @@ public sealed partial class PretrainedConfig
     double RotatedPart(PretrainedConfig? section, double? otherwise)
     {
         const string key = "partial_rotary_factor";
-        var place = section?.Has(key) == true ? section : this;
-        double stated = place.Double(key, otherwise ?? 1);
-        if (otherwise is { } part) return FollowsTransformers && place == this ? part : stated;
+        var source = section?.Has(key) == true ? section : this;
+        double stated = source.Double(key, otherwise ?? 1);
+        if (otherwise is { } part) return FollowsTransformers && source == this ? part : stated;
         // transformers rotates whole heads regardless of this setting
-        return FollowsTransformers || stated == 1 ? 1 : throw place.Refusal(key, stated, "1, because this family rotates whole heads");
+        return FollowsTransformers || stated == 1 ? 1 : throw source.Refusal(key, stated, "1, because this family rotates whole heads");
     }
 }

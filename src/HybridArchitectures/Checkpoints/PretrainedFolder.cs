@@ -62,15 +62,15 @@ sealed class PretrainedFolder : IDisposable
     void AddShards(string folder, Func<string, bool> isIgnored)
     {
         string path = Path.Combine(folder, IndexFile);
-        var places = ReadIndex(path);
-        indexed = places.Keys;
+        var shardOf = ReadIndex(path);
+        indexed = shardOf.Keys;
         // a tensor that is not needed, such as one of multi-token prediction, must not make the folder invalid
-        var needed = places.Where(item => !isIgnored(item.Key)).ToArray();
+        var needed = shardOf.Where(item => !isIgnored(item.Key)).ToArray();
         // if a file contains a head in addition to a tied embedding, they are compared
         bool IsThere(string shard) => IsPlainName(shard) && File.Exists(Path.Combine(folder, shard));
-        var optional = places.Where(item => item.Key == PretrainedFamily.Head && IsThere(item.Value));
+        var optional = shardOf.Where(item => item.Key == PretrainedFamily.Head && IsThere(item.Value));
         var shards = needed.Concat(optional).Select(item => item.Value).Distinct(StringComparer.Ordinal).ToArray();
-        if (places.Count == 0 || shards.Length > MaxShards)
+        if (shardOf.Count == 0 || shards.Length > MaxShards)
             throw new InvalidDataException($"{path}: {shards.Length} shards; expected 1 to {MaxShards}");
         foreach (string shard in shards)
         {
@@ -88,7 +88,7 @@ sealed class PretrainedFolder : IDisposable
     static Dictionary<string, string> ReadIndex(string path)
     {
         var content = BoundedFile.Read(path, MaxIndexBytes);
-        var places = new Dictionary<string, string>(StringComparer.Ordinal);
+        var shardOf = new Dictionary<string, string>(StringComparer.Ordinal);
         try
         {
             using var document = JsonDocument.Parse(content);
@@ -99,10 +99,10 @@ sealed class PretrainedFolder : IDisposable
             {
                 if (item.Value.ValueKind != JsonValueKind.String)
                     throw new InvalidDataException($"{path}: the file of '{item.Name}' is {item.Value.ValueKind}; expected a file name");
-                if (!places.TryAdd(item.Name, item.Value.GetString()!))
+                if (!shardOf.TryAdd(item.Name, item.Value.GetString()!))
                     throw new InvalidDataException($"{path}: '{item.Name}' occurs twice in weight_map");
             }
-            return places;
+            return shardOf;
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException)
         {

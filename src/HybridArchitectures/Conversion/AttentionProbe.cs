@@ -52,8 +52,8 @@ sealed class AttentionProbe(HybridLanguageModel model) : IPassProbe
         using var scope = NewDisposeScope();
         long batch = query.size(0), length = query.size(1), group = spec.Heads / spec.KeyValueHeads;
         var visible = AttentionReference.Visible(length, length, spec.Window, spec.Sinks, null, query.device);
-        var places = Indices.Range(0, length, query.device).to(ScalarType.Float32);
-        var distance = places.unsqueeze(1) - places.unsqueeze(0);
+        var positions = Indices.Range(0, length, query.device).to(ScalarType.Float32);
+        var distance = positions.unsqueeze(1) - positions.unsqueeze(0);
         var scale = Scalars.From(spec.Scale ?? 1 / Math.Sqrt(spec.HeadSize));
         var means = new double[spec.Heads];
         for (int row = 0; row < batch; row++)

@@ -24,6 +24,9 @@ namespace HybridArchitectures.Cost;
 /// <param name="Activations">The estimated bytes of activations.</param>
 public sealed record TrainingMemory(long Parameters, long Gradients, long Optimizer, long WeightCopies, long Loss, long Activations)
 {
+    /// <summary>Gets the bytes of <see cref="WeightCopies"/> that stay from step to step.</summary>
+    internal long KeptCopies { get; init; }
+
     /// <summary>Gets weight copies and activations if the optimizer keeps no copies, so that each pass casts all weights.</summary>
     internal (long WeightCopies, long Activations) WithoutKeptCopies { get; init; }
 
@@ -111,7 +114,7 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         double loss = 4 * head + input * tokens;
         return new(parameters, parameters, 2 * parameters, (long)(kept + copies), (long)loss, (long)activations)
         {
-            WithoutKeptCopies = ((long)allCopies, (long)otherActivations),
+            KeptCopies = (long)kept, WithoutKeptCopies = ((long)allCopies, (long)otherActivations),
         };
     }
 

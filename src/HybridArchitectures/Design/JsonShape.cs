@@ -11,54 +11,54 @@ static class JsonShape
 {
     const int ShownValue = 60;
 
-    public static void Check(JsonElement element, JsonTypeInfo type, string place)
+    public static void Check(JsonElement element, JsonTypeInfo type, string path)
     {
         if (EquatableListConverterFactory.ElementType(type.Type) is { } itemType)
         {
-            Expect(element.ValueKind == JsonValueKind.Array, element, place, "a list");
+            Expect(element.ValueKind == JsonValueKind.Array, element, path, "a list");
             int index = 0;
-            foreach (var item in element.EnumerateArray()) CheckValue(item, itemType, nullable: false, type.Options, $"{place}[{index++}]");
+            foreach (var item in element.EnumerateArray()) CheckValue(item, itemType, nullable: false, type.Options, $"{path}[{index++}]");
             return;
         }
-        Expect(element.ValueKind == JsonValueKind.Object, element, place, "an object");
+        Expect(element.ValueKind == JsonValueKind.Object, element, path, "an object");
         if (type.PolymorphismOptions is { } kinds)
         {
             string names = string.Join(", ", kinds.DerivedTypes.Select(derived => $"\"{derived.TypeDiscriminator}\""));
             string key = kinds.TypeDiscriminatorPropertyName;
-            if (!element.TryGetProperty(key, out var kind)) throw Refusal(place, Shown(element), $"a key \"{key}\" that is one of {names}");
+            if (!element.TryGetProperty(key, out var kind)) throw Refusal(path, Shown(element), $"a key \"{key}\" that is one of {names}");
             var found = kinds.DerivedTypes.FirstOrDefault(
                 derived => kind.ValueKind == JsonValueKind.String && kind.ValueEquals((string)derived.TypeDiscriminator!));
-            Expect(found.DerivedType is not null, kind, $"{place}.{key}", $"one of {names}");
-            CheckMembers(element, type.Options.GetTypeInfo(found.DerivedType!), place, key);
+            Expect(found.DerivedType is not null, kind, $"{path}.{key}", $"one of {names}");
+            CheckMembers(element, type.Options.GetTypeInfo(found.DerivedType!), path, key);
         }
         else
-            CheckMembers(element, type, place, null);
+            CheckMembers(element, type, path, null);
     }
 
-    static void CheckMembers(JsonElement element, JsonTypeInfo type, string place, string? discriminator)
+    static void CheckMembers(JsonElement element, JsonTypeInfo type, string path, string? discriminator)
     {
         var members = type.Properties.Where(property => property.Set is not null || property.AssociatedParameter is not null)
             .ToDictionary(property => property.Name);
         var seen = new HashSet<string>();
         foreach (var property in element.EnumerateObject())
         {
-            if (!seen.Add(property.Name)) throw Refusal($"{place}.{property.Name}", $"{Shown(property.Value)} a second time", "each key once");
+            if (!seen.Add(property.Name)) throw Refusal($"{path}.{property.Name}", $"{Shown(property.Value)} a second time", "each key once");
             if (property.Name == discriminator) continue;
             if (!members.TryGetValue(property.Name, out var member))
                 throw Refusal(
-                    $"{place}.{property.Name}", Shown(property.Value),
+                    $"{path}.{property.Name}", Shown(property.Value),
                     $"only the keys {string.Join(", ", members.Keys.Order(StringComparer.Ordinal))}");
-            CheckValue(property.Value, member.PropertyType, member.IsSetNullable, type.Options, $"{place}.{property.Name}");
+            CheckValue(property.Value, member.PropertyType, member.IsSetNullable, type.Options, $"{path}.{property.Name}");
         }
         foreach (var member in members.Values)
         {
             bool required = member.IsRequired || member.AssociatedParameter is { HasDefaultValue: false };
             if (required && !element.TryGetProperty(member.Name, out _))
-                throw Refusal($"{place}.{member.Name}", "missing", Expected(member.PropertyType));
+                throw Refusal($"{path}.{member.Name}", "missing", Expected(member.PropertyType));
         }
     }
 
-    static void CheckValue(JsonElement value, Type type, bool nullable, JsonSerializerOptions options, string place)
+    static void CheckValue(JsonElement value, Type type, bool nullable, JsonSerializerOptions options, string path)
     {
         var underlying = Nullable.GetUnderlyingType(type);
         if (value.ValueKind == JsonValueKind.Null && (underlying is not null || (nullable && !type.IsValueType))) return;
@@ -70,10 +70,10 @@ static class JsonShape
             : type == typeof(bool) ? value.ValueKind is JsonValueKind.True or JsonValueKind.False
             : type == typeof(string) ? value.ValueKind == JsonValueKind.String
             : !type.IsEnum || (value.ValueKind == JsonValueKind.String && EnumNames(type).Contains(value.GetString()!));
-        Expect(fits, value, place, Expected(type));
+        Expect(fits, value, path, Expected(type));
         var info = type.IsPrimitive || type.IsEnum || type == typeof(string) ? null : options.GetTypeInfo(type);
         if (info is not null && (info.Kind == JsonTypeInfoKind.Object || EquatableListConverterFactory.ElementType(type) is not null))
-            Check(value, info, place);
+            Check(value, info, path);
     }
 
     static IEnumerable<string> EnumNames(Type type) => Enum.GetNames(type).Select(JsonNamingPolicy.CamelCase.ConvertName);
@@ -89,9 +89,9 @@ static class JsonShape
             : EquatableListConverterFactory.ElementType(type) is not null ? "a list" : "an object";
     }
 
-    static void Expect(bool holds, JsonElement was, string place, string expected)
+    static void Expect(bool holds, JsonElement was, string path, string expected)
     {
-        if (!holds) throw Refusal(place, Shown(was), expected);
+        if (!holds) throw Refusal(path, Shown(was), expected);
     }
 
     static string Shown(JsonElement value)
@@ -100,5 +100,5 @@ static class JsonShape
         return text.Length <= ShownValue ? text : text[..ShownValue] + "...";
     }
 
-    static ArgumentException Refusal(string place, string was, string expected) => new($"{place} is {was}; expected {expected}", "json");
+    static ArgumentException Refusal(string path, string was, string expected) => new($"{path} is {was}; expected {expected}", "json");
 }

@@ -45,8 +45,8 @@ public sealed record PeriodPattern(
 
     static (int Period, int Offset)? Rule(EquatableList<PatternBlock> blocks, Func<PatternBlock, bool> chosen)
     {
-        int[] places = [.. Enumerable.Range(0, blocks.Count).Where(i => chosen(blocks[i]))];
-        return places.Length == 0 ? null : (places.Length == 1 ? blocks.Count : places[1] - places[0], places[0]) is var rule
+        int[] positions = [.. Enumerable.Range(0, blocks.Count).Where(i => chosen(blocks[i]))];
+        return positions.Length == 0 ? null : (positions.Length == 1 ? blocks.Count : positions[1] - positions[0], positions[0]) is var rule
             && rule.Item2 < rule.Item1 ? rule : null;
     }
 }

@@ -24,10 +24,10 @@ public sealed record RepeatedPattern(EquatableList<PatternBlock> Unit, int Repea
         Require.That(depth is >= 1 and <= HybridDesign.MaxDepth, nameof(depth), depth, $"1 to {HybridDesign.MaxDepth}");
         Require.That(names.Count > 0 && depth % names.Count == 0, nameof(names), $"{names.Count} names", $"a number that divides depth = {depth}");
         var blocks = new RepeatedPattern(names.Select(Kind).ToEquatableList(), depth / names.Count).Blocks();
-        foreach (var (place, name) in overrides ?? new Dictionary<int, string>())
+        foreach (var (position, name) in overrides ?? new Dictionary<int, string>())
         {
-            Require.That(place >= 0 && place < depth, nameof(overrides), place, $"0 to {depth - 1}");
-            blocks = blocks.With(place, Kind(name));
+            Require.That(position >= 0 && position < depth, nameof(overrides), position, $"0 to {depth - 1}");
+            blocks = blocks.With(position, Kind(name));
         }
         return blocks;
 

@@ -18,8 +18,8 @@ public sealed class NoRepeatNgrams : LogitsProcessor
         long vocabulary = scores.size(1);
         var banned = history.SelectMany((ids, row) => Repeating(ids).Select(id => row * vocabulary + Checked(id, vocabulary))).ToArray();
         if (banned.Length == 0) return scores;
-        var places = tensor(banned, ScalarType.Int64, device: scores.device);
-        return scores.reshape(-1).index_fill(0, places, Scalars.MinusInfinity).view(scores.size(0), vocabulary);
+        var indices = tensor(banned, ScalarType.Int64, device: scores.device);
+        return scores.reshape(-1).index_fill(0, indices, Scalars.MinusInfinity).view(scores.size(0), vocabulary);
     }
 
     // the tokens that followed earlier occurrences of the last length - 1 tokens of the row

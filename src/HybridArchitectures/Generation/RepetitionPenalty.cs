@@ -23,10 +23,10 @@ public sealed class RepetitionPenalty : LogitsProcessor
         // indices in the flattened scores, each once
         var seen = history.SelectMany((ids, row) => ids.Distinct().Select(id => row * vocabulary + Checked(id, vocabulary))).ToArray();
         if (seen.Length == 0) return scores;
-        var places = tensor(seen, ScalarType.Int64, device: scores.device);
+        var indices = tensor(seen, ScalarType.Int64, device: scores.device);
         var flat = scores.reshape(-1);
-        var before = flat.index_select(0, places);
+        var before = flat.index_select(0, indices);
         var after = where(before.lt(Scalars.Zero), before.mul(penalty), Divided(before, penalty));
-        return flat.scatter(0, places, after).view(scores.size(0), vocabulary);
+        return flat.scatter(0, indices, after).view(scores.size(0), vocabulary);
     }
 }

@@ -70,7 +70,7 @@ public sealed partial class HybridCache
         }
     }
 
-    static void Restore(MixerState state, Tensor[] saved, long[] lengths, string place)
+    static void Restore(MixerState state, Tensor[] saved, long[] lengths, string location)
     {
         try
         {
@@ -79,7 +79,7 @@ public sealed partial class HybridCache
         }
         catch (ArgumentException error)
         {
-            throw new InvalidDataException($"{place}: {Require.Text(error)}", error);
+            throw new InvalidDataException($"{location}: {Require.Text(error)}", error);
         }
     }
 

@@ -181,9 +181,9 @@ public sealed partial class HybridCache : IDisposable
         ArgumentNullException.ThrowIfNull(snapshot);
         if (!ReferenceEquals(snapshot.Cache, this))
             throw Require.Unfit(nameof(snapshot), "snapshot belongs to another cache", "a snapshot of this cache");
-        int place = snapshots.BinarySearch(snapshot.Number);
-        if (place < 0) throw new InvalidOperationException("the snapshot is void: the cache went back behind it, or the snapshot has been disposed");
-        snapshots.RemoveRange(place + 1, snapshots.Count - place - 1);
+        int index = snapshots.BinarySearch(snapshot.Number);
+        if (index < 0) throw new InvalidOperationException("the snapshot is void: the cache went back behind it, or the snapshot has been disposed");
+        snapshots.RemoveRange(index + 1, snapshots.Count - index - 1);
         for (int block = 0; block < States.Count; block++)
         {
             States[block]?.Rewind(snapshot.Parts[block]!);
@@ -201,7 +201,7 @@ public sealed partial class HybridCache : IDisposable
 
     internal void Forget(long snapshot)
     {
-        if (snapshots.BinarySearch(snapshot) is >= 0 and var place) snapshots.RemoveAt(place);
+        if (snapshots.BinarySearch(snapshot) is >= 0 and var index) snapshots.RemoveAt(index);
     }
 
     void RequireRow(int row)

@@ -8,7 +8,7 @@ namespace HybridArchitectures.Storage;
 /// </summary>
 sealed class SafetensorsLayout
 {
-    readonly Dictionary<string, (long Offset, long Bytes)> places = new(StringComparer.Ordinal);
+    readonly Dictionary<string, (long Offset, long Bytes)> ranges = new(StringComparer.Ordinal);
 
     SafetensorsLayout(byte[] header) => Header = header;
 
@@ -19,7 +19,7 @@ sealed class SafetensorsLayout
     public long Length { get; private set; }
 
     /// <summary>Gets the offset in the file and the number of bytes of a tensor.</summary>
-    public (long Offset, long Bytes) this[string name] => places[name];
+    public (long Offset, long Bytes) this[string name] => ranges[name];
 
     /// <summary>Returns the layout for tensors.</summary>
     /// <param name="tensors">Names, dtypes and shapes.</param>
@@ -48,7 +48,7 @@ sealed class SafetensorsLayout
         long offset = layout.Header.Length;
         foreach (var item in items)
         {
-            layout.places.Add(item.Name, (offset, Bytes(item)));
+            layout.ranges.Add(item.Name, (offset, Bytes(item)));
             offset += Bytes(item);
         }
         layout.Length = offset;

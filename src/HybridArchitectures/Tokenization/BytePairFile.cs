@@ -141,6 +141,6 @@ sealed record BytePairFile(Dictionary<string, int> Vocabulary, MergeTable Merges
         {
             throw part.Bad(error.Message);
         }
-        return piece => pattern.Pieces(piece, gaps).ConvertAll(place => piece.Substring(place.Offset, place.Length));
+        return piece => pattern.Pieces(piece, gaps).ConvertAll(span => piece.Substring(span.Offset, span.Length));
     }
 }

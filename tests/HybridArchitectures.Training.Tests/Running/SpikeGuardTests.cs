@@ -100,7 +100,7 @@ public sealed class SpikeGuardTests : IDisposable
         using var trainer = new Trainer(model, data, Options(SpikeAction.Stop) with { Folder = folder["run"] }, callbacks: [spoiler, look]);
         var error = Assert.Throws<TrainingDivergedException>(() => trainer.Run());
         Assert.Equal((SpikeStep, spoiler.Spikes[0].Batch), (error.Step, error.Batch));
-        Assert.StartsWith("gradient norm", error.Place);
+        Assert.StartsWith("gradient norm", error.Location);
         Assert.Contains(spoiler.Spikes[0].File!, error.Message);
         Assert.Equal((SpikeStep - 1, error.Batch), (trainer.Step, trainer.Position));
         foreach (var (name, bytes) in Small.Bytes(model)) Assert.Equal(before![name], bytes);

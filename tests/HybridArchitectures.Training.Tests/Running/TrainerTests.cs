@@ -267,7 +267,7 @@ public sealed class TrainerTests : IDisposable
         var error = Assert.Throws<TrainingDivergedException>(() => trainer.Run());
         Assert.Equal(atOnce ? 8 : 12, log.Steps.Count);     // when it was noticed
         Assert.Equal((8, position), (error.Step, error.Batch));
-        Assert.StartsWith(place, error.Place);
+        Assert.StartsWith(place, error.Location);
         Assert.Contains($"step 8: ", error.Message);
         Assert.Contains($"epoch {position.Epoch}, row {position.Index}", error.Message);
         foreach (var (name, bytes) in Small.Bytes(model)) Assert.Equal(before[name], bytes);

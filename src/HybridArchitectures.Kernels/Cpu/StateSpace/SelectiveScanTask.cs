@@ -82,7 +82,7 @@ sealed unsafe partial class SelectiveScanTask<TElement> where TElement : struct,
     public Tensor NewStates() => CpuRows.New(ScalarType.Float32, batch * groups * Blocks, Pieces, (long)block * states);
 
     // the position of a task, and its working memory
-    ref struct Place
+    ref struct WorkItem
     {
         public long Row, Group, Part, First, Length;        // First: the first channel
         public int Count, Vectors;                          // the number of channels, and of vectors of eight channels
@@ -93,36 +93,36 @@ sealed unsafe partial class SelectiveScanTask<TElement> where TElement : struct,
         public readonly int Whole => Count / Lanes;         // the number of whole vectors
     }
 
-    Place Begin(long task, float* memory)
+    WorkItem Begin(long task, float* memory)
     {
         var (rest, part) = Math.DivRem(task, Blocks);
         var (row, group) = Math.DivRem(rest, groups);
         int count = (int)Math.Min(block, Share - part * block), size = block * states;
-        var place = new Place
+        var item = new WorkItem
         {
             Row = row, Group = group, Part = part, First = group * Share + part * block, Length = rowLengths?[(int)row] ?? length,
             Count = count, Vectors = (count + 7) / 8,
             Rates = memory, Running = memory + size, Dt = memory + 2 * size,
         };
-        place.Input = place.Dt + Piece * block;
-        place.Output = place.Input + Piece * block;
-        place.Raw = place.Output + Piece * block;
-        place.D = place.Raw + Piece * block;
-        place.DtBias = place.D + block;
-        new Span<float>(place.D, 2 * block).Clear();
-        if (D != null) new Span<float>(D + place.First, count).CopyTo(new Span<float>(place.D, count));
-        if (dtBias != null) new Span<float>(dtBias + place.First, count).CopyTo(new Span<float>(place.DtBias, count));
-        Gather(A + place.First * states, count, VectorMath.Log2E, place.Rates);
-        place.MaxRate = place.DtBias + block;
-        place.MaxDt = place.MaxRate + block;
-        new Span<float>(place.MaxRate, block).Clear();
-        for (int v = 0; v < place.Vectors; v++)
+        item.Input = item.Dt + Piece * block;
+        item.Output = item.Input + Piece * block;
+        item.Raw = item.Output + Piece * block;
+        item.D = item.Raw + Piece * block;
+        item.DtBias = item.D + block;
+        new Span<float>(item.D, 2 * block).Clear();
+        if (D != null) new Span<float>(D + item.First, count).CopyTo(new Span<float>(item.D, count));
+        if (dtBias != null) new Span<float>(dtBias + item.First, count).CopyTo(new Span<float>(item.DtBias, count));
+        Gather(A + item.First * states, count, VectorMath.Log2E, item.Rates);
+        item.MaxRate = item.DtBias + block;
+        item.MaxDt = item.MaxRate + block;
+        new Span<float>(item.MaxRate, block).Clear();
+        for (int v = 0; v < item.Vectors; v++)
         {
             Vector256<int> maxRates = default;
-            for (int n = 0; n < states; n++) maxRates = Vector256.Max(maxRates, Magnitude(Vector256.Load(place.Rates + (v * states + n) * Lanes)));
-            maxRates.AsSingle().Store(place.MaxRate + v * Lanes);
+            for (int n = 0; n < states; n++) maxRates = Vector256.Max(maxRates, Magnitude(Vector256.Load(item.Rates + (v * states + n) * Lanes)));
+            maxRates.AsSingle().Store(item.MaxRate + v * Lanes);
         }
-        return place;
+        return item;
     }
 
     long PlaceFloats => 2L * block * states + 4L * Piece * block + 4 * block;
@@ -142,7 +142,7 @@ sealed unsafe partial class SelectiveScanTask<TElement> where TElement : struct,
             for (int n = 0; n < states; n++) to[(long)d * states + n] = from[((d >> 3) * states + n) * Lanes + (d & 7)];
     }
 
-    bool Starts(in Place place, long t) => starts != null && starts[place.Row * length + t];
+    bool Starts(in WorkItem item, long t) => starts != null && starts[item.Row * length + t];
 
     // compared as integers, so that NaN is greater than any number
     static Vector256<int> Magnitude(Vector256<float> value) => Vector256.Abs(value).AsInt32();
@@ -157,28 +157,28 @@ sealed unsafe partial class SelectiveScanTask<TElement> where TElement : struct,
         if (Sse.IsSupported) Sse.Prefetch1(line);
     }
 
-    byte* InputAt(in Place place, long t) => x + place.Row * xRow + t * xToken + place.First * TElement.Size;
+    byte* InputAt(in WorkItem item, long t) => x + item.Row * xRow + t * xToken + item.First * TElement.Size;
 
-    byte* DtAt(in Place place, long t) => dt + place.Row * dtRow + t * dtToken + place.First * TElement.Size;
+    byte* DtAt(in WorkItem item, long t) => dt + item.Row * dtRow + t * dtToken + item.First * TElement.Size;
 
     // whether no exponent of a piece needs limits; false if one is NaN
-    static bool Bounded(in Place place, int v) => Vector256.LessThanOrEqualAll(
-        Vector256.Load(place.MaxRate + v * Lanes) * Vector256.Load(place.MaxDt + v * Lanes), Vector256.Create(VectorMath.Unlimited));
+    static bool Bounded(in WorkItem item, int v) => Vector256.LessThanOrEqualAll(
+        Vector256.Load(item.MaxRate + v * Lanes) * Vector256.Load(item.MaxDt + v * Lanes), Vector256.Create(VectorMath.Unlimited));
 
     // x, dt and dt x of a piece
-    void Load(in Place place, long from, int tokens)
+    void Load(in WorkItem item, long from, int tokens)
     {
-        new Span<float>(place.MaxDt, block).Clear();
-        Load<WholeVectors>(place, from, tokens, 0, place.Whole);
-        if (place.Whole < place.Vectors) Load<PartOfVector>(place, from, tokens, place.Whole, place.Vectors);
+        new Span<float>(item.MaxDt, block).Clear();
+        Load<WholeVectors>(item, from, tokens, 0, item.Whole);
+        if (item.Whole < item.Vectors) Load<PartOfVector>(item, from, tokens, item.Whole, item.Vectors);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    void Load<TWidth>(in Place place, long from, int tokens, int first, int end) where TWidth : struct, IVectorWidth
+    void Load<TWidth>(in WorkItem item, long from, int tokens, int first, int end) where TWidth : struct, IVectorWidth
     {
-        byte* input = InputAt(place, from), step = DtAt(place, from);
-        float* dt = place.Dt, product = place.Input, raw = place.Raw, biases = place.DtBias, maxDt = place.MaxDt;
-        int count = place.Count, wide = block;
+        byte* input = InputAt(item, from), step = DtAt(item, from);
+        float* dt = item.Dt, product = item.Input, raw = item.Raw, biases = item.DtBias, maxDt = item.MaxDt;
+        int count = item.Count, wide = block;
         bool positive = softplus;
         for (int i = 0; i < tokens; i++, input += xToken, step += dtToken, dt += wide, product += wide, raw += wide)
             for (int c = first * Lanes; c < end * Lanes; c += Lanes)
@@ -194,12 +194,12 @@ sealed unsafe partial class SelectiveScanTask<TElement> where TElement : struct,
 
     // y of a piece, with D and the gate
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    void Store<TWidth>(in Place place, long from, int tokens, int first, int end, byte* output) where TWidth : struct, IVectorWidth
+    void Store<TWidth>(in WorkItem item, long from, int tokens, int first, int end, byte* output) where TWidth : struct, IVectorWidth
     {
-        byte* y = output + ((place.Row * length + from) * channels + place.First) * TElement.Size;
-        byte* gates = z == null ? null : z + place.Row * zRow + from * zToken + place.First * TElement.Size;
-        float* sum = place.Output, raw = place.Raw, skips = place.D;
-        int count = place.Count, wide = block;
+        byte* y = output + ((item.Row * length + from) * channels + item.First) * TElement.Size;
+        byte* gates = z == null ? null : z + item.Row * zRow + from * zToken + item.First * TElement.Size;
+        float* sum = item.Output, raw = item.Raw, skips = item.D;
+        int count = item.Count, wide = block;
         long between = channels * TElement.Size;
         for (int i = 0; i < tokens; i++, y += between, gates += zToken, sum += wide, raw += wide)
             for (int c = first * Lanes; c < end * Lanes; c += Lanes)

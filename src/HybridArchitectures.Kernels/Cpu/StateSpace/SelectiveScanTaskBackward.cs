@@ -49,7 +49,7 @@ sealed unsafe partial class SelectiveScanTask<TElement>
     {
         int size = block * states, row = states * Lanes, cube = Piece * row;
         using var scratch = new CpuTasks.Scratch(PlaceFloats + size + 4L * cube + 2 * row + 3L * Piece * block + 2 * block);
-        var place = Begin(task, scratch.Memory);
+        var item = Begin(task, scratch.Memory);
         float* dRates = scratch.Memory + PlaceFloats, none = dRates + size;         // the gradient of a: (vectors, N, 8); a state of zeros: (N, 8)
         float* decays = none + row, history = decays + cube;                        // of one vector: (Piece, N, 8), and the states (1 + Piece, N, 8)
         float* dB = history + row + cube, dC = dB + cube;                           // of all vectors, lane by lane: (Piece, N, 8)
@@ -57,29 +57,29 @@ sealed unsafe partial class SelectiveScanTask<TElement>
         float* dy = dDts + Piece * block, sums = dy + Piece * block;              // (Piece, block), and skip and bias: (2, block)
         new Span<float>(dRates, size + row).Clear();
         new Span<float>(sums, 2 * block).Clear();
-        long stateAt = (place.Row * channels + place.First) * states;
-        Gather(to.DFinal == null ? null : to.DFinal + stateAt, place.Count, 1, place.Running);
-        long between = groups * states, parts = ((place.Part * batch + place.Row) * length * groups + place.Group) * states;
+        long stateAt = (item.Row * channels + item.First) * states;
+        Gather(to.DFinal == null ? null : to.DFinal + stateAt, item.Count, 1, item.Running);
+        long between = groups * states, parts = ((item.Part * batch + item.Row) * length * groups + item.Group) * states;
 
-        for (long from = (place.Length - 1) / Piece * Piece; from >= 0 && place.Length > 0; from -= Piece)
+        for (long from = (item.Length - 1) / Piece * Piece; from >= 0 && item.Length > 0; from -= Piece)
         {
-            int tokens = (int)Math.Min(Piece, place.Length - from);
+            int tokens = (int)Math.Min(Piece, item.Length - from);
             float* begin = to.Saved + (task * Pieces + from / Piece) * size;
-            Load(place, from, tokens);
+            Load(item, from, tokens);
             new Span<float>(dB, 2 * cube).Clear();
-            long token = ((place.Row * length + from) * groups + place.Group) * states;
-            for (int v = 0; v < place.Vectors; v++)
+            long token = ((item.Row * length + from) * groups + item.Group) * states;
+            for (int v = 0; v < item.Vectors; v++)
             {
                 Unsafe.CopyBlockUnaligned(history, begin + v * row, (uint)(row * sizeof(float)));
-                if (Bounded(place, v)) Repeat<BoundedExponent>(place, v, from, tokens, decays, history, none, B + token, C + token);
-                else Repeat<AnyExponent>(place, v, from, tokens, decays, history, none, B + token, C + token);
-                if (v < place.Whole) OutputGradients<WholeVectors>(place, from, tokens, v, v + 1, to, dy);
-                else OutputGradients<PartOfVector>(place, from, tokens, v, v + 1, to, dy);
-                ReverseVector(place, v, from, tokens, decays, history, none, B + token, C + token, dy, dB, dC, dRates + v * row, dInput, dDts);
+                if (Bounded(item, v)) Repeat<BoundedExponent>(item, v, from, tokens, decays, history, none, B + token, C + token);
+                else Repeat<AnyExponent>(item, v, from, tokens, decays, history, none, B + token, C + token);
+                if (v < item.Whole) OutputGradients<WholeVectors>(item, from, tokens, v, v + 1, to, dy);
+                else OutputGradients<PartOfVector>(item, from, tokens, v, v + 1, to, dy);
+                ReverseVector(item, v, from, tokens, decays, history, none, B + token, C + token, dy, dB, dC, dRates + v * row, dInput, dDts);
             }
-            InputGradients<WholeVectors>(place, from, tokens, 0, place.Whole, to, dy, dInput, dDts, sums);
-            if (place.Whole < place.Vectors)
-                InputGradients<PartOfVector>(place, from, tokens, place.Whole, place.Vectors, to, dy, dInput, dDts, sums);
+            InputGradients<WholeVectors>(item, from, tokens, 0, item.Whole, to, dy, dInput, dDts, sums);
+            if (item.Whole < item.Vectors)
+                InputGradients<PartOfVector>(item, from, tokens, item.Whole, item.Vectors, to, dy, dInput, dDts, sums);
             for (int i = 0; i < tokens; i++)
                 for (int n = 0; n < states; n++)
                 {
@@ -87,15 +87,15 @@ sealed unsafe partial class SelectiveScanTask<TElement>
                     to.C[parts + (from + i) * between + n] = Vector256.Sum(Vector256.Load(dC + (i * states + n) * Lanes));
                 }
         }
-        Scatter(dRates, place.Count, to.A + stateAt);
-        if (to.Initial != null) Scatter(place.Running, place.Count, to.Initial + stateAt);
-        new Span<float>(sums, place.Count).CopyTo(new Span<float>(to.D + place.Row * channels + place.First, place.Count));
-        new Span<float>(sums + block, place.Count).CopyTo(new Span<float>(to.DtBias + place.Row * channels + place.First, place.Count));
-        for (long t = place.Length; t < length; t++)
+        Scatter(dRates, item.Count, to.A + stateAt);
+        if (to.Initial != null) Scatter(item.Running, item.Count, to.Initial + stateAt);
+        new Span<float>(sums, item.Count).CopyTo(new Span<float>(to.D + item.Row * channels + item.First, item.Count));
+        new Span<float>(sums + block, item.Count).CopyTo(new Span<float>(to.DtBias + item.Row * channels + item.First, item.Count));
+        for (long t = item.Length; t < length; t++)
         {
-            Clear(to.X, place, t);
-            Clear(to.Dt, place, t);
-            if (to.Z != null) Clear(to.Z, place, t);
+            Clear(to.X, item, t);
+            Clear(to.Dt, item, t);
+            if (to.Z != null) Clear(to.Z, item, t);
             new Span<float>(to.B + parts + t * between, states).Clear();
             new Span<float>(to.C + parts + t * between, states).Clear();
         }
@@ -103,19 +103,19 @@ sealed unsafe partial class SelectiveScanTask<TElement>
 
     // repeats the scan from a saved state and stores decays and states of every token, and y if the gate needs it
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    void Repeat<TExponent>(in Place place, int v, long from, int tokens, float* decays, float* history, float* none, float* B, float* C)
+    void Repeat<TExponent>(in WorkItem item, int v, long from, int tokens, float* decays, float* history, float* none, float* B, float* C)
         where TExponent : struct, IExponent
     {
-        float* rates = place.Rates + v * states * Lanes;
+        float* rates = item.Rates + v * states * Lanes;
         int count = states, row = count * Lanes;
         long between = groups * states, next = Math.Max(from - Piece, 0), time = (v & 1) == 0 ? xToken : dtToken;
-        byte* ahead = Ahead((v & 1) == 0 ? InputAt(place, next) : DtAt(place, next), v);
+        byte* ahead = Ahead((v & 1) == 0 ? InputAt(item, next) : DtAt(item, next), v);
         bool gated = z != null;
         for (int i = 0; i < tokens; i++, B += between, C += between, decays += row, history += row, ahead += time)
         {
             Prefetch(ahead);
-            float* before = Starts(place, from + i) ? none : history, after = history + row;
-            var (step, added) = (Vector256.Load(place.Dt + i * block + v * Lanes), Vector256.Load(place.Input + i * block + v * Lanes));
+            float* before = Starts(item, from + i) ? none : history, after = history + row;
+            var (step, added) = (Vector256.Load(item.Dt + i * block + v * Lanes), Vector256.Load(item.Input + i * block + v * Lanes));
             for (int n = 0, k = 0; n < count; n++, k += Lanes)
             {
                 var decay = TExponent.Exp2(step, Vector256.Load(rates + k));
@@ -126,19 +126,20 @@ sealed unsafe partial class SelectiveScanTask<TElement>
             Vector256<float> even = default, odd = default;
             for (int n = 0, k = 0; n < count; n++, k += Lanes)
                 (even, odd) = (odd, Vector256.MultiplyAddEstimate(Vector256.Load(after + k), Vector256.Create(C[n]), even));
-            (even + odd).Store(place.Output + i * block + v * Lanes);
+            (even + odd).Store(item.Output + i * block + v * Lanes);
         }
     }
 
     // the backward pass of the gate: dy, and the gradient of the gate
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    void OutputGradients<TWidth>(in Place place, long from, int tokens, int first, int end, Targets to, float* dy) where TWidth : struct, IVectorWidth
+    void OutputGradients<TWidth>(in WorkItem item, long from, int tokens, int first, int end, Targets to, float* dy)
+        where TWidth : struct, IVectorWidth
     {
-        byte* dOutput = to.DOutput + place.Row * to.Row + from * to.Token + place.First * TElement.Size;
-        byte* gates = z == null ? null : z + place.Row * zRow + from * zToken + place.First * TElement.Size;
-        byte* dz = to.Z + ((place.Row * length + from) * channels + place.First) * TElement.Size;
-        float* sum = place.Output, raw = place.Raw, skips = place.D;
-        int count = place.Count, wide = block;
+        byte* dOutput = to.DOutput + item.Row * to.Row + from * to.Token + item.First * TElement.Size;
+        byte* gates = z == null ? null : z + item.Row * zRow + from * zToken + item.First * TElement.Size;
+        byte* dz = to.Z + ((item.Row * length + from) * channels + item.First) * TElement.Size;
+        float* sum = item.Output, raw = item.Raw, skips = item.D;
+        int count = item.Count, wide = block;
         long between = channels * TElement.Size;
         for (int i = 0; i < tokens; i++, dOutput += to.Token, gates += zToken, dz += between, sum += wide, raw += wide, dy += wide)
             for (int c = first * Lanes; c < end * Lanes; c += Lanes)
@@ -159,25 +160,25 @@ sealed unsafe partial class SelectiveScanTask<TElement>
     // From the end: with g[t] the gradient of h[t], g[t-1] = decay[t] g[t] + C[t-1] dy[t-1], and the gradient of the exponent is decay[t] g[t]
     // h[t-1]. Two tokens at a time, so that g, A and its gradient are read and written half as often.
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    void ReverseVector(in Place place, int v, long from, int tokens, float* decays, float* history, float* none, float* B, float* C,
+    void ReverseVector(in WorkItem item, int v, long from, int tokens, float* decays, float* history, float* none, float* B, float* C,
         float* dy, float* dB, float* dC, float* dRates, float* dInput, float* dDts)
     {
-        float* rates = place.Rates + v * states * Lanes, g = place.Running + v * states * Lanes;
+        float* rates = item.Rates + v * states * Lanes, g = item.Running + v * states * Lanes;
         int count = states, row = count * Lanes, wide = block;
         long between = groups * states;
         for (int i = tokens - 1; i >= 0; i--)
         {
             int at = i * wide + v * Lanes;
-            bool pair = i > 0 && !Starts(place, from + i), first = Starts(place, from + i - (pair ? 1 : 0));
+            bool pair = i > 0 && !Starts(item, from + i), first = Starts(item, from + i - (pair ? 1 : 0));
             float* decay = decays + i * row, now = history + (i + 1) * row, before = first && !pair ? none : now - row;
             float* toB = dB + i * row, toC = dC + i * row, bs = B + i * between, cs = C + i * between;
-            var (step, added, out1) = (Vector256.Load(place.Dt + at), Vector256.Load(place.Input + at), Vector256.Load(dy + at));
+            var (step, added, out1) = (Vector256.Load(item.Dt + at), Vector256.Load(item.Input + at), Vector256.Load(dy + at));
             Vector256<float> inputs = default, exponents = default;
             if (pair)
             {
                 float* earlier = first ? none : before - row;
                 at -= wide;
-                var (step2, added2, out2) = (Vector256.Load(place.Dt + at), Vector256.Load(place.Input + at), Vector256.Load(dy + at));
+                var (step2, added2, out2) = (Vector256.Load(item.Dt + at), Vector256.Load(item.Input + at), Vector256.Load(dy + at));
                 Vector256<float> inputs2 = default, exponents2 = default;
                 for (int n = 0, k = 0; n < count; n++, k += Lanes)
                 {
@@ -229,13 +230,13 @@ sealed unsafe partial class SelectiveScanTask<TElement>
 
     // gradients of x, of the raw time steps, and of D and the bias
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    void InputGradients<TWidth>(in Place place, long from, int tokens, int first, int end, Targets to, float* dy, float* dInput, float* dDts,
+    void InputGradients<TWidth>(in WorkItem item, long from, int tokens, int first, int end, Targets to, float* dy, float* dInput, float* dDts,
         float* sums) where TWidth : struct, IVectorWidth
     {
-        long target = ((place.Row * length + from) * channels + place.First) * TElement.Size, between = channels * TElement.Size;
+        long target = ((item.Row * length + from) * channels + item.First) * TElement.Size, between = channels * TElement.Size;
         byte* dx = to.X + target, dDt = to.Dt + target;
-        float* raw = place.Raw, dt = place.Dt, skips = place.D;
-        int count = place.Count, wide = block;
+        float* raw = item.Raw, dt = item.Dt, skips = item.D;
+        int count = item.Count, wide = block;
         bool positive = softplus;
         for (int i = 0; i < tokens; i++, dx += between, dDt += between, raw += wide, dt += wide, dy += wide, dInput += wide, dDts += wide)
             for (int c = first * Lanes; c < end * Lanes; c += Lanes)

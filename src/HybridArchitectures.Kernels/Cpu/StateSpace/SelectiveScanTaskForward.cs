@@ -19,43 +19,43 @@ sealed unsafe partial class SelectiveScanTask<TElement>
     void ForwardTask(long task, byte* output, float* final, float* initial, float* kept)
     {
         using var scratch = new CpuTasks.Scratch(PlaceFloats);
-        var place = Begin(task, scratch.Memory);
-        long stateAt = (place.Row * channels + place.First) * states, size = (long)block * states;
-        Gather(initial == null ? null : initial + stateAt, place.Count, 1, place.Running);
-        for (long from = 0; from < place.Length; from += Piece)
+        var item = Begin(task, scratch.Memory);
+        long stateAt = (item.Row * channels + item.First) * states, size = (long)block * states;
+        Gather(initial == null ? null : initial + stateAt, item.Count, 1, item.Running);
+        for (long from = 0; from < item.Length; from += Piece)
         {
-            int tokens = (int)Math.Min(Piece, place.Length - from);
+            int tokens = (int)Math.Min(Piece, item.Length - from);
             if (kept != null)
-                Unsafe.CopyBlockUnaligned(kept + (task * Pieces + from / Piece) * size, place.Running,
-                    (uint)(place.Vectors * Lanes * states * sizeof(float)));
-            Load(place, from, tokens);
-            long token = (place.Row * length + from) * groups + place.Group;
-            for (int v = 0; v < place.Vectors; v++)
-                if (Bounded(place, v)) ScanVector<BoundedExponent>(place, v, from, tokens, B + token * states, C + token * states);
-                else ScanVector<AnyExponent>(place, v, from, tokens, B + token * states, C + token * states);
-            Store<WholeVectors>(place, from, tokens, 0, place.Whole, output);
-            if (place.Whole < place.Vectors) Store<PartOfVector>(place, from, tokens, place.Whole, place.Vectors, output);
+                Unsafe.CopyBlockUnaligned(kept + (task * Pieces + from / Piece) * size, item.Running,
+                    (uint)(item.Vectors * Lanes * states * sizeof(float)));
+            Load(item, from, tokens);
+            long token = (item.Row * length + from) * groups + item.Group;
+            for (int v = 0; v < item.Vectors; v++)
+                if (Bounded(item, v)) ScanVector<BoundedExponent>(item, v, from, tokens, B + token * states, C + token * states);
+                else ScanVector<AnyExponent>(item, v, from, tokens, B + token * states, C + token * states);
+            Store<WholeVectors>(item, from, tokens, 0, item.Whole, output);
+            if (item.Whole < item.Vectors) Store<PartOfVector>(item, from, tokens, item.Whole, item.Vectors, output);
         }
-        Scatter(place.Running, place.Count, final + stateAt);
-        for (long t = place.Length; t < length; t++) Clear(output, place, t);
+        Scatter(item.Running, item.Count, final + stateAt);
+        for (long t = item.Length; t < length; t++) Clear(output, item, t);
     }
 
-    void Clear(byte* rows, in Place place, long t) =>
-        Unsafe.InitBlockUnaligned(rows + ((place.Row * length + t) * channels + place.First) * TElement.Size, 0, (uint)(place.Count * TElement.Size));
+    void Clear(byte* rows, in WorkItem item, long t) =>
+        Unsafe.InitBlockUnaligned(rows + ((item.Row * length + t) * channels + item.First) * TElement.Size, 0, (uint)(item.Count * TElement.Size));
 
     // processes eight channels of a piece: state and y
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    void ScanVector<TExponent>(in Place place, int v, long from, int tokens, float* B, float* C) where TExponent : struct, IExponent
+    void ScanVector<TExponent>(in WorkItem item, int v, long from, int tokens, float* B, float* C) where TExponent : struct, IExponent
     {
-        float* rates = place.Rates + v * states * Lanes, h = place.Running + v * states * Lanes;
-        float* dt = place.Dt + v * Lanes, input = place.Input + v * Lanes, output = place.Output + v * Lanes;
+        float* rates = item.Rates + v * states * Lanes, h = item.Running + v * states * Lanes;
+        float* dt = item.Dt + v * Lanes, input = item.Input + v * Lanes, output = item.Output + v * Lanes;
         int count = states, wide = block;
-        long between = groups * states, next = Math.Min(from + Piece, place.Length - tokens), time = (v & 1) == 0 ? xToken : dtToken;
-        byte* ahead = Ahead((v & 1) == 0 ? InputAt(place, next) : DtAt(place, next), v);
+        long between = groups * states, next = Math.Min(from + Piece, item.Length - tokens), time = (v & 1) == 0 ? xToken : dtToken;
+        byte* ahead = Ahead((v & 1) == 0 ? InputAt(item, next) : DtAt(item, next), v);
         for (int i = 0; i < tokens; i++, B += between, C += between, ahead += time)
         {
             Prefetch(ahead);
-            if (Starts(place, from + i)) new Span<float>(h, count * Lanes).Clear();
+            if (Starts(item, from + i)) new Span<float>(h, count * Lanes).Clear();
             var (step, added) = (Vector256.Load(dt + i * wide), Vector256.Load(input + i * wide));
             Vector256<float> even = default, odd = default;
             int n = 0;
