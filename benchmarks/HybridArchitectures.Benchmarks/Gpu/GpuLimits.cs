@@ -46,7 +46,10 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
         return 1e3 * (special - Math.Min(moved, exponentials) / SpecialPerSecond);
     }
 
-    /// <summary>Counts x, steps, b and c in, y out; backwards x, its gradient and the incoming one, and those of the rest. State on chip.</summary>
+    /// <summary>
+    /// Returns the limit of the state-space dual. Forward reads x, dt, B and C and writes y. Backward reads x and the gradient of y, and writes the
+    /// gradients of all inputs. The state stays on the chip.
+    /// </summary>
     public static GpuLimits StateSpaceDual(double b, double l, double h, double p, double g, double n, ScalarType type)
     {
         double tokens = b * l, large = tokens * h * p * Size(type), small = tokens * (h + 2 * g * n) * Size(type);
@@ -57,8 +60,9 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
     }
 
     /// <summary>
-    /// Counts queries, keys and values in, the output out; backwards these, its gradient, and theirs. Three products with the state forward and six
-    /// backward; within the chunk, half of two products of keys and of two of values forward, and of four each backward.
+    /// Returns the limit of the gated delta rule. Forward reads queries, keys and values and writes the output. Backward reads them and the gradient
+    /// of the output, and writes their gradients. There are three products with the state forward and six backward. Within a chunk, there are half
+    /// of two products of keys and of two of values forward, and half of four of each backward.
     /// </summary>
     public static GpuLimits GatedDelta(double b, double l, double g, double h, double d, ScalarType type)
     {
@@ -69,8 +73,8 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
     }
 
     /// <summary>
-    /// Counts attention over N visible pairs of query and key in all rows: an exponential for each pair and head, two products forward and five
-    /// backward.
+    /// Returns the limit of attention over the visible pairs of query and key in all rows: an exponential for each pair and head, two products
+    /// forward and five backward.
     /// </summary>
     public static GpuLimits Attention(double pairs, double tokens, double heads, double keyHeads, double size, double valueSize, ScalarType type)
     {
@@ -82,12 +86,15 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
         return new(forward, forward + backward);
     }
 
-    /// <summary>Counts a decoding step: keys and values of each row in, once for each key head, queries in and outputs out.</summary>
+    /// <summary>
+    /// Returns the limit of a decoding step, which reads the keys and values of each row once for each key head, reads queries and writes outputs.
+    /// </summary>
     public static GpuLimits Decode(double rows, double keys, double queryHeads, double keyHeads, double size, ScalarType type) =>
         new(Bytes(2 * rows * (keys * keyHeads + queryHeads) * size * Size(type)), null);
 
     /// <summary>
-    /// Counts x, steps and gate in, y out, one exponential per state; softplus and SiLU take two each. Backwards the states' exponentials again.
+    /// Returns the limit of the selective scan. Forward reads x, dt and z and writes y. It needs one exponential per state, and two each for softplus
+    /// and SiLU. Backward computes the exponentials of the states again.
     /// </summary>
     public static GpuLimits SelectiveScan(double b, double l, double d, double n, ScalarType type)
     {
@@ -97,14 +104,14 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
         return new(forward, forward + backward);
     }
 
-    /// <summary>Counts a pass over memory: the number of tensors of one size that are read and written, forward and backward.</summary>
+    /// <summary>Returns the limit of a pass over memory, from the numbers of tensors that are read and written forward and backward.</summary>
     public static GpuLimits Pass(double elements, double forward, double backward, ScalarType type) =>
         new(Bytes(elements * forward * Size(type)), Bytes(elements * (forward + backward) * Size(type)));
 
-    /// <summary>Counts one matrix product forwards and two backwards.</summary>
+    /// <summary>Returns the limit of linear cross entropy: one matrix product forward and two backward.</summary>
     public static GpuLimits LinearCrossEntropy(double tokens, double d, double v, ScalarType type) =>
         new(Products(2 * tokens * d * v, type), Products(6 * tokens * d * v, type));
 
-    /// <summary>Counts the float32 state in and out.</summary>
+    /// <summary>Returns the limit of a state update, which reads and writes the float32 state.</summary>
     public static GpuLimits StateUpdate(double b, double h, double p, double n) => new(Bytes(8 * b * h * p * n), null);
 }

@@ -35,8 +35,8 @@ sealed class SweepRunFolder(string path)
     public bool HasTask(string task) => File.Exists(TaskFile(task));
 
     /// <summary>
-    /// Returns the folder of a run. Its name contains the design, the seed and a hash of everything that affects the result. If there is none, returns
-    /// the folder that an earlier version of the library made for the same run, whose design lacks settings that did not exist yet.
+    /// Returns the folder of a run. Its name contains the design, the seed and a hash of everything that affects the result. If there is none,
+    /// returns the folder that an earlier version of the library made for the same run, whose design lacks settings that did not exist yet.
     /// </summary>
     /// <param name="sweep">The folder of the sweep.</param>
     /// <param name="name">The name of the design.</param>

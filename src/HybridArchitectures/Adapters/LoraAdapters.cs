@@ -1,5 +1,4 @@
 using System.Globalization;
-using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
@@ -147,8 +146,8 @@ public sealed class LoraAdapters : IDisposable
     static bool IsAdapter(string name) => name.Contains(".lora_", StringComparison.Ordinal) || name.StartsWith("lora_", StringComparison.Ordinal);
 
     /// <summary>
-    /// Adds the updates to the weights. The outputs are the same without the cost of adapters, and <see cref="Checkpoint.Save"/> writes a plain
-    /// model.
+    /// Adds the updates to the weights. The outputs are the same without the cost of adapters, and <see cref="Checkpoints.Checkpoint.Save"/> writes
+    /// a plain model.
     /// </summary>
     /// <exception cref="InvalidOperationException">The head has an adapter and is tied to the embedding, which must not change.</exception>
     public void Merge()

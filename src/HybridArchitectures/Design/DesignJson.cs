@@ -53,7 +53,9 @@ static class DesignJson
 
     public static string Write(HybridDesign design) => Text(writer => Write(writer, design));
 
-    /// <summary>Writes a design that was read from a file, in the same form as <see cref="Write(HybridDesign)"/>, without a change to its keys.</summary>
+    /// <summary>
+    /// Writes a design that was read from a file, in the same form as <see cref="Write(HybridDesign)"/>, without a change to its keys.
+    /// </summary>
     public static string Write(JsonElement design) => Text(design.WriteTo);
 
     static string Text(Action<Utf8JsonWriter> write)

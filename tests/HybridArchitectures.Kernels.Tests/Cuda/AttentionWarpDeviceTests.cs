@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
-/// <summary>Tests the attention kernels with products of single warps, on the GPU that is there, also if it is one of compute capability 9.0.</summary>
+/// <summary>Tests the attention kernels with products of single warps on the present GPU, also on compute capability 9.0.</summary>
 [Trait("device", "cuda")]
 public sealed class AttentionWarpDeviceTests() : AttentionKernelDeviceTests(0)
 {
