@@ -68,7 +68,7 @@ sealed class ParquetDirectory
                 continue;
             }
             while (groups.Count > 0 && groups.Peek().Left == 0) groups.Pop();
-            if (groups.Count == 0) throw new InvalidDataException($"{count} elements of the schema, of which {i} have a location");
+            if (groups.Count == 0) throw new InvalidDataException($"{count} elements of the schema, of which {i} have a place");
             var (left, prefix, levels, isRepeated) = groups.Pop();
             groups.Push((left - 1, prefix, levels, isRepeated));
             levels += element.Repetition == 0 ? 0 : 1;

@@ -173,7 +173,7 @@ public sealed class TextGenerator : IDisposable
         RunToEnd(CreateRows(prompts, options ??= new()), options, cancellation);
 
     /// <summary>
-    /// Continues a text, token by token. The work activeRuns on a separate thread, one token for each requested piece. An enumeration that is neither
+    /// Continues a text, token by token. The work runs on a separate thread, one token for each requested piece. An enumeration that is neither
     /// completed nor disposed uses memory until it is garbage-collected, and does not affect others.
     /// </summary>
     /// <inheritdoc cref="Generate(string, GenerationOptions?, CancellationToken)"/>
