@@ -9,6 +9,9 @@ namespace HybridArchitectures.Kernels;
 sealed record GeneralizedDeltaInputs(Tensor Query, Tensor Key, Tensor Value, Tensor Decay, Tensor Removal, Tensor Rate)
     : KeyedStateInputs(Query, Key, Value, Decay)
 {
+    /// <summary>Gets a number that no decay is below; null if there is none.</summary>
+    public double? MinDecay { get; init; }
+
     /// <summary>Returns the inputs of a step as rows of one token.</summary>
     public GeneralizedDeltaInputs AsRows(Tensor state) =>
         new(Query.unsqueeze(1), Key.unsqueeze(1), Value.unsqueeze(1), Decay.unsqueeze(1), Removal.unsqueeze(1), Rate.unsqueeze(1))

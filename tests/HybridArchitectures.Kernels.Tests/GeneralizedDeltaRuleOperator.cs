@@ -6,7 +6,8 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 namespace HybridArchitectures.Kernels.Tests;
 
 /// <summary>Describes the generalized delta rule for the tests.</summary>
-public sealed class GeneralizedDeltaRuleOperator : RecurrentOperator
+/// <param name="minDecay">The minimum of decays that the operator is told, or null.</param>
+public sealed class GeneralizedDeltaRuleOperator(double? minDecay = null) : RecurrentOperator
 {
     // heads, value size, key size
     static readonly (long H, long V, long K)[] Sizes = [(3, 10, 8), (2, 5, 7), (1, 16, 32), (4, 1, 1)];
@@ -39,7 +40,7 @@ public sealed class GeneralizedDeltaRuleOperator : RecurrentOperator
 
     public override (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout, int chunkSize) =>
         GeneralizedDeltaRule.Forward(i["query"], i["key"], i["value"], i["decay"], i["removal"], i["rate"], i.GetValueOrDefault("initialState"),
-            layout, chunkSize);
+            layout, chunkSize, minDecay);
 
     public override (Tensor Output, Tensor Final) Reference(Tensors i, SequenceLayout? layout) =>
         GeneralizedDeltaRuleReference.Forward(new(i["query"], i["key"], i["value"], i["decay"], i["removal"], i["rate"])

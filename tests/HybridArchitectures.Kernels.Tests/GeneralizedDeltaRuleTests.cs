@@ -58,4 +58,14 @@ public class GeneralizedDeltaRuleTests : RecurrentOperatorTests
 
     [Fact]
     public void The_chunk_size_is_a_power_of_two() => ChunkSizesAreRefusedUnlessTheyArePowersOfTwo();
+
+    [Fact]
+    public void A_minimum_of_decays_is_a_number_at_most_0()
+    {
+        using var scope = NewDisposeScope();
+        var i = op.Inputs(1, 3);
+        foreach (double wrong in new[] { 0.1, double.NaN, double.NegativeInfinity })
+            Assert.Throws<ArgumentOutOfRangeException>("minDecay", () => GeneralizedDeltaRule.Forward(
+                i["query"], i["key"], i["value"], i["decay"], i["removal"], i["rate"], minDecay: wrong));
+    }
 }

@@ -11,8 +11,8 @@ namespace HybridArchitectures.Kernels.Operators;
 /// </summary>
 /// <remarks>
 /// It is computed chunk by chunk as matrix products with libtorch's operators on any device. Memory is linear in the length: a token needs three
-/// tables of chunk size x K numbers per head. Sums and states are float32, also for bfloat16 activations. Removals should have length 1 or less.
-/// Shapes: B rows, L tokens, H heads, K elements of a key, V elements of a value.
+/// tables of chunk size x K numbers per head, unless decays have a minimum. Sums and states are float32, also for bfloat16 activations. Removals
+/// should have length 1 or less. Shapes: B rows, L tokens, H heads, K elements of a key, V elements of a value.
 /// </remarks>
 public static class GeneralizedDeltaRule
 {
@@ -36,17 +36,23 @@ public static class GeneralizedDeltaRule
     /// <param name="chunkSize">
     /// The number of tokens per chunk, a power of two. It affects speed and memory, but not the result. The default is 16.
     /// </param>
+    /// <param name="minDecay">
+    /// A number at most 0 that no <paramref name="decay"/> is below, as -exp(-0.5) in RWKV-7. If its product with <paramref name="chunkSize"/> is at
+    /// least -40, products of keys need no table. It is not checked: a decay far below it results in numbers that are not finite. The default, null,
+    /// means that decays have no minimum.
+    /// </param>
     /// <returns>
     /// The output, shape (B, L, H, V), in the dtype of value, and the state after the last token of each row, shape (B, H, K, V), float32.
     /// </returns>
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static (Tensor Output, Tensor FinalState) Forward(
         Tensor query, Tensor key, Tensor value, Tensor decay, Tensor removal, Tensor rate, Tensor? initialState = null,
-        SequenceLayout? layout = null, int chunkSize = 16)
+        SequenceLayout? layout = null, int chunkSize = 16, double? minDecay = null)
     {
+        Require.InRange(minDecay is null or (<= 0 and > double.NegativeInfinity), nameof(minDecay), minDecay, "a finite number at most 0, or null");
         var inputs = new GeneralizedDeltaInputs(query, key, value, decay, removal, rate)
         {
-            InitialState = initialState, Layout = layout, ChunkSize = chunkSize,
+            InitialState = initialState, Layout = layout, ChunkSize = chunkSize, MinDecay = minDecay,
         };
         inputs.CheckRows();
         return BackendFor(value) == KernelBackend.Reference

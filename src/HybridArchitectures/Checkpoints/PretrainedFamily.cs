@@ -229,7 +229,7 @@ public abstract class PretrainedFamily
         Mamba3Spec spec => spec with { TimeStepRange = new(1e-3, 0.1), TimeStepFloor = 1e-4, ChunkSize = 64 },
         GatedLinearAttentionSpec spec => spec with { ChunkSize = 16 },
         Hgrn2Spec spec => spec with { ChunkSize = 16 },
-        Rwkv7Spec spec => spec with { ChunkSize = 16, OutputNormEpsilon = spec.HeadNormEpsilon },
+        Rwkv7Spec spec => spec with { ChunkSize = 64, OutputNormEpsilon = spec.HeadNormEpsilon },
         LightningAttentionSpec spec => spec with { ChunkSize = 64, DecayScale = Math.Round(spec.DecayScale, 12) },
         KimiDeltaSpec spec => spec with { TimeStepRange = new(1e-3, 0.1), TimeStepFloor = 1e-4, DecayRange = new(1, 16), ChunkSize = 16 },
         IntraHybridSpec spec => spec with { Attention = (AttentionSpec)Essence(spec.Attention)!, StateSpace = Essence(spec.StateSpace)! },

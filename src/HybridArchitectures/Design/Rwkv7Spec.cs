@@ -69,10 +69,13 @@ public sealed record Rwkv7Spec : MixerSpec
     public double? OutputNormEpsilon { get; init; }
 
     /// <summary>
-    /// Gets or sets the chunk size: the number of tokens that are computed as one matrix product, a power of two. A token needs three tables of chunk
-    /// size x head size numbers per head. The default is 16.
+    /// Gets or sets the chunk size: the number of tokens that are computed as one matrix product, a power of two. The default is 64. Above 64, a
+    /// token needs three tables of chunk size x head size numbers per head.
     /// </summary>
-    public int ChunkSize { get; init; } = 16;
+    public int ChunkSize { get; init; } = 64;
+
+    // up to this size, what remains after a chunk of the strongest decays is far above the smallest number of float32
+    const int MaxChunkOfFactors = 64;
 
     /// <summary>Gets the epsilon of the norm of a head's output.</summary>
     internal double HeadNormEpsilon => OutputNormEpsilon ?? 1e-5 * HeadSize;
@@ -162,9 +165,11 @@ public sealed record Rwkv7Spec : MixerSpec
         ArgumentNullException.ThrowIfNull(step);
         // the shift and its six mixtures; queries, keys, values, rates before the nonlinearity, gate, what is projected out; the low-rank vectors
         double activations = 7.0 * width + 6.0 * InnerWidth + DecayRank + RateRank + 2.0 * GateRank;
-        // float32: decays, rates, both keys and their factors, outputs before and after norm and bonus; per head three tables of keys for every pair
-        // of a chunk and twelve of numbers, the inputs in chunks and the solution; a state at each chunk
-        double numbers = 12.0 * InnerWidth + Heads * (3.0 * ChunkSize * HeadSize + 12.0 * ChunkSize + 10.0 * HeadSize);
+        // float32: decays, rates, both keys and their factors, outputs before and after norm and bonus; per head numbers for every pair of a chunk,
+        // the inputs in chunks with and without what remains, and the solution; a state at each chunk; in longer chunks three tables of keys for
+        // every pair
+        double numbers = 12.0 * InnerWidth + Heads * (ChunkSize <= MaxChunkOfFactors ? 8.0 * ChunkSize + 22.0 * HeadSize
+            : 3.0 * ChunkSize * HeadSize + 12.0 * ChunkSize + 10.0 * HeadSize);
         // the shares before and after the sigmoid, the difference of values, and the low-rank vector
         if (ValueRank is { } rank) numbers += 3.0 * InnerWidth + rank;
         return activations * step.ElementSize + sizeof(float) * (numbers + (double)InnerWidth * HeadSize / ChunkSize);

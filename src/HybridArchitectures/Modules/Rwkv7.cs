@@ -141,7 +141,7 @@ public sealed class Rwkv7 : Mixer
             return state.EachToken(length, 1, context, token => GeneralizedDeltaRule.Step(state.Scan, queries.select(1, token),
                 keys.select(1, token), values.select(1, token), decays.select(1, token), removals.select(1, token), rates.select(1, token)));
         var (mixed, final) = GeneralizedDeltaRule.Forward(queries, keys, values, decays, removals, rates, state?.Scan, context.Layout,
-            spec.ChunkSize);
+            spec.ChunkSize, minDecay);
         state?.Scan.copy_(final);
         return mixed;
     }

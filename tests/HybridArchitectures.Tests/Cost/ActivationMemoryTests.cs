@@ -42,14 +42,14 @@ public partial class ActivationMemoryTests
     {
         const int batch = 2, length = 512;
         var plain = HybridDesign.Create(256, 256).WithAttention(4, 2).WithSlidingWindow(128).WithMamba2(64, 32).WithMamba1()
-            .WithMixer(new GatedDeltaSpec { KeyHeads = 4, ValueHeads = 8, KeyHeadSize = 32 })
+            .WithMixer(new GatedDeltaSpec { KeyHeads = 4, ValueHeads = 8, KeyHeadSize = 32 }).WithMixer(new Rwkv7Spec { Heads = 4 })
             .WithIntraHybrid(new AttentionSpec { Heads = 4, Rotary = new() }, new Mamba2Spec { HeadSize = 64, GatedNorm = false, StateSize = 64 });
         var sharing = plain.WithSharedTransformers(new() { Attention = new() { Heads = 4, Rotary = new() }, FeedForward = new(512) }, 2, 16, 16);
         Held(plain.Pattern("TM").Build(), 1, 64);    // what is made once
         var wrong = new List<string>();
         // every kind of block has a part in these; a full run measures each kind alone
-        string[] everyday = ["TSMmHG", "M+M+M+M+M+M+"];
-        string[] full = ["TTTTTT", "SSSSSS", "MMMMMM", "mmmmmm", "HHHHHH", "GGGGGG", "M+M+M+M+M+M+", "------"];
+        string[] everyday = ["TSMmHGW", "M+M+M+M+M+M+"];
+        string[] full = ["TTTTTT", "SSSSSS", "MMMMMM", "mmmmmm", "HHHHHH", "GGGGGG", "WWWWWW", "M+M+M+M+M+M+", "------"];
         foreach (string pattern in Effort.Choose(everyday, full))
         {
             var design = (pattern[0] == '-' ? plain.WithFeedForward(FeedForwardSpec.SwiGlu(768)) : pattern.Contains('+') ? sharing : plain)
