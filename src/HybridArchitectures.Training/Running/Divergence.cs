@@ -9,21 +9,29 @@ namespace HybridArchitectures.Training.Running;
 /// <summary>Finds the first module whose output for a batch is not finite.</summary>
 static class Divergence
 {
-    /// <summary>The place if every value is finite but the norm of all gradients is not.</summary>
+    /// <summary>The location if every value is finite but the norm of all gradients is not.</summary>
     public const string OnlyTheNorm = "the norm of all gradients together (each alone is finite)";
 
     /// <summary>
     /// Runs the batches again, forward and, if necessary, backward, with the present parameters. Returns null if everything is finite.
     /// </summary>
-    public static string? Find(HybridLanguageModel model, IEnumerable<TokenBatch> batches)
+    /// <param name="model">The model.</param>
+    /// <param name="parameters">The parameters that are trained.</param>
+    /// <param name="objective">Computes the loss. Null means the loss of the model.</param>
+    /// <param name="batches">The batches of the step.</param>
+    public static string? Find(
+        HybridLanguageModel model, IReadOnlyList<ModelParameter> parameters, TrainingObjective? objective, IEnumerable<TokenBatch> batches)
     {
         var list = batches.ToList();
         foreach (var batch in list)
-            if (InForward(model, batch) is { } location) return location;
-        return InBackward(model, list);
+            if (InForward(model, objective, batch) is { } location) return location;
+        return InBackward(model, parameters, objective, list);
     }
 
-    static string? InForward(HybridLanguageModel model, TokenBatch batch)
+    static ModelLoss Loss(HybridLanguageModel model, TrainingObjective? objective, TokenBatch batch, SequenceContext context) =>
+        objective is null ? model.Loss(batch.Ids, batch.Targets, context, batch.Weights) : objective.Compute(model, batch, context);
+
+    static string? InForward(HybridLanguageModel model, TrainingObjective? objective, TokenBatch batch)
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
@@ -36,9 +44,9 @@ static class Divergence
         try
         {
             using var context = new SequenceContext(batch.Layout);
-            var loss = model.Loss(batch.Ids, batch.Targets, context, batch.Weights);
+            var loss = Loss(model, objective, batch, context);
             if (location is null && !IsFinite(loss.CrossEntropy)) location = "the head's cross entropy";
-            if (location is null && !IsFinite(loss.Total)) location = "an auxiliary loss";
+            if (location is null && !IsFinite(loss.Total)) location = objective is null ? "an auxiliary loss" : "the loss of the objective";
         }
         finally
         {
@@ -48,17 +56,17 @@ static class Divergence
     }
 
     // gradients flow from the last layer to the first, so the last bad parameter is the first that became bad
-    static string? InBackward(HybridLanguageModel model, List<TokenBatch> batches)
+    static string? InBackward(
+        HybridLanguageModel model, IReadOnlyList<ModelParameter> parameters, TrainingObjective? objective, List<TokenBatch> batches)
     {
         using var scope = NewDisposeScope();
-        var parameters = model.Parameters;
         try
         {
             foreach (var batch in batches)
             {
                 using var inner = NewDisposeScope();
                 using var context = new SequenceContext(batch.Layout);
-                Autograd.Backward(model.Loss(batch.Ids, batch.Targets, context, batch.Weights).Total);
+                Autograd.Backward(Loss(model, objective, batch, context).Total);
             }
             using var noGrad = no_grad();
             foreach (var parameter in parameters.Reverse())

@@ -15,7 +15,7 @@ namespace HybridArchitectures.Training.Running;
 /// <para>
 /// The optimizer of the run updates the head too. Embedding and head of the model receive gradients from both losses, and so do its blocks, through
 /// the hidden vectors. To train the head alone, for example after fine-tuning, set <c>requires_grad</c> of all parameters of the model to false
-/// before the trainer is created.
+/// before the trainer is created. <see cref="Trainer.Resume"/> restores which parameters are frozen.
 /// </para>
 /// <para>
 /// Checkpoints of the run contain the head, and <see cref="Checkpoints.Checkpoint.LoadPredictionHead"/> reads it.

@@ -96,6 +96,7 @@ public sealed partial class Trainer
         Trainer? trainer = null;
         try
         {
+            Freeze(model, state.Frozen ?? []);
             trainer = new Trainer(model, training, options, heldOut, callbacks, parallel, resumed: true);
             trainer.Restore(checkpoint, state);
             trainer.ranks.Settle(null);         // rank 0 keeps the checkpoint until all have read it
@@ -107,6 +108,20 @@ public sealed partial class Trainer
             model.Dispose();
             throw;
         }
+    }
+
+    static void Freeze(HybridLanguageModel model, IEnumerable<string> names)
+    {
+        var frozen = names.ToHashSet(StringComparer.Ordinal);
+        foreach (var parameter in model.AllParameters().Where(parameter => frozen.Contains(parameter.Name))) parameter.Value.requires_grad = false;
+    }
+
+    // adapters freeze all other parameters when they are loaded
+    IReadOnlyList<string>? Frozen()
+    {
+        if (Model.Adapters() is not null) return null;
+        string[] frozen = [.. Model.AllParameters().Where(parameter => !parameter.Value.requires_grad).Select(parameter => parameter.Name)];
+        return frozen.Length > 0 ? frozen : null;
     }
 
     void Restore(string checkpoint, TrainingState state)
@@ -227,7 +242,7 @@ public sealed partial class Trainer
     {
         Version = TrainingState.CurrentVersion, Options = Options, Compute = Model.ComputeType, Step = Step, Tokens = Tokens,
         Position = reader.Position, ElapsedSeconds = Elapsed.TotalSeconds, Data = training.Description, Objective = objective?.Description,
-        PendingLoss = pendingLoss.item<float>(), PendingSteps = pendingSteps, Spikes = spikes,
+        Frozen = Frozen(), PendingLoss = pendingLoss.item<float>(), PendingSteps = pendingSteps, Spikes = spikes,
         HeldOutLoss = evaluations.Count > 0 && evaluations[^1].Step == Step ? evaluations[^1].Result.Loss : null, History = history,
         Evaluations = evaluations,
     };

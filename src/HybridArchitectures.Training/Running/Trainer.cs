@@ -414,7 +414,7 @@ public sealed partial class Trainer : IDisposable
             ReadBatches(batches);
             if (ranks.Sum(batches.Sum(batch => batch.WeightSum)) == 0) throw NoTargets(position);
             using var gathered = sharded?.Gather();     // ranks can need different numbers of passes
-            cause = ranks.FirstText(Divergence.Find(Model, batches)) is not var (rank, text) ? Divergence.OnlyTheNorm
+            cause = ranks.FirstText(Divergence.Find(Model, Trained(Model), objective, batches)) is not var (rank, text) ? Divergence.OnlyTheNorm
                 : ranks.IsAlone ? text : $"{text} on rank {rank}";
         }
         finally

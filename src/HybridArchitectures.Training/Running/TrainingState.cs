@@ -56,6 +56,12 @@ sealed record TrainingState
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public string? Objective { get; init; }
 
+    /// <summary>
+    /// Gets or sets the names of the parameters of the model that are not trained. Null if all are, or if adapters are trained instead.
+    /// </summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<string>? Frozen { get; init; }
+
     /// <summary>Gets or sets the sum of the losses since the last report, and their number.</summary>
     public required double PendingLoss { get; init; }
 

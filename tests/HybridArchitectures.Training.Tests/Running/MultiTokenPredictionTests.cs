@@ -1,3 +1,4 @@
+using HybridArchitectures.Adapters;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Design;
 using HybridArchitectures.Generation;
@@ -219,6 +220,63 @@ public sealed class MultiTokenPredictionTests : IDisposable
         using (var trainer = new Trainer(model, data, Small.Options, callbacks: [new MultiTokenPrediction(head)])) trainer.Run();
         foreach (var (name, bytes) in Small.Bytes(model)) Assert.Equal(before[name], bytes);
         Assert.False(input.eq(head.State["input.weight"]).all().item<bool>());
+    }
+
+    [Fact]
+    public void A_run_that_trains_the_head_alone_goes_on_bit_for_bit()
+    {
+        using var model = Small.Model();
+        using PredictionHead straight = PredictionHead.Create(model, seed: 2), stopped = PredictionHead.Create(model, seed: 2),
+            other = PredictionHead.Create(model, seed: 9);
+        foreach (var parameter in model.Parameters) parameter.Value.requires_grad = false;
+        using (var trainer = New(model, straight, "straight", 6)) trainer.Run();
+        using (var trainer = New(model, stopped, "stopped", 3)) trainer.Run();
+        using var resumed = Resume("stopped", other);
+        using var read = resumed.Model;
+        resumed.Run();
+        Small.AssertBitEqual(model, read);
+        AssertSame(straight, other);
+    }
+
+    Trainer Resume(string run, PredictionHead head) => Trainer.Resume(folder[run], Documents, callbacks: [new MultiTokenPrediction(head)],
+        change: options => options with { Duration = Duration.Steps(6) });
+
+    [Fact]
+    public void A_loaded_head_is_trained_with_adapters_and_the_run_goes_on_bit_for_bit()
+    {
+        using var saved = Small.Model();
+        using (var made = PredictionHead.Create(saved, seed: 2)) Checkpoint.Save(saved, folder["saved"], predictionHead: made);
+        void Train(string run, int steps)
+        {
+            using var model = Checkpoint.Load(folder["saved"]);
+            using var head = Checkpoint.LoadPredictionHead(folder["saved"], model);
+            using var adapters = LoraAdapters.Attach(model, new() { Rank = 2, Seed = 4 });
+            using var trainer = New(model, head, run, steps);
+            trainer.Run();
+        }
+        Train("straight", 6);
+        Train("stopped", 3);
+        using var other = PredictionHead.Create(saved, seed: 9);
+        using var resumed = Resume("stopped", other);
+        using HybridLanguageModel model = resumed.Model, straight = Checkpoint.Load(folder["straight/step-00000006"]);
+        resumed.Run();
+        Small.AssertBitEqual(straight, model);
+        using var expected = Checkpoint.LoadPredictionHead(folder["straight/step-00000006"], straight);
+        AssertSame(expected, other);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_loss_of_the_head_that_is_not_finite_is_named(bool isFrozen)
+    {
+        using var model = Small.Model();
+        using var head = PredictionHead.Create(model, seed: 2);
+        if (isFrozen)
+            foreach (var parameter in model.Parameters) parameter.Value.requires_grad = false;
+        using (no_grad()) head.State["input.weight"].fill_(float.NaN);
+        using var trainer = New(model, head, $"diverged {isFrozen}", 3);
+        Assert.Contains("first in the loss of the objective", Assert.Throws<TrainingDivergedException>(() => trainer.Run()).Message);
     }
 
     [Fact]
