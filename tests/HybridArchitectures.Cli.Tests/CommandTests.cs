@@ -157,6 +157,21 @@ public sealed class CommandTests : IDisposable
         Assert.DoesNotContain("head", output);
     }
 
+    [Fact]
+    public void A_head_with_settings_that_are_not_supported_is_left_out_with_its_reason()
+    {
+        string source = folder["qwen"], config = Path.Combine(source, "config.json");
+        using (var model = Qwen.CreateModel(seed: 1))
+        using (var head = PredictionHead.Create(model, seed: 2)) PretrainedModel.Save(model, source, "qwen3_5", new() { PredictionHead = head });
+        string settings = System.IO.File.ReadAllText(config).Replace("\"mtp_num_hidden_layers\": 1", "\"mtp_num_hidden_layers\": 2");
+        System.IO.File.WriteAllText(config, settings);
+        var (code, output, error) = Run("convert", source, folder["own"], "--to", "own");
+        Assert.Equal(0, code);
+        Assert.Contains("the head of multi-token prediction is left out", error);
+        Assert.Contains("mtp_num_hidden_layers is 2; expected 1", error);
+        Assert.DoesNotContain("head", output);
+    }
+
     [Theory]
     [InlineData("float32")]
     [InlineData("bfloat16")]

@@ -79,8 +79,8 @@ static class ConvertCommand
     {
         bool hasHead = HasHead(source);
         bool canWrite = to == "own" || PretrainedFamily.Find(to) is { HasPrediction: true };
-        var model = Load(source, hasHead);
-        if (!hasHead) return (model, null);
+        var (model, loadsHead) = LoadFor(source, hasHead);
+        if (!loadsHead) return (model, null);
         try
         {
             if (canWrite) return (model, LoadHead(source, model));
@@ -93,9 +93,23 @@ static class ConvertCommand
         return (model, null);
     }
 
+    // the model of a folder, and whether its head of multi-token prediction can be loaded; a note states why it cannot
+    static (HybridLanguageModel Model, bool LoadsHead) LoadFor(string source, bool hasHead)
+    {
+        try
+        {
+            return (Load(source, hasHead), hasHead);
+        }
+        catch (NotSupportedException e) when (hasHead)
+        {
+            new ErrorNotes().Report($"{source}: the head of multi-token prediction is left out: {e.Message}");
+            return (Load(source), false);
+        }
+    }
+
     static bool IsOwn(string folder) => File.Exists(Path.Combine(folder, Checkpoint.DesignFile));
 
-    static HybridLanguageModel Load(string folder, bool hasHead) => IsOwn(folder) ? Checkpoint.Load(folder)
+    static HybridLanguageModel Load(string folder, bool hasHead = false) => IsOwn(folder) ? Checkpoint.Load(folder)
         : PretrainedModel.Load(folder, options: new() { Notes = new ErrorNotes(), MultiTokenPrediction = hasHead });
 
     static bool HasHead(string folder) => IsOwn(folder) ? Checkpoint.HasPredictionHead(folder) : PretrainedModel.HasPredictionHead(folder);

@@ -80,7 +80,9 @@ public static class PretrainedModel
         var actual = Names(family, files, folder, described);
         var design = WithOwnHead(family.Fit(described, actual.ContainsKey), family, files, actual);
         RefuseQuantized(folder, files);
-        Note(family, files.Names.Select(family.Canonical), folder, options ?? new());
+        string[] names = [.. files.Names.Select(family.Canonical)];
+        if (options is { MultiTokenPrediction: true }) RequireHead(family, config.For(options), described, names, folder);
+        Note(family, names, folder, options ?? new());
         // before memory is allocated for sizes that only the configuration declares
         long expected = design.CountParameters().Total;
         if (expected / 2 > files.Elements + (1 << 20))
@@ -154,14 +156,28 @@ public static class PretrainedModel
         return files.Names.Any(name => !IsIgnored(name));
     }
 
-    // names what is not loaded, and refuses a folder without the head of multi-token prediction that the caller needs
+    // refuses a folder without a head of multi-token prediction that can be loaded, which the caller needs
+    static void RequireHead(PretrainedFamily family, PretrainedConfig config, HybridDesign design, IEnumerable<string> names, string folder)
+    {
+        var (count, text) = Listed(names, PretrainedFamily.PredictionHeads.Prefix);
+        string reason = "";
+        try
+        {
+            if (count > 0 && family.PredictionDesign(config, design) is not null) return;
+        }
+        catch (InvalidDataException error)
+        {
+            reason = $" {error.Message}.";
+        }
+        throw new NotSupportedException($"options.{nameof(PretrainedLoadOptions.MultiTokenPrediction)} is true; expected false, or a folder of a "
+            + $"Qwen3.5 family or of nemotron_h with such a head. model_type is {family.ModelType}. The tensors of heads in {folder}: "
+            + $"{(count > 0 ? text : "it has none")}.{reason}");
+    }
+
+    // names what is not loaded
     static void Note(PretrainedFamily family, IEnumerable<string> names, string folder, PretrainedLoadOptions options)
     {
         var (heads, _) = PretrainedFamily.PredictionHeads;
-        if (options.MultiTokenPrediction && (Listed(names, heads) is var (count, text) && (count == 0 || !family.HasPrediction)))
-            throw new NotSupportedException($"{nameof(options)}.{nameof(options.MultiTokenPrediction)} is true; expected false, or a folder of a "
-                + $"Qwen3.5 family or of nemotron_h with such a head. model_type is {family.ModelType}. The tensors of heads in {folder}: "
-                + $"{(count > 0 ? text : "it has none")}.");
         foreach (var (prefix, part) in family.NotLoaded)
             if (Listed(names, prefix) is { Count: > 0 } found && !(options.MultiTokenPrediction && prefix == heads))
                 options.Notes?.Report($"{folder}: {found.Count} tensors of {part} ({prefix}*) are not loaded: {found.Text}.");

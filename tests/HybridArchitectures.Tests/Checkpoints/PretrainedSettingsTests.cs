@@ -420,6 +420,25 @@ public sealed class PretrainedSettingsTests : ChangedCaseTests
         Assert.False(PretrainedModel.HasPredictionHead(Path.Combine(ConformanceTests.Folder, "llama")));
     }
 
+    [Theory]
+    [InlineData("\"mtp_num_hidden_layers\": 1", "\"mtp_num_hidden_layers\": 2", "mtp_num_hidden_layers is 2; expected 1")]
+    [InlineData("\"mtp_use_dedicated_embeddings\": false", "\"mtp_use_dedicated_embeddings\": true", "mtp_use_dedicated_embeddings is true")]
+    public void Heads_of_multi_token_prediction_with_settings_that_are_not_supported_are_refused_by_name(string from, string to, string expected)
+    {
+        using var place = new TemporaryFolder();
+        string source = Path.Combine(ConformanceTests.Folder, "qwen3_5_full"), folder = place["changed"];
+        Directory.CreateDirectory(folder);
+        foreach (string file in Directory.GetFiles(source)) File.Copy(file, Path.Combine(folder, Path.GetFileName(file)));
+        string config = Path.Combine(folder, "config.json"), text = File.ReadAllText(config);
+        Assert.Contains(from, text);
+        File.WriteAllText(config, text.Replace(from, to));
+        string message = Assert.Throws<NotSupportedException>(() =>
+            PretrainedModel.Load(folder, options: new() { MultiTokenPrediction = true })).Message;
+        Assert.Contains(expected, message);
+        Assert.Contains("mtp.fc.weight", message);
+        PretrainedModel.Load(folder).Dispose();
+    }
+
     sealed class Listed(List<string> notes) : IProgress<string>
     {
         public void Report(string value) => notes.Add(value);
