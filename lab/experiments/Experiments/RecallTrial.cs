@@ -22,17 +22,19 @@ sealed class RecallTrial(RecallSetting setting, int vocabularySize, string folde
     {
         string name = FormattableString.Invariant($"{design.Name}, rate {rate:0.####}, {setting.Steps} steps of {setting.TokensPerStep}, ")
             + FormattableString.Invariant($"{setting.MinPairs} to {setting.Pairs} pairs in {setting.Length}");
+        Evaluation.Tasks.EvaluationTask[] tasks = [.. Tasks()];
         var sweep = new Sweep(new SweepOptions
         {
             Folder = folder, Seeds = [1], Device = device, KeepModels = false, Designs = [new(name, design.Design, rate)],
             ComputeType = device.type == TorchSharp.DeviceType.CUDA ? ScalarType.BFloat16 : ScalarType.Float32,
-            Data = setting.TaskAt(vocabularySize).ToTrainingData(), Training = Training(setting, rate), Tasks = [.. Tasks()],
+            Data = setting.TaskAt(vocabularySize).ToTrainingData(), Training = Training(setting, rate), Tasks = tasks,
         });
         var clock = System.Diagnostics.Stopwatch.StartNew();
         var result = sweep.Run(new Lines(), cancellation);
         var run = result.Runs.FirstOrDefault(run => run.Settings.Name == name);
-        var accuracies = run?.Tasks?.Select(task => task.Metrics.First(metric => metric.Name == "accuracy"))
-            .Select(metric => metric.Value.ToString("0.000", System.Globalization.CultureInfo.InvariantCulture)) ?? [];
+        // in the order of the tasks, which is not that of their files
+        var accuracies = tasks.Select(task => run?.Find(task.Name, "accuracy")?.Value.ToString("0.000",
+            System.Globalization.CultureInfo.InvariantCulture));
         return FormattableString.Invariant($"| {name} | {string.Join(" | ", accuracies)} | {clock.Elapsed.TotalSeconds:0} s |");
     }
 
