@@ -222,6 +222,20 @@ public sealed class SweepTests : IDisposable
         Assert.False(new Sweep(options with { Designs = [Design("mamba", false) with { EmbeddingNorm = true }] }).IsComplete);
     }
 
+    [Theory]
+    [InlineData("")]
+    [InlineData("[]")]
+    [InlineData("{\"design\": 3}")]
+    [InlineData("{\"design\": {\"name\": \"\\ud83d\"}}")]
+    [InlineData("{")]
+    public void A_damaged_folder_of_another_run_stops_no_sweep(string content)
+    {
+        string other = Path.Combine(folder["sweep"], "runs", "mamba-00000000-seed-1");
+        Directory.CreateDirectory(other);
+        File.WriteAllText(Path.Combine(other, "run.json"), content);
+        Assert.False(new Sweep(Options("sweep") with { Seeds = [1], Designs = [Design("mamba", false)] }).IsComplete);
+    }
+
     [Fact]
     public void A_cancelled_sweep_continues_to_the_same_results()
     {

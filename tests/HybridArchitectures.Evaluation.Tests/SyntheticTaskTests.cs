@@ -52,6 +52,18 @@ public sealed class SyntheticTaskTests
             Assert.ThrowsAny<ArgumentException>((task with { MinTrainingPairs = 13 }).ToTrainingData).Message);
     }
 
+    // a run goes on only with data of the same description
+    [Fact]
+    public void The_description_of_recall_names_the_minimum_number_of_pairs_only_if_there_is_one()
+    {
+        var task = new MultiQueryRecall { Length = 32, VocabularySize = 64 };
+        const string start =
+            "MultiQueryRecall { Name = recall of 4 pairs in 32, RequiredVocabularySize = 64, Length = 32, VocabularySize = 64, Pairs = 4";
+        Assert.Equal($"{start}, PowerA = 0.01, RandomFiller = True }}, training rows", task.ToTrainingData().Description);
+        Assert.Equal($"{start}, MinTrainingPairs = 2, PowerA = 0.01, RandomFiller = True }}, training rows",
+            (task with { MinTrainingPairs = 2 }).ToTrainingData().Description);
+    }
+
     [Fact]
     public void Gaps_of_recall_follow_the_power_law()
     {

@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Text;
 using HybridArchitectures.Training.Data;
 
 namespace HybridArchitectures.Evaluation.Recall;
@@ -81,6 +82,17 @@ public sealed record MultiQueryRecall : SyntheticTask
         }
         for (int position = 0; RandomFiller && position < Length; position++)
             if (!isSet[position]) row.Ids[position] = random.Next(VocabularySize);
+    }
+
+    // The description of data names every setting. A minimum without effect is left out, so that runs of versions without it are continued.
+    /// <inheritdoc/>
+    protected override bool PrintMembers(StringBuilder builder)
+    {
+        base.PrintMembers(builder);
+        builder.Append($", {nameof(VocabularySize)} = {VocabularySize}, {nameof(Pairs)} = {Pairs}");
+        if (MinTrainingPairs > 0) builder.Append($", {nameof(MinTrainingPairs)} = {MinTrainingPairs}");
+        builder.Append($", {nameof(PowerA)} = {PowerA}, {nameof(RandomFiller)} = {RandomFiller}");
+        return true;
     }
 
     // a row without a choice draws nothing, so that its content does not change

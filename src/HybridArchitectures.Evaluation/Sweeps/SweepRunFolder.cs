@@ -76,9 +76,10 @@ sealed class SweepRunFolder(string path)
             try
             {
                 using var document = JsonDocument.Parse(BoundedFile.ReadText(SettingsFile, BoundedFile.MaxTextBytes));
-                return document.RootElement.TryGetProperty("design", out var design) ? DesignJson.Write(design) : null;
+                return document.RootElement is { ValueKind: JsonValueKind.Object } root && root.TryGetProperty("design", out var design)
+                    ? DesignJson.Write(design) : null;
             }
-            catch (JsonException)
+            catch (Exception error) when (error is JsonException or InvalidOperationException or InvalidDataException)
             {
                 return null;
             }
