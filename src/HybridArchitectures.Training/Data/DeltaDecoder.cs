@@ -37,13 +37,13 @@ sealed class DeltaDecoder
     /// <summary>Returns the end of the integers in the data, without reading them.</summary>
     public int End()
     {
-        var walk = new DeltaDecoder(data, count);
+        var decoder = new DeltaDecoder(data, count);
         for (long left = count - 1; left > 0;)
         {
-            walk.ReadBlockHeader();
-            for (int i = 0; i < miniatures && left > 0; i++, left -= perMiniature) walk.SkipMiniature(i);
+            decoder.ReadBlockHeader();
+            for (int i = 0; i < miniatures && left > 0; i++, left -= perMiniature) decoder.SkipMiniature(i);
         }
-        return walk.at;
+        return decoder.at;
     }
 
     /// <summary>Returns the next integer.</summary>

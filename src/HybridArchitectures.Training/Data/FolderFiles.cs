@@ -21,7 +21,7 @@ sealed class FolderFiles
 
     public FolderFiles(string folder)
     {
-        Walk(folder, "", Resolve(Path.GetFullPath(folder)) ?? throw new DirectoryNotFoundException($"no folder '{folder}'"));
+        Visit(folder, "", Resolve(Path.GetFullPath(folder)) ?? throw new DirectoryNotFoundException($"no folder '{folder}'"));
         while (links.TryDequeue(out var link)) Follow(link.Path, link.Name);
         files.Sort((a, b) => string.CompareOrdinal(a.Name, b.Name));
     }
@@ -34,7 +34,7 @@ sealed class FolderFiles
     /// <summary>Gets the links and the folders that were not followed.</summary>
     public IReadOnlyList<OmittedFile> Omitted => omitted;
 
-    void Walk(string folder, string prefix, string resolved)
+    void Visit(string folder, string prefix, string resolved)
     {
         if (!seen.Add(resolved)) return;
         List<FileSystemInfo> entries;
@@ -51,7 +51,7 @@ sealed class FolderFiles
         {
             string name = prefix + entry.Name, target = Path.Combine(resolved, entry.Name);
             if (entry.LinkTarget is not null) links.Enqueue((entry.FullName, name));
-            else if (entry is DirectoryInfo) Walk(entry.FullName, name + '/', target);
+            else if (entry is DirectoryInfo) Visit(entry.FullName, name + '/', target);
             else if (seen.Add(target)) files.Add((entry.FullName, name));
             else omitted.Add(new(name, "the file is read under another name"));
         }
@@ -62,7 +62,7 @@ sealed class FolderFiles
     {
         if (Resolve(path) is not { } target) omitted.Add(new(name, "the target of the link does not exist"));
         else if (seen.Contains(target)) omitted.Add(new(name, "the target of the link is read under another name"));
-        else if (Directory.Exists(target)) Walk(path, name + '/', target);
+        else if (Directory.Exists(target)) Visit(path, name + '/', target);
         else
         {
             seen.Add(target);

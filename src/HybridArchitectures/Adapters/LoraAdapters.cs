@@ -124,11 +124,11 @@ public sealed class LoraAdapters : IDisposable
         foreach (var target in Enum.GetValues<LoraTargets>().Where(target => int.IsPow2((int)target)))
         {
             // a tied head has no separate parameters
-            var own = all.Where(site => site.Target == target).ToArray();
-            if (own.Length == 0) continue;
-            var adapted = own.Where(site => site.Adapter is not null).ToArray();
+            var targeted = all.Where(site => site.Target == target).ToArray();
+            if (targeted.Length == 0) continue;
+            var adapted = targeted.Where(site => site.Adapter is not null).ToArray();
             bool tied = target == LoraTargets.Head && model.Design.TiedHead;
-            rows.Add(new(target.ToString(), own.Length, adapted.Length, tied ? 0 : own.Sum(Size), tied ? 0 : adapted.Sum(Size),
+            rows.Add(new(target.ToString(), targeted.Length, adapted.Length, tied ? 0 : targeted.Sum(Size), tied ? 0 : adapted.Sum(Size),
                 adapted.Sum(site => site.Adapter!.Down.NumberOfElements + site.Adapter.Up.NumberOfElements)));
         }
         var projections = all.Where(site => !(site.Target == LoraTargets.Head && model.Design.TiedHead)).Select(site => site.Name)

@@ -11,11 +11,11 @@ static class LoraSites
     public static IReadOnlyList<LoraSite> FromModel(HybridLanguageModel model)
     {
         var sites = new List<LoraSite>();
-        Walk(model, "", LoraTargets.OtherMixers, null, sites);
+        Visit(model, "", LoraTargets.OtherMixers, null, sites);
         return sites;
     }
 
-    static void Walk(HybridModule module, string prefix, LoraTargets target, int? block, List<LoraSite> sites)
+    static void Visit(HybridModule module, string prefix, LoraTargets target, int? block, List<LoraSite> sites)
     {
         target = module switch
         {
@@ -27,20 +27,20 @@ static class LoraSites
         };
         foreach (string parameter in module.ProjectionWeights)
         {
-            var own = module switch
+            var siteTarget = module switch
             {
                 HybridLanguageModel => LoraTargets.Head,
                 MixtureOfExperts => LoraTargets.Experts,
                 _ => target,
             };
-            sites.Add(new(prefix + parameter, module, parameter, own, block));
+            sites.Add(new(prefix + parameter, module, parameter, siteTarget, block));
         }
         foreach (var (name, child) in module.named_children())
         {
-            if (child is not HybridModule own || own is LoraWeight) continue;
+            if (child is not HybridModule submodule || submodule is LoraWeight) continue;
             var inside = module is MixtureOfExperts && name is "router" or "shared_gate" ? LoraTargets.Routers : target;
             int? number = child is Block ? int.Parse(name, CultureInfo.InvariantCulture) : block;
-            Walk(own, $"{prefix}{name}.", inside, number, sites);
+            Visit(submodule, $"{prefix}{name}.", inside, number, sites);
         }
     }
 }

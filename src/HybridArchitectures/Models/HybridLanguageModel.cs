@@ -172,8 +172,8 @@ public sealed partial class HybridLanguageModel : LanguageModel
         RequireAlive();
         using var scope = NewDisposeScope();
         using var noGrad = context?.Cache is null ? null : no_grad();
-        using var own = context is null ? new SequenceContext() : null;
-        context ??= own!;
+        using var newContext = context is null ? new SequenceContext() : null;
+        context ??= newContext!;
         var logits = Logits(Hidden(ids, context));
         return context.RealTokens() is { } real
             ? logits.masked_fill(real.logical_not().unsqueeze(-1), Scalars.Zero).MoveToOuterDisposeScope()
@@ -198,8 +198,8 @@ public sealed partial class HybridLanguageModel : LanguageModel
     internal Tensor NextLogitsDirectly(Tensor ids, SequenceContext? context)
     {
         using var scope = NewDisposeScope();
-        using var own = context is null ? new SequenceContext() : null;
-        context ??= own!;
+        using var newContext = context is null ? new SequenceContext() : null;
+        context ??= newContext!;
         return Logits(LastReal(Hidden(ids, context), context)).MoveToOuterDisposeScope();
     }
 
@@ -245,8 +245,8 @@ public sealed partial class HybridLanguageModel : LanguageModel
             throw Require.Unfit(nameof(weights), $"weights is {weights.dtype} [{string.Join(", ", weights.shape)}]",
                 $"Float32 [{string.Join(", ", ids.shape)}], as ids");
         using var scope = NewDisposeScope();
-        using var own = context is null ? new SequenceContext() : null;
-        context ??= own!;
+        using var newContext = context is null ? new SequenceContext() : null;
+        context ??= newContext!;
         var (total, crossEntropy) = LossOf(Hidden(ids, context), targets, context, weights);
         return new ModelLoss(total.MoveToOuterDisposeScope(), crossEntropy.MoveToOuterDisposeScope());
     }

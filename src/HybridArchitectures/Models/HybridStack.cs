@@ -94,8 +94,8 @@ public sealed class HybridStack : HybridModule
         Require.Alive(x);
         if (x.dim() != 3 || x.size(2) != Width)
             throw Require.Unfit(nameof(x), $"x is [{string.Join(", ", x.shape)}]", $"(batch, length, {Width})");
-        using var own = context is null ? new SequenceContext() : null;
-        context ??= own!;
+        using var newContext = context is null ? new SequenceContext() : null;
+        context ??= newContext!;
         context.Cache?.RequireAlive();
         if (context.Cache is { } cache && cache.States.Count != blocks.Count)
             throw Require.Unfit(nameof(context), $"context has a cache for {cache.States.Count} blocks", $"{blocks.Count}, as the model has");

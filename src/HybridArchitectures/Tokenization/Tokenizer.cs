@@ -259,7 +259,7 @@ public abstract class Tokenizer
         }
     }
 
-    // the bytes of a token are the characters of the text; this walks both at the same time
+    // the bytes of a token are the characters of the text; both are read at the same time
     void Locate(string text, List<int> ids, int known, int begin, Func<int, int, TextSpan> given, List<TextSpan> spans)
     {
         int character = begin - 1, characterEnd = 0, tokenEnd = 0;

@@ -86,6 +86,7 @@ public sealed class NullItemTests : IDisposable
         yield return ("TextGenerator.Generate(prompts) of tokens", () => generator.Generate([[1], null!]));
         yield return ("TextGenerator.StreamAsync(prompts)", () => generator.StreamAsync(["a", null!]));
         yield return ("TextGenerator.StreamAsync(prompts) of tokens", () => generator.StreamAsync([[1], null!]));
+        yield return ("PredictionHead.Create(blocks)", () => PredictionHead.Create(model, [Design.Blocks[0], null!]));
         yield return ("LogitsProcessor.Apply(history)", () => new TopK(1).Apply(ones(2, 3), [[1], null!]));
         Microsoft.Extensions.AI.ChatMessage[] messages = [new(Microsoft.Extensions.AI.ChatRole.User, "a"), null!];
         var client = new HybridChatClient(model, tokenizer);

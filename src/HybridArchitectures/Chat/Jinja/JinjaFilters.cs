@@ -40,18 +40,18 @@ static class JinjaFilters
             case "sum":
                 return Attributes(JinjaValue.Items(value), Argument(0, "attribute"))
                     .Aggregate(Argument(1, "start", 0L), (sum, item) => JinjaValue.Arithmetic("+", sum, item));
-            case "min" or "max": return Extreme(JinjaValue.Items(value), Argument(1, "attribute"), isLeast: name == "min");
-            default: return OfNumber(name, value, Argument);
+            case "min" or "max": return Extreme(JinjaValue.Items(value), Argument(1, "attribute"), isMinimum: name == "min");
+            default: return ApplyToNumber(name, value, Argument);
         }
     }
 
-    static object? OfNumber(string name, object? value, Func<int, string, object?, object?> argument) => name switch
+    static object? ApplyToNumber(string name, object? value, Func<int, string, object?, object?> argument) => name switch
     {
         "int" => Whole(value, argument(0, "default", 0L)),
         "float" => Real(value),
         "abs" => value is long whole ? (object)Math.Abs(whole) : Math.Abs(JinjaValue.Real(value)),
         "round" => Rounded(value, JinjaValue.Whole(argument(0, "precision", 0L)), argument(1, "method", "common")),
-        _ => OfText(name, JinjaValue.Text(value), argument),
+        _ => ApplyToText(name, JinjaValue.Text(value), argument),
     };
 
     static double Rounded(object? value, long digits, object? method)
@@ -67,17 +67,17 @@ static class JinjaFilters
     }
 
     // the first of several equal ones, as in Python
-    static object? Extreme(List<object?> items, object? attribute, bool isLeast)
+    static object? Extreme(List<object?> items, object? attribute, bool isMinimum)
     {
         object? Key(object? item) => Lower(attribute is string path ? Attribute(item, path) : item);
         return items.Count == 0 ? JinjaValue.Undefined
-            : items.Aggregate((a, b) => JinjaValue.Compare(Key(b), Key(a)) is var order && (isLeast ? order < 0 : order > 0) ? b : a);
+            : items.Aggregate((a, b) => JinjaValue.Compare(Key(b), Key(a)) is var order && (isMinimum ? order < 0 : order > 0) ? b : a);
     }
 
     static double Real(object? value) => value is not string number ? JinjaValue.Real(value)
         : double.TryParse(number, NumberStyles.Float, CultureInfo.InvariantCulture, out double real) ? real : 0.0;
 
-    static object? OfText(string name, string text, Func<int, string, object?, object?> argument) => name switch
+    static object? ApplyToText(string name, string text, Func<int, string, object?, object?> argument) => name switch
     {
         "trim" => text.Trim(argument(0, "chars", null) is string characters ? characters.ToCharArray() : null),
         "string" or "safe" => text,
