@@ -36,6 +36,27 @@ public sealed class PredictionHeadTests : IDisposable
         Assert.True(head.DraftedTokens >= 13 * drafts, $"{head.DraftedTokens}");
     }
 
+    [Theory]
+    [InlineData("qwen3_5_full", 1)]
+    [InlineData("qwen3_5_moe_full", 3)]
+    [Trait("device", "cuda")]
+    public void Drafts_of_a_published_head_change_no_token_on_a_GPU(string name, int drafts)
+    {
+        Assert.SkipUnless(cuda.is_available(), "no CUDA device: a head did not draft on a GPU");
+        using var model = PretrainedModel.Load(Folder(name), device: CUDA);
+        using var head = PretrainedModel.LoadPredictionHead(Folder(name), model);
+        var generator = new TextGenerator(model);
+        var options = new GenerationOptions { Temperature = 0, MaxNewTokens = 14 };
+        // the first of two generations captures its steps, and passes of a head run directly next to them
+        foreach (bool graphs in new[] { true, false })
+        {
+            var plain = options with { CudaGraphs = graphs };
+            Assert.Equal(generator.Generate(prompts, plain).Select(one => one.Ids),
+                generator.Generate(prompts, plain with { DraftTokens = drafts, PredictionHead = head }).Select(one => one.Ids));
+        }
+        Assert.True(head.DraftedTokens >= 26 * drafts, $"{head.DraftedTokens}");
+    }
+
     [Fact]
     public void A_head_is_not_used_where_tokens_are_sampled()
     {

@@ -209,6 +209,26 @@ public sealed class MultiTokenPredictionTests : IDisposable
     }
 
     [Fact]
+    [Trait("device", "cuda")]
+    public void A_head_is_trained_on_a_GPU_as_on_the_CPU()
+    {
+        Assert.SkipUnless(cuda.is_available(), "no CUDA device: a head was not trained on a GPU");
+        double[] Losses(Device device)
+        {
+            using var data = Small.Data();
+            using var model = Small.Model(device: device);
+            using var head = PredictionHead.Create(model, seed: 2);
+            var input = head.State["input.weight"].clone();
+            using var trainer = new Trainer(model, data, Small.Options with { ReportEvery = 1 }, callbacks: [new MultiTokenPrediction(head)]);
+            var losses = trainer.Run().History.Select(report => report.Loss).ToArray();
+            Assert.False(input.eq(head.State["input.weight"]).all().item<bool>());
+            return losses;
+        }
+        // twelve steps of float32
+        foreach (var (expected, actual) in Losses(CPU).Zip(Losses(CUDA))) Assert.Equal(expected, actual, 1e-3);
+    }
+
+    [Fact]
     public void A_head_alone_is_trained_if_the_model_is_frozen()
     {
         using var data = Small.Data();
