@@ -114,6 +114,21 @@ public sealed class AttentionWarpEmulationTests : IDisposable
         }
     }
 
+    // the probability of a sink logit is the exponential of its difference from the logarithm of the sum of a query; 2^150 overflows
+    [Theory]
+    [InlineData(80), InlineData(90)]
+    public void Gradients_of_large_sink_logits_are_finite(int capability)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(6);
+        using var emulation = new CudaEmulation(capability: capability);
+        Tensor[] leaves = [.. Inputs(1, 30, 30, 2, 1, 16, 16).Select(x => x.to(ScalarType.BFloat16)), tensor(new[] { 104f, 3 })];
+        foreach (var leaf in leaves) leaf.requires_grad_();
+        Autograd.Backward(FusedAttention.Forward(leaves[0], leaves[1], leaves[2], sinkLogits: leaves[3]).sum());
+        Assert.All(leaves, leaf => Assert.True(leaf.grad!.isfinite().all().item<bool>()));
+        Assert.NotEqual(0, leaves[3].grad![1].item<float>());
+    }
+
     [Theory]
     [InlineData(101_376), InlineData(166_912)]
     public void Every_head_size_fits_the_shared_memory_of_the_GPUs(int sharedMemory)

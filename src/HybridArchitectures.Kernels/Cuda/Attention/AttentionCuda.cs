@@ -91,16 +91,18 @@ static class AttentionCuda
         call.Ranges = saved.Ranges;
         var (dQuery, dKey, dValue) = (CudaMemory.NewLike(inputs.Query), CudaMemory.NewLike(inputs.Key), CudaMemory.NewLike(inputs.Value));
         using var delta = call.Backward(context.Gradients[0]!.to(ScalarType.BFloat16), saved.Output, logarithms, dQuery, dKey, dValue);
-        return [dQuery, dKey, dValue, context.Needs(3) ? SinkGradient(inputs.SinkLogits!, logarithms, delta) : null];
+        return [dQuery, dKey, dValue, context.Needs(3) ? SinkGradient(inputs.SinkLogits!, logarithms, delta, inputs.Query.size(1)) : null];
     }
 
     // A sink logit has no value. The derivative of its probability p is -delta, so that of the logit is -p delta, summed over rows and queries.
-    static Tensor SinkGradient(Tensor sinkLogits, Tensor logarithms, Tensor delta)
+    // What is behind the queries has a logarithm of 0, from which a large logit differs so much that the exponential is infinite.
+    static Tensor SinkGradient(Tensor sinkLogits, Tensor logarithms, Tensor delta, long queries)
     {
         using var scope = NewDisposeScope();
         var logits = sinkLogits.to(ScalarType.Float32).mul(Log2E).reshape(1, -1, 1);
-        var probabilities = (logits - logarithms).exp2();
-        return probabilities.mul(delta.reshape(logarithms.shape)).sum([0L, 2L]).neg().to(sinkLogits.dtype).MoveToOuterDisposeScope();
+        var probabilities = (logits - logarithms.narrow(2, 0, queries)).exp2();
+        var deltas = delta.reshape(logarithms.shape).narrow(2, 0, queries);
+        return probabilities.mul(deltas).sum([0L, 2L]).neg().to(sinkLogits.dtype).MoveToOuterDisposeScope();
     }
 
     static readonly Scalar Log2E = (1 / Math.Log(2)).ToScalar();
