@@ -23,7 +23,10 @@ static class SharedCores
         "OMP_WAIT_POLICY=PASSIVE", "OMP_NUM_THREADS=1",
     ];
 
-    /// <summary>Measures all settings next to 0, 1 and as many busy processes as there are cores, and prints a table.</summary>
+    /// <summary>
+    /// Measures all settings next to 0, 1 and as many busy processes as there are cores, and prints a table. Returns 1 if a measurement failed; it
+    /// is reported, and the others continue.
+    /// </summary>
     public static int Run(int rounds, double seconds, string? only)
     {
         int[] neighbours = [.. new[] { 0, 1, Environment.ProcessorCount }.Distinct().Where(count => only is null || only == $"{count}")];
@@ -31,19 +34,30 @@ static class SharedCores
             $"median ms of a training step, {Rows} x {ContextLength} tokens, Transformer of {Design().CountParameters().Total / 1e6:f1} M; "
             + $"{Environment.ProcessorCount} cores; best of {rounds} rounds of {seconds} s");
         Console.WriteLine($"{"setting",-26}{string.Concat(neighbours.Select(count => $"{count,4} busy"))}");
+        int failures = 0;
         var table = Settings.ToDictionary(setting => setting, _ => new Dictionary<int, double>());
         for (int round = 0; round < rounds; round++)
             foreach (int count in neighbours)
                 foreach (var setting in Settings)
                 {
-                    double measured = NextToBusy(count, () => Measure(setting, seconds));
-                    table[setting][count] = Math.Min(measured, table[setting].GetValueOrDefault(count, double.PositiveInfinity));
+                    try
+                    {
+                        double measured = NextToBusy(count, () => Measure(setting, seconds));
+                        table[setting][count] = Math.Min(measured, table[setting].GetValueOrDefault(count, double.PositiveInfinity));
+                    }
+                    catch (IOException e)
+                    {
+                        Console.Error.WriteLine(e.Message);
+                        failures++;
+                    }
                 }
         foreach (var setting in Settings)
-            Console.WriteLine(string.Create(
-                CultureInfo.InvariantCulture,
-                $"{(setting.Length == 0 ? "(default)" : setting),-26}{string.Concat(neighbours.Select(count => $"{table[setting][count],9:f1}"))}"));
-        return 0;
+        {
+            var cells = neighbours.Select(count => string.Create(
+                CultureInfo.InvariantCulture, $"{table[setting].GetValueOrDefault(count, double.NaN),9:f1}"));
+            Console.WriteLine($"{Name(setting),-26}{string.Concat(cells)}");
+        }
+        return failures == 0 ? 0 : 1;
     }
 
     /// <summary>Takes steps for a time and prints the median of their milliseconds.</summary>
@@ -73,17 +87,25 @@ static class SharedCores
     static HybridDesign Design() =>
         HybridDesign.Create(128, 256).WithAttention(heads: 4).WithFeedForward(FeedForwardSpec.SwiGlu(352)).Depth(6).Pattern("T", 6).Build();
 
+    static string Name(string setting) => setting.Length == 0 ? "(default)" : setting;
+
     static double Measure(string setting, double seconds)
     {
         var start = new ProcessStartInfo(
             "dotnet", [typeof(SharedCores).Assembly.Location, "cpu-step", "--seconds",
-            seconds.ToString(CultureInfo.InvariantCulture)]) { RedirectStandardOutput = true };
+            seconds.ToString(CultureInfo.InvariantCulture)]) { RedirectStandardOutput = true, RedirectStandardError = true };
         foreach (var name in new[] { "GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "KMP_BLOCKTIME" }) start.Environment.Remove(name);
         if (setting.Split('=') is [var variable, var value]) start.Environment[variable] = value;
         using var process = Process.Start(start)!;
+        var errors = process.StandardError.ReadToEndAsync();
         var text = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
-        return double.Parse(text.Trim(), CultureInfo.InvariantCulture);
+        // the number is the last line: a runtime or a library may print before it
+        var last = text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).LastOrDefault();
+        if (process.ExitCode == 0 && double.TryParse(last, CultureInfo.InvariantCulture, out double milliseconds)) return milliseconds;
+        throw new IOException(
+            $"A training step with {Name(setting)} was not measured: its process ended with exit code {process.ExitCode} and printed "
+            + $"'{text.Trim()}'. {errors.Result.Trim()}");
     }
 
     static double NextToBusy(int busy, Func<double> measure)
