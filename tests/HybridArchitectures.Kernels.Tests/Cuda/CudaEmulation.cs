@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
+using System.Text;
 using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Runtime;
 using TorchSharp;
@@ -16,7 +17,7 @@ sealed unsafe class CudaEmulation : IDisposable
 {
     // elements before and after a tensor; the previous values of integers
     const int Guard = 64, Whole = -77_777;
-    const string KernelOptions = "-std=c++17 -O1 -g0 -fPIC -fno-strict-aliasing -Wno-unknown-pragmas";
+    const string KernelOptions = "-std=c++17 -g0 -fPIC -fno-strict-aliasing -Wno-unknown-pragmas";
 
     static readonly Lazy<(string Library, string Folder)> Built = new(Build);
 
@@ -72,7 +73,8 @@ sealed unsafe class CudaEmulation : IDisposable
 
     static (string, string) Build()
     {
-        var sources = Directory.GetFiles(CppCompiler.Headers).Order(StringComparer.Ordinal).SelectMany(File.ReadAllBytes).ToArray();
+        var sources = Directory.GetFiles(CppCompiler.Headers).Order(StringComparer.Ordinal).SelectMany(File.ReadAllBytes)
+            .Concat(Encoding.UTF8.GetBytes(KernelOptions)).ToArray();
         var folder = Path.Combine(Path.GetTempPath(),
             $"HybridArchitectures-emulation-{Environment.UserName}-{Convert.ToHexStringLower(SHA256.HashData(sources))[..16]}-{CppCompiler.Cpp}");
         var library = Path.Combine(folder, "driver.so");

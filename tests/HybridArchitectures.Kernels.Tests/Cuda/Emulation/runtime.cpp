@@ -156,8 +156,9 @@ static void launch(Kernel k, void** args, Dim3 grid, unsigned block, size_t shar
             }
             if (alive && progress == before) fail("every thread waits for another");
         }
-        for (char* at = dynamic_shared.data(); at < dynamic_shared.data() + dynamic_shared.size(); at++)
-            if ((at < shared_start || at >= shared_start + shared_bytes) && *at != char(0xff)) fail("a write past the shared memory");
+        auto untouched = [](const char* from, const char* to) { for (; from < to; from++) if (*from != char(0xff)) return false; return true; };
+        const char* end = dynamic_shared.data() + dynamic_shared.size();
+        if (!untouched(dynamic_shared.data(), shared_start) || !untouched(shared_start + shared_bytes, end)) fail("a write past the shared memory");
     }
 }
 }
