@@ -34,16 +34,11 @@ public class LineTests
         "SelectiveScanForward.cuh: Scan::forward", "StateSpaceDualGroupPairs.cuh: run", "StateSpaceDualPairs.cuh: run",
     ];
 
-    static IEnumerable<string> Files(params string[] patterns) => patterns
-        .SelectMany(pattern => Directory.EnumerateFiles(Repository.Root, pattern, SearchOption.AllDirectories))
-        .Where(path => !Path.GetRelativePath(Repository.Root, path).Split(Path.DirectorySeparatorChar)
-            .Any(part => part is "bin" or "obj" or "packages" || part.StartsWith('.')));
-
     [Fact]
     public void Lines_have_at_most_150_characters()
     {
         // tables of Markdown have one line per row
-        var found = (from path in Files("*.cs", "*.cu", "*.cuh", "*.md")
+        var found = (from path in SourceFiles.Matching("*.cs", "*.cu", "*.cuh", "*.md")
                      from line in File.ReadLines(path).Select((text, index) => (Text: text.TrimEnd(), Number: index + 1))
                      where line.Text.Length > Limit && !(path.EndsWith(".md", StringComparison.Ordinal) && line.Text.TrimStart().StartsWith('|'))
                      select (Path: Relative(path), line.Number)).ToArray();
@@ -54,7 +49,7 @@ public class LineTests
     [Fact]
     public void Methods_have_fewer_than_40_lines()
     {
-        var found = Files("*.cs").SelectMany(path => MethodLengths.Of(path).Where(one => one.Lines >= MethodLimit)
+        var found = SourceFiles.Matching("*.cs").SelectMany(path => MethodLengths.Of(path).Where(one => one.Lines >= MethodLimit)
             .Select(one => (Path: Relative(path), Text: $"{one.Place}: {one.Lines} lines"))).ToArray();
         Assert.Empty(found.Where(one => !LongMethods.ContainsKey(one.Path)).Select(one => one.Text));
         Assert.Empty(LongMethods.Keys.Except(found.Select(one => one.Path)));
@@ -63,8 +58,8 @@ public class LineTests
     [Fact]
     public void Device_functions_have_fewer_than_100_lines()
     {
-        string[] functions = [.. Files("*.cu", "*.cuh").SelectMany(MethodLengths.OfDevice).Where(one => one.Lines >= DeviceFunctionLimit)
-            .Select(one => one.Place).Order(StringComparer.Ordinal)];
+        string[] functions = [.. SourceFiles.Matching("*.cu", "*.cuh").SelectMany(MethodLengths.OfDevice)
+            .Where(one => one.Lines >= DeviceFunctionLimit).Select(one => one.Place).Order(StringComparer.Ordinal)];
         Assert.Equal(LongDeviceFunctions, functions);
     }
 }
