@@ -15,7 +15,7 @@ namespace HybridArchitectures.Kernels.Cpu;
 static unsafe class FewRowsLinearCpu
 {
     const int BlockElements = 1 << 15;      // elements of the weight per task
-    const int BytesAhead = 2048;
+    const int BytesAhead = 6144;
     const int ElementsPerTask = 8;          // reading an element is less work than an element in CpuTasks, by this factor
 
     public static Tensor Forward(FewRowsLinearInputs inputs) => ForwardMany([inputs])[0];
