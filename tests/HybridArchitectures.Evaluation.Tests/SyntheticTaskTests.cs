@@ -48,8 +48,9 @@ public sealed class SyntheticTaskTests
         Assert.Equal([3, 6, 12], counts.Keys.Order());
         // a third of 600 each; the standard deviation is 11.5
         Assert.All(counts.Values, count => Assert.InRange(count, 150, 250));
-        Assert.Equal("MinTrainingPairs is 13; expected 0 to 12. (Parameter 'MinTrainingPairs')",
-            Assert.ThrowsAny<ArgumentException>((task with { MinTrainingPairs = 13 }).ToTrainingData).Message);
+        foreach (int other in (int[])[-3, 4, 5, 24])
+            Assert.Equal($"MinTrainingPairs is {other}; expected 0, or 12 divided by a power of two. (Parameter 'MinTrainingPairs')",
+                Assert.ThrowsAny<ArgumentException>((task with { MinTrainingPairs = other }).ToTrainingData).Message);
     }
 
     // a run goes on only with data of the same description

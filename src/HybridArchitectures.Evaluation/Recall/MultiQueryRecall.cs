@@ -32,8 +32,8 @@ public sealed record MultiQueryRecall : SyntheticTask
 
     /// <summary>
     /// Gets or sets the minimum number of pairs of a training row. Each training row holds this number, doubled any number of times up to
-    /// <see cref="Pairs"/>, all equally likely. Models learn many pairs sooner if some rows hold few. Test rows always hold <see cref="Pairs"/>. The
-    /// default value, 0, means that training rows hold <see cref="Pairs"/> too.
+    /// <see cref="Pairs"/>, all equally likely. <see cref="Pairs"/> must be this number times a power of two. Models learn many pairs sooner if some
+    /// rows hold few. Test rows always hold <see cref="Pairs"/>. The default value, 0, means that training rows hold <see cref="Pairs"/> too.
     /// </summary>
     public int MinTrainingPairs { get; init; }
 
@@ -48,7 +48,8 @@ public sealed record MultiQueryRecall : SyntheticTask
     {
         Require.InRange(Length >= 4 && Length % 2 == 0, nameof(Length), Length, "an even number from 4");
         Require.InRange(Pairs >= 1 && 4 * Pairs <= Length, nameof(Pairs), Pairs, $"1 to {Length / 4}, a quarter of the length");
-        Require.InRange(MinTrainingPairs >= 0 && MinTrainingPairs <= Pairs, nameof(MinTrainingPairs), MinTrainingPairs, $"0 to {Pairs}");
+        bool doubles = MinTrainingPairs > 0 && Pairs % MinTrainingPairs == 0 && BitOperations.IsPow2(Pairs / MinTrainingPairs);
+        Require.InRange(MinTrainingPairs == 0 || doubles, nameof(MinTrainingPairs), MinTrainingPairs, $"0, or {Pairs} divided by a power of two");
         Require.InRange(VocabularySize > Length && VocabularySize / 2 - 1 >= Pairs, nameof(VocabularySize), VocabularySize,
             $"more than {Math.Max(Length, 2 * Pairs + 1)}");
         Require.InRange(PowerA > 0 && double.IsFinite(PowerA), nameof(PowerA), PowerA, "a finite number above 0");
