@@ -18,7 +18,7 @@ static class NormCuda
 
     internal struct GradientArguments
     {
-        public nint Gradient, X, Other, Weight, Inverse, DX, DGate, DWeight;
+        public nint Gradient, X, Other, Weight, Inverse, DX, DGate, Output, DWeight;
         public long Rows, Groups, Part, Slices, GradientStride, XStride, OtherStride;
     }
 
@@ -54,6 +54,13 @@ static class NormCuda
         return (results[0], results[1]);
     }
 
+    /// <summary>Returns the norm and 1 / root mean square of each group, without recording.</summary>
+    public static (Tensor Output, Tensor Inverse) Forward(NormInputs inputs)
+    {
+        var (output, _, inverse) = Forward(inputs, null);
+        return (output, inverse);
+    }
+
     static unsafe (Tensor Output, Tensor? Sum, Tensor Inverse) Forward(NormInputs inputs, Tensor? residual)
     {
         var (x, gate, groups) = (inputs.X, inputs.Gate, inputs.Groups);
@@ -80,8 +87,17 @@ static class NormCuda
         return (output, sum, inverse);
     }
 
-    static unsafe (Tensor X, Tensor? Gate, Tensor? Weight) Backward(
-        Tensor gradient, Tensor? sumGradient, NormInputs inputs, Tensor inverse, bool wantsWeight)
+    /// <summary>Returns the gradients of x, the gate and the weight.</summary>
+    /// <param name="gradient">The gradient of the output.</param>
+    /// <param name="sumGradient">The gradient of the sum x + residual; null if there was no residual.</param>
+    /// <param name="inputs">The inputs. x is the sum if there was a residual.</param>
+    /// <param name="inverse">1 / root mean square of each group.</param>
+    /// <param name="wantsWeight">Whether the gradient of the weight is needed.</param>
+    /// <param name="output">
+    /// Receives the output of a norm with a gate again. It can be <paramref name="gradient"/> itself. Null means none.
+    /// </param>
+    public static unsafe (Tensor X, Tensor? Gate, Tensor? Weight) Backward(
+        Tensor gradient, Tensor? sumGradient, NormInputs inputs, Tensor inverse, bool wantsWeight, Tensor? output = null)
     {
         var (x, gate, weight, groups) = (inputs.X, inputs.Gate, inputs.Weight, inputs.Groups);
         var (dx, dGate) = (CudaMemory.NewLike(x), gate is null ? null : CudaMemory.NewLike(x));
@@ -98,8 +114,8 @@ static class NormCuda
         {
             Gradient = (nint)gradients[0], X = (nint)xs[0], Other = other is null ? 0 : (nint)others[0], Weight = CudaMemory.Address(weights),
             Inverse = CudaMemory.Address(inverse),
-            DX = CudaMemory.Address(dx), DGate = CudaMemory.Address(dGate), DWeight = CudaMemory.Address(partial), Rows = xs.Count, Groups = groups,
-            Part = part, Slices = slices,
+            DX = CudaMemory.Address(dx), DGate = CudaMemory.Address(dGate), Output = CudaMemory.Address(output),
+            DWeight = CudaMemory.Address(partial), Rows = xs.Count, Groups = groups, Part = part, Slices = slices,
             GradientStride = CudaMemory.Stride(gradients), XStride = CudaMemory.Stride(xs),
             OtherStride = other is null ? 0 : CudaMemory.Stride(others),
         };

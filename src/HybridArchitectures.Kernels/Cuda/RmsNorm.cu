@@ -8,10 +8,11 @@
 // its 1 / rms are loaded while the current one is summed. Weights and their gradient stay in registers. The gradient is written once per team and
 // added up over teams in a fixed order. The sigmoid of the gate is computed once.
 //
-// Bytes per row of width w: forward 2 w elements (gate or residual +1, sum +1), backward 3 w (with a gate 5 w, with a second gradient 4 w) + 4 w /
-// rows of a team. About 5 to 12 operations per element forward and 10 to 20 backward; with a gate, two of them are special functions. Measured on one
-// H100 (3.0 TB/s), 65536 rows in bfloat16, forward and backward with the sum over teams: plain, width 2048, 0.182 and 0.297 ms (limits 0.181 and
-// 0.271 ms); gated, width 4096, 0.526 and 0.929 ms (limits 0.542 and 0.904 ms); parts of 64 to 512 are within 4 % of these.
+// Bytes per row of width w: forward 2 w elements (gate or residual +1, sum +1), backward 3 w (with a gate 5 w, with the output again 6 w, with a
+// second gradient 4 w) + 4 w / rows of a team. About 5 to 12 operations per element forward and 10 to 20 backward; with a gate, two of them are
+// special functions. Measured on one H100 (3.0 TB/s), 65536 rows in bfloat16, forward and backward with the sum over teams: plain, width 2048, 0.182
+// and 0.297 ms (limits 0.181 and 0.271 ms); gated, width 4096, 0.526 and 0.929 ms (limits 0.542 and 0.904 ms); parts of 64 to 512 are within 4 % of
+// these.
 #include "common.cuh"
 
 #ifndef NORM_TYPE  // an arbitrary shape, if none is given
@@ -136,7 +137,7 @@ template <class T, int V, int Team, int Kept, Mode M, bool Rest,
 struct NormGradientArguments {
     const void *gradient, *x, *other;  // other: the gate, or the second gradient of x
     const float *weight, *inverse;
-    void *dX, *dGate;
+    void *dX, *dGate, *output;  // output: with a gate, receives the output again, or is null; may be the gradient
     float* dWeight;                                  // (slices, width), or null
     i64 rows, groups, part, slices, gradientStride, xStride, otherStride;
 };
@@ -162,7 +163,7 @@ template <class T, int V, Mode M> __device__ __forceinline__ float norm_products
 template <class T, int V, Mode M> __device__ __forceinline__ void norm_result(
     const NormGradientArguments& args, i64 at, float inverse, float mean, const Raw<T, V>& x, const Raw<T, V>& dy,
     const Raw<T, V>& other, const float (&weights)[V], const float (&sigmoids)[V]) {
-    float dx[V], dGate[V];
+    float dx[V], dGate[V], normed[V];
     mean *= inverse;  // of dn n, times 1 / rms: the multiplier of x
 #pragma unroll
     for (int i = 0; i < V; i++) {
@@ -170,17 +171,22 @@ template <class T, int V, Mode M> __device__ __forceinline__ void norm_result(
             const float open = other[i] * sigmoids[i], d = (dy[i] * weights[i] - x[i] * open * mean) * inverse;
             dx[i] = d * open;
             dGate[i] = d * x[i] * (sigmoids[i] + open * (1 - sigmoids[i]));
+            normed[i] = x[i] * open * (inverse * weights[i]);
         } else if (M == Opened) {
             const float open = other[i] * sigmoids[i], n = x[i] * inverse, through = dy[i] * weights[i];
             dx[i] = (through * open - x[i] * mean) * inverse;
             dGate[i] = through * n * (sigmoids[i] + open * (1 - sigmoids[i]));
+            normed[i] = x[i] * (inverse * weights[i]) * open;
         } else {
             dx[i] = (dy[i] * weights[i] - x[i] * mean) * inverse;
             if (M == Sum) dx[i] += other[i];
         }
     }
     store<T, V>(args.dX, at, dx);
-    if (M == Gated || M == Opened) store<T, V>(args.dGate, at, dGate);
+    if (M == Gated || M == Opened) {
+        store<T, V>(args.dGate, at, dGate);
+        if (args.output) store<T, V>(args.output, at, normed);  // as in forward, to the bit
+    }
 }
 
 template <class T, int V, int Team, int Kept, Mode M, bool Rest,

@@ -1,7 +1,8 @@
 // silu(gate) * up and its gradients, in one pass each. Forward moves 3 elements per position (2 read, 1 written) and needs about 8 operations;
-// backward moves 5 and needs about 14. Two of them are special functions. A block processes one vector per thread of one row. The rows of gate and up
-// can be separate (halves of one projection). Limits on one H200 for 65536 x 8192 in bfloat16: 0.75 ms forward (measured: 0.73 ms), 1.25 ms backward
-// (1.24 ms).
+// backward moves 5 and needs about 14. Two of them are special functions. Backward can write the output again, the sixth element, also over the
+// gradient: each element is read and written by one thread. A block processes one vector per thread of one row. The rows of gate and up can be
+// separate (halves of one projection). Limits on one H200 for 65536 x 8192 in bfloat16: 0.75 ms forward (measured: 0.73 ms), 1.25 ms backward (1.24
+// ms).
 #include "common.cuh"
 
 #ifndef SWIGLU_VECTORS  // vectors per thread; the host has the same number
@@ -10,7 +11,7 @@
 
 struct SwiGluArguments {
     const void *gradient, *gate, *up;  // gradient is null in forward
-    void *output, *dGate, *dUp;
+    void *output, *dGate, *dUp;        // output may be null in backward
     i64 width, blocksPerRow, gradientStride, gateStride, upStride;
 };
 
@@ -33,18 +34,22 @@ template <class T, int V, bool Backward> __device__ __forceinline__ void swiglu(
     for (int k = 0; k < Vectors; k++) {
         i64 at = firstColumn + (k * 256 + threadIdx.x) * V;
         if (at >= args.width) continue;
-        float left[V], right[V];
+        float left[V], right[V], product[V];
 #pragma unroll
         for (int i = 0; i < V; i++) {
             const float z = gate[k][i], s = sigmoid(z);
+            product[i] = z * s * up[k][i];
             if (Backward) {
                 const float dy = gradient[k][i];
                 left[i] = dy * up[k][i] * silu_slope(z, s);
                 right[i] = dy * z * s;
-            } else left[i] = z * s * up[k][i];
+            }
         }
-        store_stream<T, V>(Backward ? args.dGate : args.output, row * args.width + at, left);
-        if (Backward) store_stream<T, V>(args.dUp, row * args.width + at, right);
+        if (Backward) {
+            store_stream<T, V>(args.dGate, row * args.width + at, left);
+            store_stream<T, V>(args.dUp, row * args.width + at, right);
+        }
+        if (!Backward || args.output) store_stream<T, V>(args.output, row * args.width + at, product);
     }
 }
 

@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>Computes silu(gate) * up on a GPU with the kernels in <c>SwiGlu.cu</c>. It saves only the inputs for the gradient.</summary>
+/// <summary>Computes silu(gate) * up and its gradients on a GPU with the kernels in <c>SwiGlu.cu</c>.</summary>
 static unsafe class SwiGluCuda
 {
     internal struct Arguments
@@ -12,17 +12,24 @@ static unsafe class SwiGluCuda
         public long Width, BlocksPerRow, GradientStride, GateStride, UpStride;
     }
 
-    public static Tensor Apply(Tensor gate, Tensor up) => Autograd.Apply<SwiGluInputs>([gate, up], _ =>
+    public static Tensor Forward(Tensor gate, Tensor up)
     {
         var output = CudaMemory.NewLike(gate);
         Run(null, gate, up, output, null, null);
-        return ([output], new SwiGluInputs(gate, up));
-    }, static (context, saved) =>
+        return output;
+    }
+
+    /// <summary>Returns the gradients of gate and up.</summary>
+    /// <param name="gradient">The gradient of the output.</param>
+    /// <param name="gate">The gate.</param>
+    /// <param name="up">The up projection.</param>
+    /// <param name="output">Receives the output again. It can be <paramref name="gradient"/> itself. Null means none.</param>
+    public static (Tensor Gate, Tensor Up) Backward(Tensor gradient, Tensor gate, Tensor up, Tensor? output)
     {
-        var (dGate, dUp) = (CudaMemory.NewLike(saved.Gate), CudaMemory.NewLike(saved.Gate));
-        Run(context.Gradients[0]!.to(saved.Gate.dtype), saved.Gate, saved.Up, null, dGate, dUp);
-        return [dGate, dUp];
-    })[0];
+        var (dGate, dUp) = (CudaMemory.NewLike(gate), CudaMemory.NewLike(gate));
+        Run(gradient.to(gate.dtype), gate, up, output, dGate, dUp);
+        return (dGate, dUp);
+    }
 
     static void Run(Tensor? gradient, Tensor gate, Tensor up, Tensor? output, Tensor? dGate, Tensor? dUp)
     {

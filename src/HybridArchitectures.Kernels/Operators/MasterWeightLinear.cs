@@ -19,8 +19,14 @@ static class MasterWeightLinear
 
     /// <summary>Returns whether the operator serves a projection: its gradient is needed, and its types are bfloat16 and float32.</summary>
     public static bool Serves(Tensor x, Tensor weight, Tensor? bias) =>
-        x.dtype == ScalarType.BFloat16 && weight.dtype == ScalarType.Float32 && bias?.dtype is null or ScalarType.Float32
-        && is_grad_enabled() && (x.requires_grad || weight.requires_grad || bias is { requires_grad: true });
+        HaveTypes(x, weight, bias) && is_grad_enabled() && (x.requires_grad || weight.requires_grad || bias is { requires_grad: true });
+
+    /// <summary>Returns whether the input is bfloat16, and weight and bias are float32.</summary>
+    public static bool HaveTypes(Tensor x, Tensor weight, Tensor? bias) =>
+        x.dtype == ScalarType.BFloat16 && weight.dtype == ScalarType.Float32 && bias?.dtype is null or ScalarType.Float32;
+
+    /// <summary>Returns a float32 weight in the type of the activations: the copy that the optimizer has written, if there is one.</summary>
+    public static Tensor Copy(Tensor weight, ScalarType type) => WeightCopies.Find(weight) ?? weight.to(type);
 
     /// <summary>Computes x W^T + b of every projection.</summary>
     /// <param name="x">The input, shape (..., inputs), bfloat16.</param>
@@ -33,7 +39,7 @@ static class MasterWeightLinear
         Tensor?[] inputs = [x, .. given.Select(item => item.Weight), .. given.Select(item => item.Bias)];
         return Autograd.Apply<Saved>(inputs, _ =>
         {
-            var weights = Array.ConvertAll(given, item => WeightCopies.Find(item.Weight) ?? item.Weight.to(x.dtype));
+            var weights = Array.ConvertAll(given, item => Copy(item.Weight, x.dtype));
             var outputs = new Tensor[given.Length];
             for (int i = 0; i < outputs.Length; i++) outputs[i] = nn.functional.linear(x, weights[i], given[i].Bias?.to(x.dtype));
             return (outputs, new Saved(x, weights, Array.ConvertAll(given, item => item.Bias)));
@@ -64,7 +70,8 @@ static class MasterWeightLinear
     // sum + gradient weight, rounded once
     static void AddProduct(Tensor sum, Tensor gradient, Tensor weight) => sum.addmm_(gradient, weight, 1, 1);
 
-    static Tensor WeightGradient(Tensor gradient, Tensor x)
+    /// <summary>Returns the gradient of a weight, float32, from those of the outputs and the inputs, both bfloat16 rows.</summary>
+    public static Tensor WeightGradient(Tensor gradient, Tensor x)
     {
         var result = empty([gradient.size(1), x.size(1)], ScalarType.Float32, x.device);
         return x.size(0) > 0 && CudaBlas.TryProduct(result, gradient, true, x, add: false) ? result : gradient.t().mm(x).to(ScalarType.Float32);

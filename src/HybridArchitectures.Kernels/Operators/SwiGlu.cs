@@ -1,5 +1,3 @@
-using HybridArchitectures.Kernels.Cpu;
-using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Reference;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -21,20 +19,10 @@ public static class SwiGlu
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static Tensor Forward(Tensor gate, Tensor up)
     {
-        var inputs = new SwiGluInputs(gate, up);
-        inputs.Check();
-        return BackendFor(gate) switch
-        {
-            KernelBackend.Cpu => Vectorized(inputs),
-            KernelBackend.Cuda => SwiGluCuda.Apply(gate, up),
-            _ => SwiGluReference.Forward(gate, up),
-        };
+        var product = new SwiGluProduct(gate, up);
+        product.Inputs.Check();
+        if (!product.HasKernels) return SwiGluReference.Forward(gate, up);
+        return Autograd.Apply<SwiGluProduct>(product.Differentiable, _ => ([product.Compute().Output], product),
+            static (context, saved) => saved.Differentiate(context.Gradients[0]!, context, wantsOutput: false).Gradients)[0];
     }
-
-    static Tensor Vectorized(SwiGluInputs inputs) => Autograd.Apply<SwiGluInputs>([inputs.Gate, inputs.Up],
-        _ => ([SwiGluKernel.Forward(inputs.Gate, inputs.Up)], inputs), static (context, saved) =>
-        {
-            var (dGate, dUp) = SwiGluKernel.Backward(context.Gradients[0]!, saved.Gate, saved.Up);
-            return [dGate, dUp];
-        })[0];
 }

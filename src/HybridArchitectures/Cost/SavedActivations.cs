@@ -31,13 +31,15 @@ sealed class SavedActivations(TrainingStepShape step)
             + transformer.Attention.CountSavedActivations(transformer.InputWidth(design.Width), step);
     }
 
+    // gate, up, and their product, which is computed again with SiLU
+    double GatedWidths(Activation activation) => activation == Activation.Silu && step.RecomputesInputs ? 2 : 3;
+
     double FeedForward(FeedForwardSpec feedForward, int width)
     {
         switch (feedForward)
         {
             case SwiGluSpec swiglu:
-                // gate, up, and their product
-                return 3.0 * swiglu.Width * elementSize;
+                return GatedWidths(swiglu.Activation) * swiglu.Width * elementSize;
             case MlpSpec mlp:
                 // up, and the output of the nonlinearity; previous tokens, their difference, and the mixture
                 return (2.0 * mlp.Width + (mlp.TokenShift ? 3.0 * width : 0)) * elementSize;
@@ -45,7 +47,7 @@ sealed class SavedActivations(TrainingStepShape step)
                 // a copy of the token per selected expert, its output, and the shared expert
                 double layers = experts.Gated ? 3 : 2;
                 double channels = experts.ExpertsPerToken * (layers * experts.ExpertWidth + 2.0 * experts.InnerSpace(width))
-                    + layers * experts.SharedWidth + 2.0 * experts.LatentWidth;
+                    + (experts.Gated ? GatedWidths(experts.Activation) : layers) * experts.SharedWidth + 2.0 * experts.LatentWidth;
                 // the scores and the input of the router in float32, and the source and destination of each assignment
                 double router = 4.0 * (2.0 * experts.Experts + (elementSize == 4 ? 0 : width)) + 8.0 * 4 * experts.ExpertsPerToken;
                 return channels * elementSize + router;

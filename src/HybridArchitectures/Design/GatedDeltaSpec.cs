@@ -145,8 +145,9 @@ public sealed record GatedDeltaSpec : MixerSpec
     public override double CountSavedActivations(int width, TrainingStepShape step)
     {
         ArgumentNullException.ThrowIfNull(step);
-        // the convolution's input and output, the gate, what is normed, what is projected out
-        double channels = 2.0 * ConvolutionChannels + (OutputGate ? 3.0 : 2.0) * ValueWidth;
+        // the convolution's input and output, what is normed, the gate, what is projected out; after a gate, the latter is computed again
+        double values = OutputGate ? step.RecomputesInputs ? 2 : 3 : 2;
+        double channels = 2.0 * ConvolutionChannels + values * ValueWidth;
         // rates in float32
         return channels * step.ElementSize + 8.0 * sizeof(float) * ValueHeads
             + SavedStateMemory.GatedDeltaRule(ValueHeads, KeyHeads, KeyHeadSize, ValueHeadSize, ChunkSize, step.ElementSize, step.Gpu);

@@ -92,8 +92,8 @@ public sealed record GatedLinearAttentionSpec : MixerSpec
     public override double CountSavedActivations(int width, TrainingStepShape step)
     {
         ArgumentNullException.ThrowIfNull(step);
-        // queries, keys and values, the gate, what is normed, what is projected out
-        double activations = (2.0 * KeyWidth + 4.0 * ValueWidth + DecayRank) * step.ElementSize;
+        // queries, keys and values, the gate, what is normed; what is projected out is computed again
+        double activations = (2.0 * KeyWidth + (step.RecomputesInputs ? 3.0 : 4.0) * ValueWidth + DecayRank) * step.ElementSize;
         return activations + Sizes.CountSavedStates();
     }
 

@@ -166,8 +166,11 @@ public sealed record IntraHybridSpec : MixerSpec
     {
         ArgumentNullException.ThrowIfNull(step);
         return Attention.CountSavedActivations(width, step) + StateSpace.CountSavedActivations(width, step)
-            + CountSavedChannels(width, step.Gpu is not null) * step.ElementSize;
+            + (CountSavedChannels(width, step.Gpu is not null) + CountBranchOutput(step)) * step.ElementSize;
     }
+
+    // a state-space branch with an output projection computes the input of that projection again; here, the norm and the fusion read it
+    double CountBranchOutput(TrainingStepShape step) => StateSpace is Mamba2Spec && step.RecomputesInputs ? InnerWidth : 0;
 
     // channels between the branches and the residual stream; the branches' own outputs are counted with them
     double CountSavedChannels(int width, bool onGpu)

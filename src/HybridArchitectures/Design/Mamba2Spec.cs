@@ -197,8 +197,8 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
     public override double CountSavedActivations(int width, TrainingStepShape step)
     {
         ArgumentNullException.ThrowIfNull(step);
-        // projection, convolution, scan, gated output
-        return (3.0 * InnerWidth + 2.0 * ConvolutionChannels + Heads) * step.ElementSize
+        // projection, convolution, scan; the gated output is computed again
+        return ((step.RecomputesInputs ? 2.0 : 3.0) * InnerWidth + 2.0 * ConvolutionChannels + Heads) * step.ElementSize
             + SavedStateMemory.StateSpaceDual(Heads, HeadSize, Groups, StateSize, ChunkSize, step.ElementSize, step.Tokens, step.Gpu);
     }
 

@@ -11,4 +11,9 @@ public sealed record TrainingStepShape(int ElementSize, long Length, long Batch,
 {
     /// <summary>Gets the number of tokens of all rows.</summary>
     public double Tokens => (double)Length * Batch;
+
+    /// <summary>
+    /// Gets whether the input of a projection is computed again for the gradient of its weight, where kernels can do that: in all types but float64.
+    /// </summary>
+    internal bool RecomputesInputs => ElementSize < 8;
 }

@@ -62,11 +62,9 @@ public sealed class GatedDelta : Mixer
         var (strength, decay) = Rates(x, recurrent, context);
         var mixing = Mix(query, key, value, decay, strength, recurrent, context);
         var weight = Parameter("norm_weight", x);
-        var normed = spec.OutputGate
-            ? GatedRmsNorm.Forward(mixing, parts[3].flatten(2).view(batch, length, spec.ValueHeads, spec.ValueHeadSize), weight, normEpsilon, 1,
-                normBeforeGate: true)
-            : RmsNorm.Forward(mixing, weight, normEpsilon);
-        return output.Forward(normed.reshape(batch, length, spec.ValueWidth));
+        if (!spec.OutputGate) return output.Forward(RmsNorm.Forward(mixing, weight, normEpsilon).reshape(batch, length, spec.ValueWidth));
+        var gate = parts[3].flatten(2).view(batch, length, spec.ValueHeads, spec.ValueHeadSize);
+        return output.ForwardOf(new GatedNormProduct(new(mixing, gate, weight, normEpsilon, 1, NormFirst: true), JoinsHeads: true));
     }
 
     // update strengths and logarithms of decays, (B, L, value heads) each

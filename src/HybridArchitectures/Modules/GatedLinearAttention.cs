@@ -41,8 +41,8 @@ public sealed class GatedLinearAttention : Mixer
         var queries = Heads(projected[0]).mul(Scalars.From(1 / Math.Sqrt(spec.KeyHeadSize)));
         var mixed = LinearAttentionState.Mix(linear, queries, Heads(projected[1]), Heads(projected[2]), Heads(Decays(projected[4], linear)), context,
             spec.ChunkSize);
-        var normed = GatedRmsNorm.Forward(mixed, Heads(projected[3]), Parameter("norm_weight", x), normEpsilon, 1, normBeforeGate: true);
-        return output.Forward(normed.reshape(x.size(0), x.size(1), spec.ValueWidth));
+        return output.ForwardOf(new GatedNormProduct(
+            new(mixed, Heads(projected[3]), Parameter("norm_weight", x), normEpsilon, 1, NormFirst: true), JoinsHeads: true));
     }
 
     // log(sigmoid(z)) / normalizer = -softplus(-z) / normalizer

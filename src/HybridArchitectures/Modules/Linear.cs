@@ -57,6 +57,14 @@ public sealed class Linear : HybridModule
         return Adapted("weight", x, nn.functional.linear(x, weight.to(x.dtype), bias?.to(x.dtype))).MoveToOuterDisposeScope();
     }
 
+    /// <summary>
+    /// Computes the projection of the output of an operator. That output is not saved for the gradient if the operator can compute it again, and
+    /// nothing else reads it, such as an adapter.
+    /// </summary>
+    internal Tensor ForwardOf<TInput>(TInput input) where TInput : class, IProjectionInput<TInput> =>
+        Plain is { } plain && RecomputedLinear.Serves(input, plain.Weight, plain.Bias) ? RecomputedLinear.Forward(input, plain.Weight, plain.Bias)
+            : Forward(input.Forward());
+
     /// <summary>Returns whether x has so few rows, without a gradient, that the time is that of reading the weight.</summary>
     internal static bool IsStep(Tensor x)
     {

@@ -96,9 +96,19 @@ public sealed class Mamba2 : StateSpaceMixer
         return Scan(x, Linear.ForwardMany(input, this.input)[0], context, state);
     }
 
-    Tensor Gated(Tensor x, Tensor y, Tensor gate) => spec.GatedNorm
-        ? GatedRmsNorm.Forward(y, gate, Parameter("norm_weight", x), normEpsilon, spec.GatedNormGroups, spec.NormBeforeGate)
-        : SwiGlu.Forward(gate, y);
+    private protected override Tensor ScanAndProject(Tensor x, SequenceContext context, MixerState? state)
+    {
+        ModuleChecks.Input(x, width, context);
+        var (y, gate, _) = Scan(x, input.Forward(Scaled(x, spec.InputScale)), context, state);
+        return Scaled(spec.GatedNorm ? Output.ForwardOf(Normed(x, y, gate)) : Output.ForwardOf(new SwiGluProduct(gate, y)), spec.OutputScale);
+    }
+
+    Tensor Gated(Tensor x, Tensor y, Tensor gate) => spec.GatedNorm ? Normed(x, y, gate).Forward() : SwiGlu.Forward(gate, y);
+
+    GatedNormProduct Normed(Tensor x, Tensor y, Tensor gate) =>
+        new(new(y, gate, Parameter("norm_weight", x), normEpsilon, spec.GatedNormGroups, spec.NormBeforeGate));
+
+    Linear Output => output ?? throw new InvalidOperationException("this Mamba-2 mixer has no output projection");
 
     // projected: (B, L, inner + channels + heads)
     (Tensor Output, Tensor Gate, Tensor Values) Scan(Tensor x, Tensor projected, SequenceContext context, MixerState? state,
@@ -135,9 +145,7 @@ public sealed class Mamba2 : StateSpaceMixer
         return (y.reshape(batch, length, inner), gate, values);
     }
 
-    internal override Tensor Project(Tensor scanned) =>
-        Scaled((output ?? throw new InvalidOperationException("this Mamba-2 mixer has no output projection")).Forward(scanned),
-            spec.OutputScale);
+    internal override Tensor Project(Tensor scanned) => Scaled(Output.Forward(scanned), spec.OutputScale);
 
     /// <inheritdoc/>
     public override MixerState CreateState(int batch, ScalarType compute, Device device)

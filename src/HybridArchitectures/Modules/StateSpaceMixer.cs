@@ -26,7 +26,10 @@ public abstract class StateSpaceMixer : Mixer
     internal abstract Tensor Project(Tensor scanned);
 
     /// <inheritdoc/>
-    public sealed override Tensor Forward(Tensor x, SequenceContext context, MixerState? state) => Project(Scan(x, context, state).Output);
+    public sealed override Tensor Forward(Tensor x, SequenceContext context, MixerState? state) => ScanAndProject(x, context, state);
+
+    private protected virtual Tensor ScanAndProject(Tensor x, SequenceContext context, MixerState? state) =>
+        Project(Scan(x, context, state).Output);
 
     private protected static RecurrentState? Recurrent(MixerState? state) => ModuleChecks.State<RecurrentState>(state, "a state-space mixer");
 

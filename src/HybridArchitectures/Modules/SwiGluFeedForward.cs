@@ -1,4 +1,5 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
@@ -50,6 +51,8 @@ public sealed class SwiGluFeedForward : FeedForward
             var (toGate, toUp) = LastDimension.Split(added, spec.Width, spec.Width);
             (gated, raised) = (gated.add(toGate, Scalars.One), raised.add(toUp, Scalars.One));
         }
-        return Scaled(down.Forward(Activations.Gated(spec.Activation, Scaled(gated, spec.GateScale), raised)), spec.OutputScale);
+        gated = Scaled(gated, spec.GateScale);
+        return Scaled(spec.Activation == Activation.Silu ? down.ForwardOf(new SwiGluProduct(gated, raised))
+            : down.Forward(Activations.Gated(spec.Activation, gated, raised)), spec.OutputScale);
     }
 }
