@@ -39,6 +39,7 @@ sealed record TrainingStepCase(string Name, HybridDesign Design, int Rows, int L
         yield return Of("1B-inter-1:5-moe") with { Rows = 1 };
         yield return new("1B gated delta", DeltaNets(tiny), 1, length);
         yield return new("24M", Hybrid24M(tiny), tiny ? 2 : 16, tiny ? 64 : 1024) { TimedSteps = 30 };
+        yield return new("11M", Hybrid11M(tiny), tiny ? 2 : 16, tiny ? 64 : 1024) { TimedSteps = 30 };
     }
 
     static HybridDesign Small(string name)
@@ -65,5 +66,13 @@ sealed record TrainingStepCase(string Name, HybridDesign Design, int Rows, int L
         int width = tiny ? 64 : 512;
         return HybridDesign.Create(width, tiny ? 256 : 4096).WithAttention(width / 64, Math.Max(1, width / 256)).WithMamba2(64, 64)
             .WithFeedForward(FeedForwardSpec.SwiGlu(tiny ? 128 : 1408)).Pattern("MMTMMM").Build();
+    }
+
+    // the size of lab/experiments
+    static HybridDesign Hybrid11M(bool tiny)
+    {
+        int width = tiny ? 64 : 256;
+        return HybridDesign.Create(width, tiny ? 256 : 8192).WithAttention(width / 64, Math.Max(1, width / 128)).WithMamba2(64, 64)
+            .WithFeedForward(FeedForwardSpec.SwiGlu(tiny ? 128 : 640)).Pattern("MMMTMMMMMTMM").Build();
     }
 }
