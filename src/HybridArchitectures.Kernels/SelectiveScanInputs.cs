@@ -51,6 +51,12 @@ sealed record SelectiveScanInputs(Tensor X, Tensor Dt, Tensor A, Tensor B, Tenso
         Z = Z?.index_select(0, rows),
     };
 
+    /// <summary>Returns the inputs of one token of whole rows.</summary>
+    public SelectiveScanInputs Token(long token) => this with
+    {
+        X = X.select(1, token), Dt = Dt.select(1, token), B = B.select(1, token), C = C.select(1, token), Z = Z?.select(1, token),
+    };
+
     /// <summary>Returns the inputs of a step as rows of one token.</summary>
     public SelectiveScanInputs AsRows(Tensor state) => this with
     {

@@ -56,6 +56,12 @@ sealed record StateSpaceDualInputs(Tensor X, Tensor Dt, Tensor A, Tensor B, Tens
         X = X.index_select(0, rows), Dt = Dt.index_select(0, rows), B = B.index_select(0, rows), C = C.index_select(0, rows),
     };
 
+    /// <summary>Returns the inputs of one token of whole rows.</summary>
+    public StateSpaceDualInputs Token(long token) => this with
+    {
+        X = X.select(1, token), Dt = Dt.select(1, token), B = B.select(1, token), C = C.select(1, token),
+    };
+
     /// <summary>Returns the inputs of a step as rows of one token.</summary>
     public StateSpaceDualInputs AsRows(Tensor state) => this with
     {

@@ -7,11 +7,13 @@ struct ConvolutionArguments {
     const void *x, *initial, *gradient, *finalGradient;
     Typed weight, bias;  // (channels, width), (channels); of one type, at addresses that are multiples of 16
     const bool* starts;                                       // (batch, length), or null
-    // (batch) each, or null; slots, in a single step: the slot of the state of a row, or -1 for a padding row
+    // (batch) each, or null; slots, in a step: the slot of the state of a row, or -1 for a padding row
     const i64 *lengths, *slots;
     void *output, *final, *dX, *dInitial;
     float *dWeight, *dBias;  // (parts, channels, width), (parts, channels): sums of one tile, or of one block
     i64 batch, length, channels, width, tile, tiles, xRow, xToken, gradientRow, gradientToken, groups, slotCount;
+    void* before;  // in steps of several tokens: (batch, width - 1, channels), or null
+    const i64* counts;  // (batch): the tokens of a row whose states are wanted, or null
     int silu;
 };
 

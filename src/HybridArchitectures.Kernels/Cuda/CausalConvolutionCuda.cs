@@ -27,6 +27,7 @@ static class CausalConvolutionCuda
         public CudaTyped Weight, Bias;
         public nint Starts, Lengths, Slots, Output, Final, DX, DInitial, DWeight, DBias;
         public long Batch, Length, Channels, Width, Tile, Tiles, XRow, XToken, GradientRow, GradientToken, Groups, SlotCount;
+        public nint Before, Counts;
         public int Silu;
     }
 
@@ -80,6 +81,31 @@ static class CausalConvolutionCuda
         return output.MoveToOuterDisposeScope();
     }
 
+    /// <summary>
+    /// Computes the tokens of a pass (B, L, C), one after another, updates the state, and writes the state before to <paramref name="before"/>.
+    /// </summary>
+    public static Tensor Steps(Tensor state, Tensor before, CausalConvolutionInputs inputs)
+    {
+        using var scope = NewDisposeScope();
+        var output = CudaMemory.New(inputs.X, inputs.X.dtype, inputs.Batch, inputs.Length, inputs.Channels);
+        var call = new Call(inputs with { InitialState = state }, RowLayout.From(null), other: before);
+        (call.Arguments.Output, call.Arguments.Before) = (CudaMemory.Address(output), CudaMemory.Address(before));
+        (call.Arguments.Final, call.Arguments.SlotCount) = (CudaMemory.Address(state), state.size(0));
+        call.RunStep();
+        GC.KeepAlive(state);
+        return output.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Sets the state of each row to that after the first tokens of a pass; <paramref name="counts"/> is (B) int64.</summary>
+    public static void Replay(Tensor state, Tensor before, Tensor counts, CausalConvolutionInputs inputs)
+    {
+        var call = new Call(inputs with { InitialState = before }, RowLayout.From(null), other: state);
+        (call.Arguments.Before, call.Arguments.Counts) = (CudaMemory.Address(before), CudaMemory.Address(counts));
+        (call.Arguments.Final, call.Arguments.SlotCount) = (CudaMemory.Address(state), state.size(0));
+        call.RunStep();
+        GC.KeepAlive((state, counts));
+    }
+
     // shared by all launches over the same inputs
     sealed unsafe class Call
     {
@@ -89,7 +115,9 @@ static class CausalConvolutionCuda
 
         public Arguments Arguments;
 
-        public Call(CausalConvolutionInputs inputs, RowLayout layout, Tensor? gradient = null, Tensor? finalGradient = null)
+        // other: the second state of steps of several tokens
+        public Call(
+            CausalConvolutionInputs inputs, RowLayout layout, Tensor? gradient = null, Tensor? finalGradient = null, Tensor? other = null)
         {
             x = inputs.X;
             var (weight, bias, starts, lengths) = (inputs.Weight, inputs.Bias, layout.Starts, layout.Lengths);
@@ -97,12 +125,12 @@ static class CausalConvolutionCuda
             if (gradient is not null && gradient.stride(2) != 1 && x.size(2) > 1) gradient = gradient.contiguous();
             bool narrow = weight.dtype == ScalarType.BFloat16 && bias?.dtype is null or ScalarType.BFloat16;
             var (filter, biases, initial) = (Parameter(weight, narrow)!, Parameter(bias, narrow), inputs.InitialState?.contiguous());
-            roots = [filter, biases, initial, starts, lengths, gradient, finalGradient];
+            roots = [filter, biases, initial, starts, lengths, gradient, finalGradient, other];
             long batch = x.size(0), length = x.size(1), channels = x.size(2), strides = x.stride(0) | x.stride(1) | channels;
             if (gradient is not null) strides |= gradient.stride(0) | gradient.stride(1);
             int vector = 4 * (int)x.ElementSize;                                                        // four channels a thread
             wide = ((strides * x.ElementSize) | CudaMemory.Address(x) | CudaMemory.Address(initial) | CudaMemory.Address(gradient)
-            | CudaMemory.Address(finalGradient)) % vector == 0;
+            | CudaMemory.Address(finalGradient) | CudaMemory.Address(other)) % vector == 0;
             bool backward = gradient is not null;
             // rows of several documents with single channels, which no model has, are left to the general kernels
             plain = weight.size(1) == 4 && (starts is null || wide) && lengths is null

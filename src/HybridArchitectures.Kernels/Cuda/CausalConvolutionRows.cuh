@@ -164,31 +164,54 @@ template <class T, int V> __device__ __forceinline__ void convolution_final(cons
     if (item < args.batch * args.groups) write_final<T, V>(args, item / args.groups, item % args.groups * V);
 }
 
-// Processes one token for every row: the sum is computed and the state, which `final` and `initial` both are, moves by one.
+// Writes the inputs before a token, past[0 .. Taps - 2], as the state of a slot.
+template <class T, int V, int Taps> __device__ __forceinline__ void write_past(
+    const ConvolutionArguments& args, void* to, i64 slot, i64 channel, const float (&past)[Taps][V]) {
+#pragma unroll
+    for (int k = 0; k < Taps - 1; k++) {
+        const i64 at = k - (Taps - args.width);
+        if (at >= 0) store<T, V>(to, (slot * (args.width - 1) + at) * args.channels + channel, past[k]);
+    }
+}
+
+// Processes a few tokens for every row, one after another: the sums are computed and the state, which `final` and `initial` both are, moves. `before`,
+// if given, receives the state before the first token. With `counts`, the state of a row is instead set to that after its first counts[row] tokens,
+// from `before`, which `initial` then is; a row that keeps all tokens is left as it is. Counts are at least 1.
 template <class T, int V, int Taps> __device__ __forceinline__ void convolution_step(const ConvolutionArguments& args) {
     const i64 item = static_cast<i64>(blockIdx.x) * 128 + threadIdx.x;
     if (item >= args.batch * args.groups) return;
     const i64 channel = item % args.groups * V, row = item / args.groups;
-    float filter[Taps][V], sum[V], past[Taps][V];
+    float filter[Taps][V], bias[V], past[Taps][V], next[V];
     const i64 slot = args.slots ? args.slots[row] : row;
+    i64 tokens = args.length;
     if (slot < 0 || slot >= args.slotCount) {
-        clear(sum);
-        store<T, V>(args.output, row * args.channels + channel, sum);
+        clear(next);
+        for (i64 token = 0; token < tokens; token++) store<T, V>(args.output, (row * tokens + token) * args.channels + channel, next);
         return;
     }
-    load_filter<V, Taps>(args, channel, filter, sum);
+    if (args.counts) {
+        tokens = args.counts[row];
+        if (tokens >= args.length) return;
+    }
+    else load_filter<V, Taps>(args, channel, filter, bias);
     load_past<T, V, Taps>(args, slot, 0, channel, past);
-    load<T, V>(args.x, row * args.xRow + channel, past[Taps - 1]);
+    if (args.before && !args.counts) write_past<T, V, Taps>(args, args.before, slot, channel, past);
+    load<T, V>(args.x, row * args.xRow + channel, next);
+#pragma unroll 1
+    for (i64 token = 0; token < tokens; token++) {
 #pragma unroll
-    for (int i = 0; i < V; i++) {
+        for (int i = 0; i < V; i++) past[Taps - 1][i] = next[i];
+        if (token + 1 < tokens) load<T, V>(args.x, row * args.xRow + (token + 1) * args.xToken + channel, next);
+        if (args.counts) {
 #pragma unroll
-        for (int k = 0; k < Taps; k++) sum[i] += filter[k][i] * past[k][i];
-        if (args.silu) sum[i] *= sigmoid(sum[i]);
+            for (int k = 0; k < Taps - 1; k++)
+#pragma unroll
+                for (int i = 0; i < V; i++) past[k][i] = past[k + 1][i];
+            continue;
+        }
+        float sum[V];
+        next_sum<V, Taps>(filter, bias, args.silu, past, sum);
+        store<T, V>(args.output, (row * args.length + token) * args.channels + channel, sum);
     }
-    store<T, V>(args.output, row * args.channels + channel, sum);
-#pragma unroll
-    for (int k = 1; k < Taps; k++) {
-        const i64 at = k - (Taps - args.width) - 1;
-        if (at >= 0) store<T, V>(args.final, (slot * (args.width - 1) + at) * args.channels + channel, past[k]);
-    }
+    write_past<T, V, Taps>(args, args.final, slot, channel, past);
 }

@@ -1,6 +1,7 @@
 using HybridArchitectures.Kernels.Cpu;
 using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Reference;
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Operators;
@@ -68,6 +69,40 @@ public static class CausalConvolution
         if (backend == KernelBackend.Cuda) return CausalConvolutionCuda.Step(state, inputs, slots);
         return slots is null ? StepRows(backend, state, inputs)
             : SlotRows.Step(state, slots, x, (states, rows) => StepRows(backend, states, inputs with { X = x.index_select(0, rows) }));
+    }
+
+    /// <summary>
+    /// Processes the few tokens of a pass without a gradient. The output is that of <see cref="Forward"/>; on a GPU, tokens are processed as by
+    /// <see cref="Step"/>.
+    /// </summary>
+    /// <param name="state">The last inputs, shape (B, W-1, C), in the dtype of x, newest last. It is updated in place.</param>
+    /// <param name="inputs">The inputs of whole rows, without an initial state and a layout.</param>
+    /// <returns>The output, shape (B, L, C), and what returns rows to earlier tokens, which the caller disposes.</returns>
+    internal static (Tensor Output, StateReplay Replay) Steps(Tensor state, CausalConvolutionInputs inputs)
+    {
+        inputs.CheckRows();
+        SequenceChecks.Updatable(state, nameof(state));
+        inputs.CheckState(state, nameof(state), inputs.Batch);
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        var own = inputs.Map(tensor => tensor?.alias());
+        if (Chosen(inputs) == KernelBackend.Cuda)
+        {
+            var before = CudaMemory.NewLike(state);
+            var output = CausalConvolutionCuda.Steps(state, before, inputs);
+            return (output.MoveToOuterDisposeScope(), new([before, own.X], [own.Weight, own.Bias],
+                (states, counts) => CausalConvolutionCuda.Replay(states, before, counts, own)) { RunsOnDevice = true });
+        }
+        var copy = state.clone();
+        var (result, final) = Forward(inputs.X, inputs.Weight, inputs.Bias, inputs.Silu, copy);
+        state.copy_(final);
+        return (result.MoveToOuterDisposeScope(), new([copy, own.X], [own.Weight, own.Bias], (states, counts) =>
+        {
+            var values = TensorMemory.ToArray<long>(counts);
+            for (int row = 0; row < values.Length; row++)
+                if (values[row] < own.Length)
+                    states.select(0, row).copy_(cat([copy.select(0, row), own.X.select(0, row)], 0).narrow(0, values[row], own.Width - 1));
+        }));
     }
 
     static Tensor StepRows(KernelBackend backend, Tensor state, CausalConvolutionInputs inputs)

@@ -1,4 +1,5 @@
 using HybridArchitectures.Kernels.Cpu.StateSpace;
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Cuda.StateSpace;
 using HybridArchitectures.Kernels.Reference;
 using static TorchSharp.torch;
@@ -101,6 +102,37 @@ public static class SelectiveScan
             : slots is null ? StepRows(backend, state, inputs)
             : SlotRows.Step(state, slots, x, (states, rows) => StepRows(backend, states, inputs.SelectRows(rows)));
         return output.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>
+    /// Processes the few tokens of a pass, one after another, without a gradient. Outputs and state are those of <see cref="Step"/> for each token.
+    /// </summary>
+    /// <param name="state">The state, shape (batch, channels, states), float32. It is updated in place.</param>
+    /// <param name="inputs">The inputs of whole rows, without an initial state and a layout.</param>
+    /// <returns>The output, shape (batch, length, channels), and what returns rows to earlier tokens, which the caller disposes.</returns>
+    internal static (Tensor Output, StateReplay Replay) Steps(Tensor state, SelectiveScanInputs inputs)
+    {
+        inputs.CheckRows();
+        SequenceChecks.Updatable(state, nameof(state));
+        SequenceChecks.State(state, nameof(state), inputs.X, "(batch, channels, states)", inputs.Batch, inputs.Channels, inputs.StateSize);
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        var backend = BackendFor(inputs.X);
+        var own = inputs.WithGroups().Map(tensor => tensor?.alias());
+        StateReplay Replay(Tensor before, Action<Tensor, Tensor> run) =>
+            new([before, own.X, own.Dt, own.B, own.C, own.Z], [own.A, own.D, own.DtBias], run) { RunsOnDevice = backend == KernelBackend.Cuda };
+        if (backend == KernelBackend.Cuda)
+        {
+            var before = CudaMemory.NewLike(state);
+            var output = StateUpdateCuda.Steps(state, before, own);
+            return (output.MoveToOuterDisposeScope(),
+                Replay(before, (states, counts) => StateUpdateCuda.Replay(states, before, counts, own)));
+        }
+        var copy = state.clone();
+        var outputs = new Tensor[inputs.Length];
+        for (int token = 0; token < outputs.Length; token++) outputs[token] = StepRows(backend, state, own.Token(token));
+        return (stack(outputs, 1).MoveToOuterDisposeScope(), Replay(copy, (states, counts) => StateReplay.Steps(states, copy, counts, own.Length,
+            (all, token) => StepRows(backend, all, own.Token(token)))));
     }
 
     static Tensor StepRows(KernelBackend backend, Tensor state, SelectiveScanInputs inputs)

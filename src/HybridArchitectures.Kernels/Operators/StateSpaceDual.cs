@@ -1,5 +1,6 @@
 using HybridArchitectures.Kernels.Composed;
 using HybridArchitectures.Kernels.Cpu.StateSpace;
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Cuda.StateSpace;
 using HybridArchitectures.Kernels.Reference;
 using static TorchSharp.torch;
@@ -101,11 +102,46 @@ public static class StateSpaceDual
         SequenceChecks.State(state, nameof(state), x, slots is null ? "(batch, heads, head size, states)" : "(slots, heads, head size, states)",
             SlotRows.StateRows(state, slots, x), inputs.Heads, inputs.HeadSize, inputs.StateSize);
         using var noGrad = no_grad();
-        var backend = Backend == KernelBackend.LibTorch ? KernelBackend.Reference : SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual));
+        var backend = StepBackend(x);
         if (backend == KernelBackend.Cuda) return StateUpdateCuda.Step(state, inputs, slots);
         return slots is null ? StepRows(backend, state, inputs)
             : SlotRows.Step(state, slots, x, (states, rows) => StepRows(backend, states, inputs.SelectRows(rows)));
     }
+
+    /// <summary>
+    /// Processes the few tokens of a pass, one after another, without a gradient. Outputs and state are those of <see cref="Step"/> for each token.
+    /// </summary>
+    /// <param name="state">The state, shape (batch, heads, head size, states), float32. It is updated in place.</param>
+    /// <param name="inputs">The inputs of whole rows, without an initial state and a layout.</param>
+    /// <returns>The output, shape (batch, length, heads, head size), and what returns rows to earlier tokens, which the caller disposes.</returns>
+    internal static (Tensor Output, StateReplay Replay) Steps(Tensor state, StateSpaceDualInputs inputs)
+    {
+        inputs.CheckRows();
+        SequenceChecks.Updatable(state, nameof(state));
+        SequenceChecks.State(state, nameof(state), inputs.X, "(batch, heads, head size, states)", inputs.Batch, inputs.Heads, inputs.HeadSize,
+            inputs.StateSize);
+        using var noGrad = no_grad();
+        using var scope = NewDisposeScope();
+        var backend = StepBackend(inputs.X);
+        var own = inputs.Map(tensor => tensor?.alias());
+        StateReplay Replay(Tensor before, Action<Tensor, Tensor> run) =>
+            new([before, own.X, own.Dt, own.B, own.C], [own.A, own.D, own.DtBias], run) { RunsOnDevice = backend == KernelBackend.Cuda };
+        if (backend == KernelBackend.Cuda)
+        {
+            var before = CudaMemory.NewLike(state);
+            var output = StateUpdateCuda.Steps(state, before, inputs);
+            return (output.MoveToOuterDisposeScope(),
+                Replay(before, (states, counts) => StateUpdateCuda.Replay(states, before, counts, own)));
+        }
+        var copy = state.clone();
+        var outputs = new Tensor[inputs.Length];
+        for (int token = 0; token < outputs.Length; token++) outputs[token] = StepRows(backend, state, inputs.Token(token));
+        return (stack(outputs, 1).MoveToOuterDisposeScope(), Replay(copy, (states, counts) => StateReplay.Steps(states, copy, counts, own.Length,
+            (all, token) => StepRows(backend, all, own.Token(token)))));
+    }
+
+    static KernelBackend StepBackend(Tensor x) =>
+        Backend == KernelBackend.LibTorch ? KernelBackend.Reference : SequenceChecks.Choose(Backend, x, nameof(StateSpaceDual));
 
     static Tensor StepRows(KernelBackend backend, Tensor state, StateSpaceDualInputs inputs)
     {

@@ -19,11 +19,13 @@ sealed class DraftPass : IDisposable
     readonly HybridLanguageModel model;
     readonly HybridCache cache;
     readonly Func<Tensor, Tensor> prepare;
-    readonly Tensor ids, next, result;
+    readonly Tensor ids, next, result, counts;
     readonly StepGraph graph;
     readonly DeviceReadback readback;
     readonly int tokens;
     IReadOnlyList<TokenCopies?>? copies;
+    CudaGraph? replay;
+    bool isReplayReady;
 
     /// <summary>Creates a pass.</summary>
     /// <param name="model">The model, on a GPU.</param>
@@ -37,6 +39,7 @@ sealed class DraftPass : IDisposable
         ids = Own(zeros([cache.Batch, tokens], ScalarType.Int64, model.Device));
         next = Own(zeros([cache.Batch * tokens, 1], ScalarType.Int64, model.Device));
         result = Own(zeros([2, cache.Batch * tokens], ScalarType.Int64, model.Device));
+        counts = Own(zeros([cache.Batch], ScalarType.Int64, model.Device));
         graph = new StepGraph(cache, Step, tokens);
         CanBeCaptured = MayCapture(model, (long)cache.Batch * tokens);
         readback = new DeviceReadback(result);
@@ -87,7 +90,26 @@ sealed class DraftPass : IDisposable
     }
 
     /// <summary>After <see cref="Run"/>, keeps the first tokens of each row, at least one, in the cache, and removes the others.</summary>
-    public void Keep(IReadOnlyList<int> counts) => cache.KeepTokens(counts, tokens, copies);
+    public void Keep(IReadOnlyList<int> counts)
+    {
+        if (copies is null) cache.KeepTokens(counts, tokens);
+        else cache.KeepTokens(counts, tokens, copies, () => Replay(counts));
+    }
+
+    // computes states again after a captured pass: directly the first time, and then as a graph if the host takes no part in it
+    void Replay(IReadOnlyList<int> values)
+    {
+        if (!copies!.Any(one => one is { HasReplays: true })) return;
+        counts.copy_(tensor(values.Select(value => (long)value).ToArray(), device: model.Device));
+        void Body() => cache.Replay(copies!, counts);
+        if (!copies!.All(one => one is null or { ReplaysOnDevice: true })) Body();
+        else if (isReplayReady)
+        {
+            replay ??= CudaGraphPool.For(counts.device_index).Capture(Body);
+            replay.Launch();
+        }
+        else isReplayReady = CudaGraphPool.For(counts.device_index).Run(Body);
+    }
 
     // the captured work: nothing here may depend on numbers from the host
     void Step()
@@ -100,6 +122,8 @@ sealed class DraftPass : IDisposable
 
     void DisposeCopies()
     {
+        replay?.Dispose();
+        (replay, isReplayReady) = (null, false);
         foreach (var one in copies ?? []) one?.Dispose();
         copies = null;
     }
@@ -109,6 +133,6 @@ sealed class DraftPass : IDisposable
         graph.Dispose();
         readback.Dispose();
         DisposeCopies();
-        foreach (var tensor in new[] { ids, next, result }) tensor.Dispose();
+        foreach (var tensor in new[] { ids, next, result, counts }) tensor.Dispose();
     }
 }

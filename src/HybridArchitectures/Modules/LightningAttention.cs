@@ -49,8 +49,14 @@ public sealed class LightningAttention : Mixer
         if (values.dtype == ScalarType.Float64) decay = decay.to(ScalarType.Float64);
         var steps = ones([values.size(0), length, spec.Heads], values.dtype, values.device);
         if (state is not null && (length == 1 || context.IsStepwise) && context.Layout is null)
-            return state.EachToken(length, 0, context, token => StateSpaceDual.Step(state.Memory, values.select(1, token),
-                steps.select(1, token), decay, keys.select(1, token), queries.select(1, token)));
+        {
+            if (length == 1)
+                return StateSpaceDual.Step(state.Memory, values.select(1, 0), steps.select(1, 0), decay, keys.select(1, 0), queries.select(1, 0))
+                    .unsqueeze(1);
+            var (outputs, replay) = StateSpaceDual.Steps(state.Memory, new(values, steps, decay, keys, queries));
+            state.Remember(0, replay);
+            return outputs;
+        }
         var (mixed, final) = StateSpaceDual.Forward(values, steps, decay, keys, queries, initialState: state?.Memory, layout: context.Layout,
             chunkSize: spec.ChunkSize);
         state?.Memory.copy_(final);

@@ -86,15 +86,29 @@ public sealed class Mamba1 : StateSpaceMixer
         context.Probe?.OnDecay(context, TimeSteps(timeStep, null, context), a);
         if (IsStep(x, recurrent, context))
         {
-            var steps = recurrent!.EachToken(
-                x.size(1), 1, context, token => SelectiveScan.Step(recurrent!.Scan, values.select(1, token), timeStep.select(1, token), a,
-                b.select(1, token), c.select(1, token), Parameter("D", x), inScan?.select(1, token), Parameter("dt_bias", x), softplus: true));
-            return (Gated(steps), values);
+            var inputs = new SelectiveScanInputs(values, timeStep, a, b, c)
+            {
+                D = Parameter("D", x), Z = inScan, DtBias = Parameter("dt_bias", x), Softplus = true,
+            };
+            return (Gated(Steps(recurrent!, inputs)), values);
         }
         var (y, final) = SelectiveScan.Forward(
             values, timeStep, a, b, c, Parameter("D", x), inScan, Parameter("dt_bias", x), softplus: true, recurrent?.Scan, context.Layout);
         recurrent?.Scan.copy_(final);
         return (Gated(y), values);
+    }
+
+    static Tensor Steps(RecurrentState state, SelectiveScanInputs inputs)
+    {
+        if (inputs.Length == 1)
+        {
+            var token = inputs.Token(0);
+            return SelectiveScan.Step(state.Scan, token.X, token.Dt, token.A, token.B, token.C, token.D, token.Z, token.DtBias, softplus: true)
+                .unsqueeze(1);
+        }
+        var (outputs, replay) = SelectiveScan.Steps(state.Scan, inputs);
+        state.Remember(1, replay);
+        return outputs;
     }
 
     Tensor Selected(Tensor x, string norm) => spec.SelectionNorm switch

@@ -127,20 +127,22 @@ public sealed class Mamba2 : StateSpaceMixer
         var a = Derived("A_log", x, logarithm => logarithm.exp().neg());
         (double, double)? limit = spec.TimeStepLimit is { } range ? (range.Minimum, range.Maximum) : null;
         context.Probe?.OnDecay(context, TimeSteps(timeStep, limit, context), a);
-        Tensor y;
-        if (IsStep(x, recurrent, context))
+        var x4 = values.view(batch, length, spec.Heads, spec.HeadSize);
+        Tensor y, D = Parameter("D", x), bias = Parameter("dt_bias", x);
+        if (!IsStep(x, recurrent, context))
         {
-            y = recurrent!.EachToken(length, 1, context,
-                token => StateSpaceDual.Step(recurrent!.Scan, values.select(1, token).view(batch, spec.Heads, spec.HeadSize),
-                timeStep.select(1, token), a, b.select(1, token), c.select(1, token), Parameter("D", x), Parameter("dt_bias", x), softplus: true,
-                limit));
+            (y, var final) = StateSpaceDual.Forward(x4, timeStep, a, b, c, D, bias, softplus: true, limit, recurrent?.Scan, context.Layout,
+                spec.ChunkSize);
+            recurrent?.Scan.copy_(final);
         }
+        else if (length == 1)
+            y = StateSpaceDual.Step(recurrent!.Scan, x4.select(1, 0), timeStep.select(1, 0), a, b.select(1, 0), c.select(1, 0), D, bias,
+                softplus: true, limit);
         else
         {
-            (y, var final) = StateSpaceDual.Forward(
-                values.view(batch, length, spec.Heads, spec.HeadSize), timeStep, a, b, c, Parameter("D", x), Parameter("dt_bias", x),
-                softplus: true, limit, recurrent?.Scan, context.Layout, spec.ChunkSize);
-            recurrent?.Scan.copy_(final);
+            (y, var replay) = StateSpaceDual.Steps(recurrent!.Scan,
+                new(x4, timeStep, a, b, c) { D = D, DtBias = bias, Softplus = true, DtLimit = limit });
+            recurrent.Remember(1, replay);
         }
         return (y.reshape(batch, length, inner), gate, values);
     }

@@ -12,7 +12,12 @@ static class StatefulConvolution
     {
         if (state is null) return CausalConvolution.Forward(x, weight, bias, silu, null, context.Layout).Output;
         var convolution = state.Tensors[0];
-        state.RememberInputs(0, x, context);
+        if (context.IsStepwise && x.size(1) > 1)
+        {
+            var (outputs, replay) = CausalConvolution.Steps(convolution, new(x, weight, bias) { Silu = silu });
+            state.Remember(0, replay);
+            return outputs;
+        }
         var (output, last) = CausalConvolution.Forward(x, weight, bias, silu, convolution, context.Layout);
         convolution.copy_(last);
         return output;

@@ -115,21 +115,53 @@ public sealed partial class HybridCache
         areCurrent = false;
     }
 
-    /// <summary>After a stepwise pass, keeps the first tokens of each row, at least one, and removes the other tokens of the pass.</summary>
+    /// <summary>
+    /// After a stepwise pass that ran directly, keeps the first tokens of each row, at least one, and removes the other tokens of the pass. The
+    /// copies of the pass are disposed.
+    /// </summary>
     /// <param name="counts">The number of tokens to keep per row.</param>
     /// <param name="length">The number of tokens of the pass.</param>
-    /// <param name="copies">
-    /// The copies of a pass that was launched as a graph, from <see cref="TakeCopies"/> after its capture. Null means that the pass ran directly, and
-    /// that its copies are disposed.
-    /// </param>
-    internal void KeepTokens(IReadOnlyList<int> counts, int length, IReadOnlyList<TokenCopies?>? copies = null)
+    internal void KeepTokens(IReadOnlyList<int> counts, int length)
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        int at = 0;
-        foreach (var part in Parts) part.KeepTokens(counts, length, copies?[at++]);
+        if (counts.All(count => count == length))
+        {
+            foreach (var copies in TakeCopies()) copies?.Dispose();
+            return;
+        }
+        var onDevice = tensor(counts.Select(count => (long)count).ToArray(), device: Device);
+        foreach (var part in Parts) part.KeepTokens(counts, length, onDevice);
+        RemoveTokens(counts, length);
+    }
+
+    /// <summary>Does the same after a pass that was launched as a graph, which writes its copies again whenever it is launched.</summary>
+    /// <param name="counts">The number of tokens to keep per row.</param>
+    /// <param name="length">The number of tokens of the pass.</param>
+    /// <param name="copies">The copies of the pass, from <see cref="TakeCopies"/> after its capture.</param>
+    /// <param name="replay">Does <see cref="Replay"/> with these copies. It is called if tokens are removed.</param>
+    internal void KeepTokens(IReadOnlyList<int> counts, int length, IReadOnlyList<TokenCopies?> copies, Action replay)
+    {
+        if (counts.All(count => count == length)) return;
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        foreach (var (part, own) in Parts.Zip(copies)) own?.Restore(part.Tensors, counts, length);
+        replay();
+        RemoveTokens(counts, length);
+    }
+
+    /// <summary>Computes the states with replays again, for the tokens of a pass to keep.</summary>
+    /// <param name="copies">The copies of the pass.</param>
+    /// <param name="counts">The number of tokens to keep per row, (batch) int64 on the device.</param>
+    internal void Replay(IReadOnlyList<TokenCopies?> copies, Tensor counts)
+    {
+        foreach (var (part, own) in Parts.Zip(copies)) own?.Replay(part.Tensors, counts);
+    }
+
+    void RemoveTokens(IReadOnlyList<int> counts, int length)
+    {
         for (int row = 0; row < lengths.Length; row++) lengths[row] -= length - counts[row];
-        if (counts.Any(count => count < length)) areCurrent = false;
+        areCurrent = false;
     }
 
     /// <summary>
@@ -139,6 +171,8 @@ public sealed partial class HybridCache
 
     /// <summary>Gets the size in bytes of the copies of the last stepwise pass.</summary>
     internal long CopyBytes => Parts.Sum(part => part.CopyBytes);
+
+    Device Device => States.OfType<MixerState>().SelectMany(state => state.Tensors).FirstOrDefault()?.device ?? CPU;
 
     IEnumerable<MixerState> Parts => States.OfType<MixerState>().SelectMany(state => state.Parts);
 

@@ -73,8 +73,7 @@ public sealed partial class HybridCache : IDisposable
         foreach (int row in rows) RequireRow(row);
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        var device = States.OfType<MixerState>().SelectMany(state => state.Tensors).FirstOrDefault()?.device ?? CPU;
-        var index = Indices.From(rows.Select(row => (long)row), device);
+        var index = Indices.From(rows.Select(row => (long)row), Device);
         var states = States.Select(state => state?.Select(index).TakeOwnership());
         return new HybridCache([.. states], [.. rows.Select(row => lengths[row])])
         {

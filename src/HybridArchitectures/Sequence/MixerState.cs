@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Sequence;
@@ -86,17 +87,13 @@ public abstract class MixerState : IDisposable
         copies.Add(token, index, Tensors[index]);
     }
 
-    /// <summary>
-    /// In a stepwise pass over several tokens, saves the inputs of a convolution, from which its state after any token can be restored.
-    /// </summary>
-    /// <param name="index">The tensor of the state that contains the last inputs, as it is before the pass.</param>
-    /// <param name="x">The inputs of the pass, (batch, length, channels).</param>
-    /// <param name="context">The context of the pass.</param>
-    internal void RememberInputs(int index, Tensor x, SequenceContext context)
+    /// <summary>After a stepwise pass over several tokens, saves what returns a tensor of the state to its value after any of them.</summary>
+    /// <param name="index">The tensor of the state.</param>
+    /// <param name="replay">Computes the tensor again. The state owns it.</param>
+    internal void Remember(int index, StateReplay replay)
     {
-        if (!context.IsStepwise || x.size(1) == 1) return;
         copies ??= new();
-        copies.AddInputs(index, Tensors[index], x);
+        copies.Add(index, replay);
     }
 
     /// <summary>
@@ -128,14 +125,15 @@ public abstract class MixerState : IDisposable
         return taken;
     }
 
-    /// <summary>
-    /// Sets each row to its state after its first tokens of the last stepwise pass, from copies that the caller owns, or from those of the pass,
-    /// which are disposed.
-    /// </summary>
-    internal void KeepTokens(IReadOnlyList<int> counts, int length, TokenCopies? owned)
+    /// <summary>Restores the copies of the last stepwise pass for the tokens to keep, and disposes them.</summary>
+    /// <param name="counts">The number of tokens to keep per row, at least 1.</param>
+    /// <param name="length">The number of tokens of the pass.</param>
+    /// <param name="onDevice">The same counts, (batch) int64 on the device of the state.</param>
+    internal void KeepTokens(IReadOnlyList<int> counts, int length, Tensor onDevice)
     {
-        (owned ?? copies)?.Restore(Tensors, counts, length);
-        if (owned is null) TakeCopies()?.Dispose();
+        using var last = TakeCopies();
+        last?.Restore(Tensors, counts, length);
+        last?.Replay(Tensors, onDevice);
     }
 
     /// <summary>Reserves memory for <paramref name="length"/> tokens per row if the state grows.</summary>

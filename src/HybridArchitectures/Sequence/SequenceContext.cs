@@ -151,8 +151,8 @@ public sealed class SequenceContext : IDisposable
     public IReadOnlyList<RouterRecord> Routing => routing;
 
     /// <summary>
-    /// Gets whether the few tokens of the pass are computed as separate steps: weights are read once, states advance by one token at a time and save
-    /// their values after each, so that <see cref="HybridCache.KeepTokens"/> can remove tokens.
+    /// Gets whether the few tokens of the pass are computed as separate steps: weights are read once, and states advance by one token at a time and
+    /// save what <see cref="HybridCache.KeepTokens(IReadOnlyList{int}, int)"/> needs to remove tokens.
     /// </summary>
     internal bool IsStepwise { get; init; }
 

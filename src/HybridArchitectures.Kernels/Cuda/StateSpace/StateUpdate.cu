@@ -1,22 +1,31 @@
-// One token of either scan: state = exp(dt A) state + dt x B, output = (C.state + D x) silu(z).
+// A few tokens of either scan, one after another: state = exp(dt A) state + dt x B, output = (C.state + D x) silu(z). Decoding has one token, and a
+// pass that verifies drafts has several.
 //
 // A row of the state has N numbers, which `lanes` neighbouring lanes share, V numbers each at a time. The selective scan has one row per channel and
 // one A per number. The state-space dual has headSize rows per head and one A per head. If N is 32, 64, 128 or 256, lanes process Rows rows of a head
-// together: their reads overlap, and B, C and the decay are computed once for them. The states can be in more slots than there are sequences. `slots`
-// contains the slot of each sequence, or -1 for a padding row, whose output is 0 and which has no state.
+// together: their reads overlap, B, C and the decay are computed once for them, and their states are in registers from the first token to the last.
+// The states can be in more slots than there are sequences. `slots` contains the slot of each sequence, or -1 for a padding row, whose output is 0
+// and which has no state.
+//
+// A pass writes the states before its first token to `before`, if given. Afterwards, a launch with `counts` returns sequences to the middle of the
+// pass: it applies the first counts[sequence] tokens, at least one, to `before`, writes the states, and computes no output. A sequence that keeps all
+// tokens is left as it is. Every token takes the same operations, however many follow it, so the results are those of single steps.
 //
 // The state is read and written once, 8 bytes per number, and all other data are small in comparison. There are about 5 operations per number. Limit
 // on one H200 for 64 sequences x 64 heads x 64 x 128: 62 us (measured: 70 us).
 #include "common.cuh"
 
 struct StepArguments {
-    Typed x, dt, z, B, C;  // (batch, heads, headSize), (batch, heads), like x or null, (batch, groups, N) twice
+    Typed x, dt, z, B, C;  // (batch, tokens, heads, headSize), (batch, tokens, heads), like x or null, (batch, tokens, groups, N) twice
     const float *A, *D, *dtBias;  // (heads, N) or (heads), (heads), (heads)
     const i64* slots;  // (batch), or null if sequence i has slot i
     float* state;                                    // (slots, heads, headSize, N), updated in place
-    TypedOutput output;
-    i64 rows, heads, headSize, groups, states, lanes, aPerState, softplus, slotCount;
+    TypedOutput output;                              // (batch, tokens, heads, headSize)
+    i64 rows, heads, headSize, groups, states, lanes, aPerState, softplus, slotCount, tokens;
     i64 xRow, dtRow, zRow, bRow, cRow;  // elements between sequences
+    i64 xToken, dtToken, zToken, bToken, cToken;  // elements between tokens
+    float* before;                                   // like state, or null
+    const i64* counts;                               // (batch), or null for a pass
     float minDt, maxDt;
 };
 
@@ -26,102 +35,96 @@ template <int V> __device__ __forceinline__ void load_typed(const Typed& from, i
     else load<float, V>(from.base, at, values);
 }
 
+__device__ __forceinline__ float time_step(const StepArguments& args, float dt, i64 head) {
+    dt += args.dtBias ? args.dtBias[head] : 0.f;
+    if (args.softplus) dt = softplus<float>(dt);
+    return dt < args.minDt ? args.minDt : dt > args.maxDt ? args.maxDt : dt;
+}
+
+// Returns the number of tokens of a sequence that a launch applies; -1 if it leaves the sequence as it is.
+__device__ __forceinline__ i64 applied_tokens(const StepArguments& args, i64 sequence) {
+    if (!args.counts) return args.tokens;
+    const i64 count = args.counts[sequence];
+    return count < args.tokens ? count : -1;
+}
+
 template <int V> __device__ __forceinline__ void state_update(const StepArguments& args) {
     // The host ensures that rows and heads are below 2^31, where divisions are cheap. Offsets have 64 bits.
     using Index = unsigned;
     const Index lanes = static_cast<Index>(args.lanes), lane = threadIdx.x % lanes, headSize = static_cast<Index>(args.headSize),
         heads = static_cast<Index>(args.heads);
     const Index row = (blockIdx.x * (128 / lanes) + threadIdx.x / lanes), rowOfHeads = row / headSize, sequence = rowOfHeads / heads,
-        head = rowOfHeads - sequence * heads;
-    i64 slot = sequence;
+        head = rowOfHeads - sequence * heads, inSequence = row - sequence * heads * headSize;
+    i64 slot = sequence, tokens = args.tokens;
     if (row >= args.rows) slot = -1;  // a lane without a row still takes part in the sums
     else if (args.slots) slot = args.slots[sequence] < args.slotCount ? args.slots[sequence] : -1;
-    float sum = 0, x = 0;
-    if (slot >= 0) {
-        float* state = args.state + ((slot * heads + head) * headSize + (row - rowOfHeads * headSize)) * args.states;
-        const i64 group = static_cast<i64>(head / (heads / static_cast<Index>(args.groups))) * args.states, bAt = sequence * args.bRow + group,
-            cAt = sequence * args.cRow + group;
-        float dt = args.dt[sequence * args.dtRow + head] + (args.dtBias ? args.dtBias[head] : 0.f);
-        if (args.softplus) dt = softplus<float>(dt);
-        dt = dt < args.minDt ? args.minDt : dt > args.maxDt ? args.maxDt : dt;
-        x = args.x[sequence * args.xRow + (row - sequence * heads * headSize)];
-        const float added = dt * x, exponent = dt * log2_e;
-        float decay = args.aPerState ? 0 : exp2_of<float>(exponent * args.A[head]);
-        for (i64 n = lane * V; n < args.states; n += lanes * V) {
-            float old[V], bs[V], cs[V];
-            load<float, V>(state, n, old);
-            load_typed<V>(args.B, bAt + n, bs);
-            load_typed<V>(args.C, cAt + n, cs);
+    const i64 stateAt = ((slot * heads + head) * headSize + (row - rowOfHeads * headSize)) * args.states,
+        group = static_cast<i64>(head / (heads / static_cast<Index>(args.groups))) * args.states;
+    const float* from = args.state + stateAt;  // the state before a token
+    float* before = args.before && !args.counts ? args.before + stateAt : nullptr;
+    if (args.counts) {
+        tokens = slot < 0 ? -1 : applied_tokens(args, sequence);
+        from = args.before + stateAt;
+    }
+    for (i64 token = 0; token < tokens; token++) {
+        float sum = 0, x = 0;
+        if (slot >= 0) {
+            float* state = args.state + stateAt;
+            const i64 bAt = sequence * args.bRow + token * args.bToken + group, cAt = sequence * args.cRow + token * args.cToken + group;
+            const float dt = time_step(args, args.dt[sequence * args.dtRow + token * args.dtToken + head], head);
+            x = args.x[sequence * args.xRow + token * args.xToken + inSequence];
+            const float added = dt * x, exponent = dt * log2_e;
+            float decay = args.aPerState ? 0 : exp2_of<float>(exponent * args.A[head]);
+            for (i64 n = lane * V; n < args.states; n += lanes * V) {
+                float old[V], bs[V], cs[V];
+                load<float, V>(from, n, old);
+                load_typed<V>(args.B, bAt + n, bs);
+                load_typed<V>(args.C, cAt + n, cs);
+                if (before) store<float, V>(before, n, old);
 #pragma unroll
-            for (int i = 0; i < V; i++) {
-                if (args.aPerState) decay = exp2_of<float>(exponent * args.A[head * args.states + n + i]);
-                old[i] = decay * old[i] + added * bs[i];
-                sum += old[i] * cs[i];
+                for (int i = 0; i < V; i++) {
+                    if (args.aPerState) decay = exp2_of<float>(exponent * args.A[head * args.states + n + i]);
+                    old[i] = decay * old[i] + added * bs[i];
+                    sum += old[i] * cs[i];
+                }
+                store<float, V>(state, n, old);
             }
-            store<float, V>(state, n, old);
+            from = state;
+            before = nullptr;
         }
+        if (args.counts) continue;
+        sum = lane_sum(sum, static_cast<int>(lanes));
+        if (row >= args.rows || lane) continue;
+        if (args.D) sum += args.D[head] * x;
+        if (args.z.base && slot >= 0) {
+            float gate = args.z[sequence * args.zRow + token * args.zToken + inSequence];
+            sum *= gate * sigmoid<float>(gate);
+        }
+        args.output.set((static_cast<i64>(sequence) * args.tokens + token) * heads * headSize + inSequence, slot >= 0 ? sum : 0);
     }
-    sum = lane_sum(sum, static_cast<int>(lanes));
-    if (row >= args.rows || lane) return;
-    if (args.D) sum += args.D[head] * x;
-    if (args.z.base && slot >= 0) {
-        float gate = args.z[sequence * args.zRow + (row - sequence * heads * headSize)];
-        sum *= gate * sigmoid<float>(gate);
-    }
-    args.output.set(row, slot >= 0 ? sum : 0);
 }
 
-// The states of the dual with 32, 64, 128 or 256 numbers, for tensors of one type. blockIdx selects 4 x 32 / Lanes x Rows rows, the head and the
-// sequence, so no division is needed before the first read. The numbers of a row are read at once, 4 per lane, `Parts` times.
-template <class E, int Lanes, int Parts, int Rows> __device__ __forceinline__ void state_update_rows(const StepArguments& args) {
-    constexpr int N = Lanes * 4 * Parts;
-    const int lane = threadIdx.x % Lanes;
-    const i64 head = blockIdx.y, sequence = blockIdx.z, rowOfHeads = sequence * args.heads + head,
-        within = (static_cast<i64>(blockIdx.x) * (128 / Lanes) + threadIdx.x / Lanes) * Rows;
-    i64 slot = sequence;
-    if (args.slots) {
-        wait_for_previous();
-        slot = args.slots[sequence] < args.slotCount ? args.slots[sequence] : -1;
-    }
-    const i64 row = rowOfHeads * args.headSize + within, inSequence = head * args.headSize + within;
-    float* state = args.state + ((slot * args.heads + head) * args.headSize + within) * N + lane * 4;
-    Raw<float, 4> old[Parts][Rows];
-    // the states are those of the token before: no kernel since then has written them
-    if (slot >= 0)
-#pragma unroll
-        for (int part = 0; part < Parts; part++)
-#pragma unroll
-            for (int r = 0; r < Rows; r++) old[part][r] = load_raw<float, 4>(state, r * N + part * Lanes * 4);
-    wait_for_previous();
-    float sum[Rows];
-    Raw<E, Rows> input = load_raw<E, Rows>(args.x.base, sequence * args.xRow + inSequence);
-#pragma unroll
-    for (int r = 0; r < Rows; r++) sum[r] = 0;
-    if (slot >= 0) {
-        const i64 group = head / (args.heads / args.groups) * N + lane * 4;
-        Raw<E, 4> bs[Parts], cs[Parts];
+// What the rows of a block read of a token.
+template <class E, int Lanes, int Parts, int Rows> struct TokenInputs {
+    Raw<E, Rows> x;
+    Raw<E, 4> B[Parts], C[Parts];
+    float dt;
+
+    __device__ __forceinline__ void load(const StepArguments& args, i64 sequence, i64 head, i64 inSequence, i64 group, i64 token) {
+        x = load_raw<E, Rows>(args.x.base, sequence * args.xRow + token * args.xToken + inSequence);
 #pragma unroll
         for (int part = 0; part < Parts; part++) {
-            bs[part] = load_raw<E, 4>(args.B.base, sequence * args.bRow + group + part * Lanes * 4);
-            cs[part] = load_raw<E, 4>(args.C.base, sequence * args.cRow + group + part * Lanes * 4);
+            B[part] = load_raw<E, 4>(args.B.base, sequence * args.bRow + token * args.bToken + group + part * Lanes * 4);
+            C[part] = load_raw<E, 4>(args.C.base, sequence * args.cRow + token * args.cToken + group + part * Lanes * 4);
         }
-        float dt = load_one<E>(args.dt.base, sequence * args.dtRow + head) + (args.dtBias ? args.dtBias[head] : 0.f);
-        if (args.softplus) dt = softplus<float>(dt);
-        dt = dt < args.minDt ? args.minDt : dt > args.maxDt ? args.maxDt : dt;
-        const float decay = exp2_of<float>(dt * log2_e * args.A[head]);
-#pragma unroll
-        for (int part = 0; part < Parts; part++)
-#pragma unroll
-            for (int r = 0; r < Rows; r++) {
-                float values[4];
-#pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    values[i] = decay * old[part][r][i] + dt * input[r] * bs[part][i];
-                    sum[r] += values[i] * cs[part][i];
-                }
-                store<float, 4>(state, r * N + part * Lanes * 4, values);
-            }
+        dt = load_one<E>(args.dt.base, sequence * args.dtRow + token * args.dtToken + head);
     }
+};
+
+// Writes the outputs of a token from the sums of the lanes.
+template <class E, int Lanes, int Rows> __device__ __forceinline__ void write_rows(
+    const StepArguments& args, i64 sequence, i64 head, i64 inSequence, i64 token, bool exists, const Raw<E, Rows>& input, float (&sum)[Rows]) {
+    const int lane = threadIdx.x % Lanes;
     reduce_scatter<Rows, Lanes / 2, 1>(sum, lane);
     const int stateValues = lane / (Lanes / Rows);  // the row whose sum this lane has
     if (lane % (Lanes / Rows)) return;
@@ -130,10 +133,73 @@ template <class E, int Lanes, int Parts, int Rows> __device__ __forceinline__ vo
     for (int r = 0; r < Rows; r++) x = stateValues == r ? input[r] : x;
     float result = sum[0] + (args.D ? args.D[head] * x : 0.f);
     if (args.z.base) {
-        const float gate = load_one<E>(args.z.base, sequence * args.zRow + inSequence + stateValues);
+        const float gate = load_one<E>(args.z.base, sequence * args.zRow + token * args.zToken + inSequence + stateValues);
         result *= gate * sigmoid<float>(gate);
     }
-    store_one<E>(args.output.base, row + stateValues, slot >= 0 ? result : 0.f);
+    const i64 at = (sequence * args.tokens + token) * args.heads * args.headSize + inSequence + stateValues;
+    store_one<E>(args.output.base, at, exists ? result : 0.f);
+}
+
+// The states of the dual with 32, 64, 128 or 256 numbers, for tensors of one type. blockIdx selects 4 x 32 / Lanes x Rows rows, the head and the
+// sequence, so no division is needed before the first read. The numbers of a row are read at once, 4 per lane, `Parts` times. The inputs of the next
+// token are loaded before a token is computed.
+template <class E, int Lanes, int Parts, int Rows> __device__ __forceinline__ void state_update_rows(const StepArguments& args) {
+    constexpr int N = Lanes * 4 * Parts;
+    const int lane = threadIdx.x % Lanes;
+    const i64 head = blockIdx.y, sequence = blockIdx.z,
+        within = (static_cast<i64>(blockIdx.x) * (128 / Lanes) + threadIdx.x / Lanes) * Rows;
+    i64 slot = sequence;
+    if (args.slots) {
+        wait_for_previous();
+        slot = args.slots[sequence] < args.slotCount ? args.slots[sequence] : -1;
+    }
+    const i64 inSequence = head * args.headSize + within, stateAt = ((slot * args.heads + head) * args.headSize + within) * N + lane * 4;
+    float* state = args.state + stateAt;
+    const float* from = args.counts ? args.before + stateAt : state;
+    Raw<float, 4> old[Parts][Rows];
+    // the states are those of the token before: no kernel since then has written them
+    if (slot >= 0)
+#pragma unroll
+        for (int part = 0; part < Parts; part++)
+#pragma unroll
+            for (int r = 0; r < Rows; r++) old[part][r] = load_raw<float, 4>(from, r * N + part * Lanes * 4);
+    wait_for_previous();
+    const i64 tokens = applied_tokens(args, sequence);
+    if (tokens < 0) return;
+    if (args.before && !args.counts && slot >= 0)
+#pragma unroll
+        for (int part = 0; part < Parts; part++)
+#pragma unroll
+            for (int r = 0; r < Rows; r++)
+                *reinterpret_cast<Raw<float, 4>*>(args.before + stateAt + r * N + part * Lanes * 4) = old[part][r];
+    const i64 group = head / (args.heads / args.groups) * N + lane * 4;
+    TokenInputs<E, Lanes, Parts, Rows> next;
+    next.load(args, sequence, head, inSequence, group, 0);
+#pragma unroll 1
+    for (i64 token = 0; token < tokens; token++) {
+        const TokenInputs<E, Lanes, Parts, Rows> input = next;
+        if (token + 1 < tokens) next.load(args, sequence, head, inSequence, group, token + 1);
+        float sum[Rows];
+#pragma unroll
+        for (int r = 0; r < Rows; r++) sum[r] = 0;
+        if (slot >= 0) {
+            const float dt = time_step(args, input.dt, head), decay = exp2_of<float>(dt * log2_e * args.A[head]);
+#pragma unroll
+            for (int part = 0; part < Parts; part++)
+#pragma unroll
+                for (int r = 0; r < Rows; r++) {
+                    float values[4];
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        values[i] = decay * old[part][r][i] + dt * input.x[r] * input.B[part][i];
+                        sum[r] += values[i] * input.C[part][i];
+                    }
+                    old[part][r] = pack<float, 4>(values);
+                    if (token + 1 == tokens) *reinterpret_cast<Raw<float, 4>*>(state + r * N + part * Lanes * 4) = old[part][r];
+                }
+        }
+        if (!args.counts) write_rows<E, Lanes, Rows>(args, sequence, head, inSequence, token, slot >= 0, input.x, sum);
+    }
 }
 
 #ifndef STATE_ROWS

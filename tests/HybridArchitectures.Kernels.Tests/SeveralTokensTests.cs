@@ -1,0 +1,135 @@
+using HybridArchitectures.Kernels.Operators;
+using HybridArchitectures.Kernels.Tests.Cuda;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Tests;
+
+/// <summary>
+/// Tests passes over a few tokens that update a state: they equal single steps bit for bit, and return rows to any of their tokens.
+/// </summary>
+public class SeveralTokensTests
+{
+    const int Rows = 3, Length = 5;
+
+    [Theory]
+    [InlineData(KernelBackend.Cpu, ScalarType.Float32)]
+    [InlineData(KernelBackend.Cpu, ScalarType.BFloat16)]
+    [InlineData(KernelBackend.Reference, ScalarType.Float32)]
+    [InlineData(KernelBackend.Reference, ScalarType.Float64)]
+    [InlineData(KernelBackend.Cuda, ScalarType.Float32)]
+    [InlineData(KernelBackend.Cuda, ScalarType.BFloat16)]
+    public void Equal_steps_and_return_rows_to_any_token(KernelBackend backend, ScalarType type)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(1);
+        using var noGrad = no_grad();
+        using var options = OperatorOptions.Use(new() { Backend = backend });
+        if (backend == KernelBackend.Cuda) CudaEmulation.BothOrders(() => CheckAll(type, CPU));
+        else CheckAll(type, CPU, isConvolutionExact: false);
+    }
+
+    [Theory, Trait("device", "cuda")]
+    [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16)]
+    public void Equal_steps_and_return_rows_to_any_token_on_a_GPU(ScalarType type)
+    {
+        Gpu.IsNeeded();
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        using (Gpu.Poisoned()) CheckAll(type, CUDA);
+    }
+
+    static void CheckAll(ScalarType type, Device device, bool isConvolutionExact = true)
+    {
+        foreach (var (channels, states) in new[] { (6, 5), (72, 16), (40, 200) }) SelectiveScan(type, device, channels, states);
+        // kernels for any sizes, and those for several rows of a head at once
+        foreach (var (size, states) in new[] { (3, 7), (64, 16), (16, 128), (64, 64), (64, 32), (16, 256) })
+            foreach (bool isSliced in new[] { false, true }) Dual(type, device, size, states, isSliced);
+        foreach (var (channels, width) in new[] { (5, 4), (16, 4), (16, 2), (8, 7), (8, 1) })
+            Convolution(type, device, channels, width, isConvolutionExact);
+    }
+
+    // as operators receive it from projections if it is sliced: a part of a wider tensor
+    static Tensor Input(ScalarType type, Device device, bool isSliced, params long[] sizes) =>
+        isSliced ? randn([.. sizes[..^1], sizes[^1] + 16], type, device).narrow(-1, 8, sizes[^1]) : randn(sizes, type, device);
+
+    static ScalarType StateType(ScalarType type) => type == ScalarType.Float64 ? type : ScalarType.Float32;
+
+    static void SelectiveScan(ScalarType type, Device device, int channels, int states)
+    {
+        Tensor Half(params long[] sizes) => Input(type, device, true, sizes);
+        Tensor Whole(params long[] sizes) => randn(sizes, StateType(type), device);
+        var inputs = new SelectiveScanInputs(Half(Rows, Length, channels), Half(Rows, Length, channels), -Whole(channels, states).abs(),
+            Half(Rows, Length, 2, states), Half(Rows, Length, 2, states))
+        {
+            D = Whole(channels), Z = Half(Rows, Length, channels), DtBias = Whole(channels), Softplus = true,
+        };
+        Check($"selective scan {channels} x {states}", Whole(Rows, channels, states), true,
+            state => Operators.SelectiveScan.Steps(state, inputs),
+            (state, token) =>
+            {
+                var one = inputs.Token(token);
+                return Operators.SelectiveScan.Step(state, one.X, one.Dt, one.A, one.B, one.C, one.D, one.Z, one.DtBias, true);
+            });
+    }
+
+    static void Dual(ScalarType type, Device device, int size, int states, bool isSliced)
+    {
+        const int Heads = 4;
+        Tensor Whole(params long[] sizes) => randn(sizes, StateType(type), device);
+        var inputs = new StateSpaceDualInputs(Input(type, device, isSliced, Rows, Length, Heads * size).view(Rows, Length, Heads, size),
+            Input(type, device, isSliced, Rows, Length, Heads), -Whole(Heads).abs(),
+            Input(type, device, isSliced, Rows, Length, 2 * states).view(Rows, Length, 2, states),
+            Input(type, device, isSliced, Rows, Length, 2 * states).view(Rows, Length, 2, states))
+        {
+            D = Whole(Heads), DtBias = Whole(Heads), Softplus = true, DtLimit = (0.01, 1),
+        };
+        Check($"dual {size} x {states}, sliced {isSliced}", Whole(Rows, Heads, size, states), true,
+            state => StateSpaceDual.Steps(state, inputs),
+            (state, token) =>
+            {
+                var one = inputs.Token(token);
+                return StateSpaceDual.Step(state, one.X, one.Dt, one.A, one.B, one.C, one.D, one.DtBias, true, one.DtLimit);
+            });
+    }
+
+    static void Convolution(ScalarType type, Device device, int channels, int width, bool isExact)
+    {
+        var inputs = new CausalConvolutionInputs(Input(type, device, true, Rows, Length, channels), randn([channels, width], StateType(type), device),
+            randn([channels], StateType(type), device)) { Silu = true };
+        Check($"convolution of {channels} channels, width {width}", randn([Rows, width - 1, channels], type, device), isExact,
+            state => CausalConvolution.Steps(state, inputs),
+            (state, token) => CausalConvolution.Step(state, inputs.X.select(1, token), inputs.Weight, inputs.Bias, true));
+    }
+
+    static void Check(string name, Tensor initial, bool isExact, Func<Tensor, (Tensor Output, StateReplay Replay)> pass,
+        Func<Tensor, int, Tensor> step)
+    {
+        using var scope = NewDisposeScope();
+        var states = new Tensor[Length + 1];
+        var outputs = new Tensor[Length];
+        states[0] = initial.clone();
+        for (int token = 0; token < Length; token++)
+        {
+            states[token + 1] = states[token].clone();
+            outputs[token] = step(states[token + 1], token);
+        }
+        var state = initial.clone();
+        var (output, replay) = pass(state);
+        using (replay)
+        {
+            var expected = stack(outputs, 1);
+            // sums of a convolution in another order, which round to a neighbour
+            if (!isExact) SequenceOperator.Close(name, output, expected.to(ScalarType.Float64), output.dtype);
+            else Assert.True(output.equal(expected).all().item<bool>(), $"{name}: outputs");
+            Assert.True(state.equal(states[Length]).all().item<bool>(), $"{name}: state");
+            // a replay can be used again, because a graph writes what it reads whenever it is launched
+            foreach (long[] counts in new long[][] { [1, 5, 2], [4, 1, 3], [5, 5, 5] })
+            {
+                state.copy_(states[Length]);
+                replay.Run(state, tensor(counts, device: state.device));
+                for (int row = 0; row < Rows; row++)
+                    Assert.True(state[row].equal(states[counts[row]][row]).all().item<bool>(), $"{name}: row {row} after {counts[row]} tokens");
+            }
+        }
+    }
+}
