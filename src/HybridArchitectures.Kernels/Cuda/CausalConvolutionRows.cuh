@@ -174,8 +174,8 @@ template <class T, int V, int Taps> __device__ __forceinline__ void write_past(
     }
 }
 
-// Processes a few tokens for every row, one after another: the sums are computed and the state, which `final` and `initial` both are, moves. `before`,
-// if given, receives the state before the first token. With `counts`, the state of a row is instead set to that after its first counts[row] tokens,
+// Processes a few tokens for every row, one after another: the sums are computed and the state, which `final` and `initial` both are, moves. `before`
+// receives the state before the first token, if given. With `counts`, the state of a row is instead set to that after its first counts[row] tokens,
 // at least one, from `before`, which `initial` then is. A row that keeps all tokens is left as it is.
 template <class T, int V, int Taps> __device__ __forceinline__ void convolution_step(const ConvolutionArguments& args) {
     const i64 item = static_cast<i64>(blockIdx.x) * 128 + threadIdx.x;
