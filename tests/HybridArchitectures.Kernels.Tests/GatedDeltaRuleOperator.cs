@@ -7,42 +7,15 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 namespace HybridArchitectures.Kernels.Tests;
 
 /// <summary>Describes the gated delta rule for the tests.</summary>
-public sealed class GatedDeltaRuleOperator : RecurrentOperator
+public sealed class GatedDeltaRuleOperator : DeltaRuleOperator
 {
-    // heads, value size, groups, key size
-    static readonly (long H, long V, long G, long K)[] Sizes = [(4, 10, 2, 8), (3, 5, 3, 7), (2, 16, 1, 32), (5, 1, 1, 1), (4, 24, 2, 16)];
-
-    public override int Variants => Sizes.Length;
-
-    public override IReadOnlyList<string> Timed => ["query", "key", "value", "decay", "strength"];
-
     public override int ChunkSize => 64;
 
     public override KernelBackend BackendFor(Tensor x) => GatedDeltaRule.BackendFor(x);
 
     public override OperatorOptions Select(KernelBackend backend) => new() { GatedDeltaRuleBackend = backend };
 
-    // tensor cores take states and errors rounded to bfloat16: 2^-9 each
-    public override double StateTolerance(Tensor output) =>
-        output.dtype == ScalarType.BFloat16 && BackendFor(output) == KernelBackend.Cuda ? 4e-3 : Tolerance;
-
-    public override Tensors Inputs(long batch, long length, int variant = 0) =>
-        Inputs(batch, length, Sizes[variant].H, Sizes[variant].V, Sizes[variant].G, Sizes[variant].K);
-
-    public static Tensors Inputs(long batch, long length, long h, long v, long g, long k)
-    {
-        manual_seed(7 + Draw);
-        var key = randn([batch, length, g, k], ScalarType.Float64);
-        return new()
-        {
-            ["query"] = randn([batch, length, g, k], ScalarType.Float64),
-            ["key"] = key / key.norm(-1, keepdim: true),
-            ["value"] = randn([batch, length, h, v], ScalarType.Float64),
-            ["decay"] = -rand([batch, length, h], ScalarType.Float64),
-            ["strength"] = rand([batch, length, h], ScalarType.Float64),
-            ["initialState"] = randn([batch, h, k, v], ScalarType.Float64),
-        };
-    }
+    protected override long[] DecaySize(long batch, long length, long heads, long keySize) => [batch, length, heads];
 
     public override (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout, int chunkSize) =>
         GatedDeltaRule.Forward(i["query"], i["key"], i["value"], i["decay"], i["strength"], i.GetValueOrDefault("initialState"), layout, chunkSize);
@@ -56,7 +29,7 @@ public sealed class GatedDeltaRuleOperator : RecurrentOperator
     /// Computes chunks as they are composed in the dtype of the activations (arXiv 2412.06464, section 3.3): every product of two tensors has
     /// operands and a result of that dtype. Sums of logarithms, the triangular systems and states are float32.
     /// </summary>
-    public static (Tensor Output, Tensor Final) Rounded(Tensors i, SequenceLayout? layout)
+    public override (Tensor Output, Tensor Final) Rounded(Tensors i, SequenceLayout? layout)
     {
         var value = i["value"];
         var type = value.dtype;
@@ -84,12 +57,12 @@ public sealed class GatedDeltaRuleOperator : RecurrentOperator
         return (SequenceMasks.WithoutPads(output, layout), state);
     }
 
-    const long Size = 64;
+    internal const long Size = 64;
 
-    static Tensor Order(Device device) => arange(Size, ScalarType.Int64, device);
+    internal static Tensor Order(Device device) => arange(Size, ScalarType.Int64, device);
 
     // (batch, length, heads, ...) to (chunks, batch, heads, 64, ...)
-    static Tensor Chunks(Tensor tensor, SequenceLayout? layout)
+    internal static Tensor Chunks(Tensor tensor, SequenceLayout? layout)
     {
         long batch = tensor.size(0), length = tensor.size(1), chunks = (length + Size - 1) / Size;
         tensor = SequenceMasks.WithoutPads(tensor, layout);
@@ -106,13 +79,16 @@ public sealed class GatedDeltaRuleOperator : RecurrentOperator
         var (hidden, later) = (order.unsqueeze(1).lt(order.unsqueeze(0)), order.unsqueeze(1).gt(order.unsqueeze(0)));
         var between = logarithms.unsqueeze(-1).expand(chunks, batch, heads, Size, Size).masked_fill(later.logical_not(), Scalars.Zero).cumsum(-2);
         var fromStart = logarithms.cumsum(-1);
-        if (layout?.Starts is { } starts)
+        if (Started(layout, batch, length, chunks) is { } started)
         {
-            var started = cat([starts.to(ScalarType.Int64), zeros([batch, chunks * Size - length], ScalarType.Int64, starts.device)], 1)
-                .unflatten(1, chunks, Size).cumsum(2).transpose(0, 1).unsqueeze(2);                           // (chunks, batch, 1, 64)
             hidden = hidden.logical_or(started.unsqueeze(-1).ne(started.unsqueeze(-2)));
             fromStart = fromStart.masked_fill(started.gt(Scalars.Zero), Scalars.MinusInfinity);
         }
         return (between.masked_fill(hidden, Scalars.MinusInfinity).exp(), fromStart.exp().unsqueeze(-1));
     }
+
+    // how many documents have started in a chunk, (chunks, batch, 1, 64), or null
+    internal static Tensor? Started(SequenceLayout? layout, long batch, long length, long chunks) => layout?.Starts is not { } starts ? null
+        : cat([starts.to(ScalarType.Int64), zeros([batch, chunks * Size - length], ScalarType.Int64, starts.device)], 1)
+            .unflatten(1, chunks, Size).cumsum(2).transpose(0, 1).unsqueeze(2);
 }

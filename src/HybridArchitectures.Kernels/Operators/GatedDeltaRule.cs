@@ -40,21 +40,39 @@ public static class GatedDeltaRule
     public static KernelBackend BackendFor(Tensor key, Tensor value)
     {
         Require.Alive(key);
+        return Choose(Backend, key, value, channels: false, nameof(GatedDeltaRule));
+    }
+
+    /// <summary>Returns the back end for these activations, given the selected one.</summary>
+    /// <param name="asked">The selected back end.</param>
+    /// <param name="key">The keys, shape (B, L, G, K).</param>
+    /// <param name="value">The values, shape (B, L, H, V).</param>
+    /// <param name="channels">Whether each key channel has a separate decay.</param>
+    /// <param name="op">The name of the operator in exceptions.</param>
+    internal static KernelBackend Choose(KernelBackend asked, Tensor key, Tensor value, bool channels, string op)
+    {
         SequenceChecks.Activations(value, nameof(value), "(batch, length, heads, value size)", 4);
-        switch (Backend)
+        switch (asked)
         {
             case KernelBackend.Auto:
-                return value.device_type == TorchSharp.DeviceType.CUDA && GatedDeltaRuleCuda.Refusal(key, value) is null
+                return value.device_type == TorchSharp.DeviceType.CUDA && GatedDeltaRuleCuda.Refusal(key, value, channels) is null
                     ? KernelBackend.Cuda : KernelBackend.LibTorch;
             case KernelBackend.Cuda:
-                if (GatedDeltaRuleCuda.Refusal(key, value) is { } refusal) throw Require.Unfit(nameof(value), refusal.Found, refusal.Expected);
+                if (GatedDeltaRuleCuda.Refusal(key, value, channels) is { } refusal)
+                    throw Require.Unfit(nameof(value), refusal.Found, refusal.Expected);
                 return KernelBackend.Cuda;
             case KernelBackend.LibTorch or KernelBackend.Reference:
-                return Backend;
+                return asked;
             default:
-                throw Require.Unfit(nameof(value), $"the back end of GatedDeltaRule is {Backend}", "Auto, Cuda, LibTorch or Reference");
+                throw Require.Unfit(nameof(value), $"the back end of {op} is {asked}", "Auto, Cuda, LibTorch or Reference");
         }
     }
+
+    /// <summary>Returns whether the CUDA kernel computes a step, given the selected back end.</summary>
+    internal static bool StepsOnCuda(KernelBackend asked, Tensor key, Tensor value) =>
+        asked is KernelBackend.Auto or KernelBackend.Cuda
+            && (value.device_type == TorchSharp.DeviceType.CUDA || (asked == KernelBackend.Cuda && CudaRuntime.Emulated))
+            && GatedDeltaStepCuda.Supports(key, value);
 
     /// <summary>Processes complete rows. Differentiable in every tensor, including the final state.</summary>
     /// <param name="query">The queries, shape (B, L, G, K). H/G neighbouring heads share a group.</param>
@@ -103,9 +121,7 @@ public static class GatedDeltaRule
         var inputs = new DeltaRuleInputs(query, key, value, decay, strength);
         inputs.CheckToken(state);
         using var noGrad = no_grad();
-        bool cuda = Backend is KernelBackend.Auto or KernelBackend.Cuda
-            && (value.device_type == TorchSharp.DeviceType.CUDA || (Backend == KernelBackend.Cuda && CudaRuntime.Emulated));
-        if (cuda && GatedDeltaStepCuda.Supports(key, value)) return GatedDeltaStepCuda.Step(state, inputs);
+        if (StepsOnCuda(Backend, key, value)) return GatedDeltaStepCuda.Step(state, inputs);
         return ReferenceStep.Run(state, () => GatedDeltaRuleReference.Forward(inputs.AsRows(state)));
     }
 }

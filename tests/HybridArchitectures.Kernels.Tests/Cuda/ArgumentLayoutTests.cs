@@ -31,6 +31,8 @@ public class ArgumentLayoutTests
         { "GatedDeltaChunkScan.cu", "DeltaArguments", typeof(GatedDeltaArguments) },
         { "GatedDeltaChunkScan.cu", "HeadRows", typeof(GatedDeltaRows) },
         { "GatedDeltaChunkScan.cu", "HeadNumbers", typeof(GatedDeltaNumbers) },
+        { "GatedDeltaChannelPrepare.cu", "DeltaArguments", typeof(GatedDeltaArguments) },
+        { "GatedDeltaChannelPairs.cu", "DeltaArguments", typeof(GatedDeltaArguments) },
         { "GatedDeltaStep.cu", "StepArguments", typeof(GatedDeltaStepCuda.Arguments) },
         { "GatedDeltaStep.cu", "Sequences", typeof(GatedDeltaStepCuda.TokenRows) },
         { "GreedyTokens.cu", "GreedyArguments", Nested(typeof(GreedyTokensCuda), "Arguments") },

@@ -10,7 +10,7 @@ struct GatedDeltaArguments
     public GatedDeltaRows Query, Key, Value, Output, Error, Gradient, DQuery, DKey, DValue;
     public GatedDeltaNumbers Decay, Strength;
     public nint Starts, Lengths, Initial, FinalGradient, FinalState, InitialGradient, Solved, Scores, Numbers, States, StateGradients, DDecay,
-        DStrength;
+        DStrength, ReadingKeys, ReadingQueries, WritingKeys, Remains;
     public long Length, Heads, Groups, Chunks;
 }
 
@@ -24,7 +24,9 @@ struct GatedDeltaRows
         : new() { Base = CudaMemory.Address(x), RowStride = x.stride(0), TokenStride = x.stride(1), HeadStride = x.stride(2) };
 }
 
-/// <summary>Describes a float32 or bfloat16 tensor (rows, tokens, heads).</summary>
+/// <summary>
+/// Describes a float32 or bfloat16 tensor (rows, tokens, heads), or (rows, tokens, heads, elements) with a dense last dimension.
+/// </summary>
 struct GatedDeltaNumbers
 {
     public CudaTyped Numbers;

@@ -22,37 +22,49 @@ sealed class GatedDeltaCall
         like = inputs.Value;
         rows = inputs.Batch;
         device = CudaRuntime.DeviceOf(like);
-        shape = ShapeFor(inputs.Key, inputs.Value)!;
+        shape = ShapeFor(inputs.Key, inputs.Value, inputs.DecaysChannels)!;
         long heads = inputs.Heads, chunks = Chunks(inputs.Length);
         var (query, key, value) = (Aligned(inputs.Query), Aligned(inputs.Key), Aligned(inputs.Value));
         var initial = inputs.InitialState?.contiguous();
+        var decay = inputs.DecaysChannels && inputs.KeySize > 1 && inputs.Decay.stride(3) != 1 ? inputs.Decay.contiguous() : inputs.Decay;
         Tensor Scratch(ScalarType type, params long[] sizes) => CudaMemory.New(like, type, [rows, heads, chunks, .. sizes]);
         var (solved, scores) = (Scratch(ScalarType.BFloat16, GatedDeltaShape.Chunk, GatedDeltaShape.Chunk),
             Scratch(ScalarType.BFloat16, GatedDeltaShape.Chunk, GatedDeltaShape.Chunk));
-        var numbers = Scratch(ScalarType.Float32, 6, GatedDeltaShape.Chunk);
+        Tensor Decayed() => Scratch(ScalarType.BFloat16, GatedDeltaShape.Chunk, shape.KeySize);
+        bool channels = shape.Channels;
+        var numbers = channels ? null : Scratch(ScalarType.Float32, 6, GatedDeltaShape.Chunk);
+        var (readingKeys, readingQueries, writingKeys) = channels ? (Decayed(), Decayed(), Decayed()) : (null, null, null);
+        var remains = channels ? Scratch(ScalarType.Float32, shape.KeySize) : null;
         start = new()
         {
             Query = GatedDeltaRows.From(query), Key = GatedDeltaRows.From(key), Value = GatedDeltaRows.From(value),
-            Decay = GatedDeltaNumbers.From(inputs.Decay), Strength = GatedDeltaNumbers.From(inputs.Strength),
+            Decay = GatedDeltaNumbers.From(decay), Strength = GatedDeltaNumbers.From(inputs.Strength),
             Starts = CudaMemory.Address(layout.Starts), Lengths = CudaMemory.Address(layout.Lengths), Initial = CudaMemory.Address(initial),
             Solved = CudaMemory.Address(solved), Scores = CudaMemory.Address(scores), Numbers = CudaMemory.Address(numbers),
+            ReadingKeys = CudaMemory.Address(readingKeys), ReadingQueries = CudaMemory.Address(readingQueries),
+            WritingKeys = CudaMemory.Address(writingKeys), Remains = CudaMemory.Address(remains),
             Length = inputs.Length, Heads = heads, Groups = key.size(2), Chunks = chunks,
         };
-        alive = [query, key, value, inputs.Decay, inputs.Strength, layout, initial, solved, scores, numbers];
-        Launch(GatedDeltaSource.Prepare, "prepare", (chunks, start.Groups, rows), 128, shape.PrepareShared, start);
+        alive =
+        [
+            query, key, value, decay, inputs.Strength, layout, initial, solved, scores, numbers, readingKeys, readingQueries, writingKeys, remains,
+        ];
+        Launch(shape.Prepare, channels ? "channel_prepare" : "prepare", (chunks, channels ? heads : start.Groups, rows), 128, shape.PrepareShared,
+            start);
     }
 
     /// <summary>Returns the bytes of scratch memory that a row needs in the backward pass.</summary>
-    public static long RowBytes(Tensor key, Tensor value) => Chunks(value.size(1)) * value.size(2) * sizeof(ushort)
-        * (2 * GatedDeltaShape.Chunk * GatedDeltaShape.Chunk + 2 * key.size(3) * value.size(3) + GatedDeltaShape.Chunk * value.size(3));
+    public static long RowBytes(DeltaRuleInputs inputs) => Chunks(inputs.Length) * inputs.Heads * sizeof(ushort)
+        * (2 * GatedDeltaShape.Chunk * GatedDeltaShape.Chunk + 2 * inputs.KeySize * inputs.ValueSize + GatedDeltaShape.Chunk * inputs.ValueSize
+            + (inputs.DecaysChannels ? 3 * GatedDeltaShape.Chunk * inputs.KeySize : 0));
 
     /// <summary>Returns how the kernels are compiled for these tensors, or null if they do not support them.</summary>
-    public static GatedDeltaShape? ShapeFor(Tensor key, Tensor value)
+    public static GatedDeltaShape? ShapeFor(Tensor key, Tensor value, bool channels)
     {
         var device = CudaRuntime.DeviceOf(value);
         // heads of all rows that are enough for all multiprocessors: a block of a scan then processes a whole head
         bool manyHeads = value.size(0) * value.size(2) >= device.Multiprocessors;
-        return GatedDeltaShape.For(key.size(3), value.size(3), manyHeads, device.Capability, device.SharedMemory);
+        return GatedDeltaShape.For(key.size(3), value.size(3), manyHeads, device.Capability, device.SharedMemory, channels);
     }
 
     /// <summary>Writes the output and the final state.</summary>
@@ -80,7 +92,7 @@ sealed class GatedDeltaCall
         (arguments.DDecay, arguments.DStrength) = (CudaMemory.Address(results.Decay), CudaMemory.Address(results.Strength));
         Scan("chunk_states", arguments);
         Scan("chunk_scan_back", arguments);
-        Launch(GatedDeltaSource.Pairs, "pairs", (start.Chunks, start.Groups, rows), shape.PairThreads, shape.PairShared, arguments);
+        Launch(shape.Pairs, shape.Channels ? "channel_pairs" : "pairs", (start.Chunks, start.Groups, rows), shape.PairThreads, shape.PairShared, arguments);
         GC.KeepAlive((errors, states, stateGradients, gradient, finalGradient, results));
     }
 

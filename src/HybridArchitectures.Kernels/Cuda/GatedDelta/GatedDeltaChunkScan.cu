@@ -4,25 +4,28 @@
 // (keys, queries, T, P, values or gradients) arrives one chunk ahead in the other of two stages. On compute capability 9.0, four more warps do all
 // copies: the others leave states and output in shared memory, from where they go to global memory during the next chunk.
 // Registers: the transposed state 64 x K in float32 (K / 2 a thread), the same as left operands in bfloat16 (K / 4), one or two 64 x 64 sums.
-// Shared memory: two stages of 2 K / 64 + 2 tiles and one tile for each slice, with gamma and r; twice K / 64 + 1 tiles a slice on their way out.
+// Shared memory: two stages of 2 K / 64 + 2 tiles (3 K / 64 + 2 with a decay per key channel) and one tile for each slice, with gamma and r; twice
+// K / 64 + 1 tiles a slice on their way out.
 // What it must do forward, 1 x 8192 tokens, 16 key heads and 32 value heads of 128: 34 GFLOP, 0.043 ms at 790 TFLOP/s, if there were enough columns
 // for all multiprocessors; 64 groups process 128 chunks, each of which is a chain of three products.
 #include "gated_delta.cuh"
 
 // With products of four warps, four more warps copy to and from shared memory.
-constexpr bool HasCopyWarps = DELTA_GROUPED;
-constexpr int SharedTiles = 2 * KeyTiles + 2, StageSize = (SharedTiles + Slices) * Tile, OutputTiles = KeyTiles + 1;
+constexpr bool HasCopyWarps = DELTA_GROUPED, Channels = DELTA_CHANNELS;
+constexpr int SharedTiles = (Channels ? 3 : 2) * KeyTiles + 2, StageSize = (SharedTiles + Slices) * Tile, OutputTiles = KeyTiles + 1;
 constexpr int Workers = 128 * Slices, Threads = Workers + (HasCopyWarps ? 128 : 0), Loaders = HasCopyWarps ? 128 : Threads;
 
 struct Stage {
-    Place keys, queries, solved, scores, slice_tile;
-    const float *gamma, *r;
+    // with a decay per key channel, `keys` and `queries` read the state before the chunk, and `writing_keys` write that after it
+    Place keys, queries, writing_keys, solved, scores, slice_tile;
+    const float *gamma, *r;                          // with a decay per key channel, `gamma` has what remains of the rows of the state
 
     __device__ __forceinline__ Stage(u16* tiles, int number, int slice) {
         const Place start = place_of(tiles + number * StageSize);
         keys = start;
         queries = keys + KeyTiles * Tile;
-        solved = queries + KeyTiles * Tile;
+        writing_keys = Channels ? queries + KeyTiles * Tile : keys;
+        solved = queries + (Channels ? 2 : 1) * KeyTiles * Tile;
         scores = solved + Tile;
         slice_tile = scores + Tile + slice * Tile;
         gamma = reinterpret_cast<const float*>(tiles + 2 * StageSize + (HasCopyWarps ? 2 * Slices * OutputTiles * Tile : 0)) + number * 2 * Chunk;
@@ -64,18 +67,30 @@ struct ChunkScan {
     // the number of the warp's 16 columns that exist, or less than 0
     __device__ __forceinline__ int warp_columns() const { return columns - 16 * warp; }
 
+    template <bool Queries> __device__ __forceinline__ void load_keys(const Stage& stage, i64 chunk, int loader) const {
+        const i64 begin = chunk * Chunk, valid = end - begin;
+        for (int kt = 0; kt < KeyTiles; kt++) {
+            const int width = KeySize - 64 * kt < 64 ? KeySize - 64 * kt : 64;
+            if constexpr (Channels) {
+                const i64 at = place(chunk) * Chunk * KeySize + 64 * kt;
+                load_tile<Loaders>(stage.keys + kt * Tile, args.readingKeys + at, KeySize, Chunk, width, loader);
+                load_tile<Loaders>(stage.writing_keys + kt * Tile, args.writingKeys + at, KeySize, Chunk, width, loader);
+                if constexpr (Queries) load_tile<Loaders>(stage.queries + kt * Tile, args.readingQueries + at, KeySize, Chunk, width, loader);
+            } else {
+                load_tile<Loaders>(stage.keys + kt * Tile, args.key.at(row, begin, group) + 64 * kt, args.key.tokenStride, valid, width, loader);
+                if constexpr (Queries)
+                    load_tile<Loaders>(
+                        stage.queries + kt * Tile, args.query.at(row, begin, group) + 64 * kt, args.query.tokenStride, valid, width, loader);
+            }
+        }
+    }
+
     // loads everything that a chunk needs; `slice_rows` are values or gradients of the output
     template <bool Queries> __device__ __forceinline__ void load_chunk(i64 chunk, int number, const HeadRows& slice_rows) const {
         const int loader = HasCopyWarps ? thread : threadIdx.x;
         const Stage stage(tiles, number, 0);
         const i64 begin = chunk * Chunk, valid = end - begin;
-        for (int kt = 0; kt < KeyTiles; kt++) {
-            const int width = KeySize - 64 * kt < 64 ? KeySize - 64 * kt : 64;
-            load_tile<Loaders>(stage.keys + kt * Tile, args.key.at(row, begin, group) + 64 * kt, args.key.tokenStride, valid, width, loader);
-            if constexpr (Queries)
-                load_tile<Loaders>(
-                    stage.queries + kt * Tile, args.query.at(row, begin, group) + 64 * kt, args.query.tokenStride, valid, width, loader);
-        }
+        load_keys<Queries>(stage, chunk, loader);
         load_tile<Loaders>(stage.solved, args.solved + place(chunk) * Chunk * Chunk, Chunk, Chunk, Chunk, loader);
         if constexpr (Queries) load_tile<Loaders>(stage.scores, args.scores + place(chunk) * Chunk * Chunk, Chunk, Chunk, Chunk, loader);
         for (int slice_number = 0; slice_number < Slices; slice_number++) {
@@ -83,7 +98,11 @@ struct ChunkScan {
             load_tile<Loaders>(stage.slice_tile + slice_number * Tile, slice_rows.at(row, begin, head) + (width > 0 ? start : 0),
                 slice_rows.tokenStride, valid, width, loader);
         }
-        if (loader < 2 * Chunk / 4)
+        if constexpr (Channels) {
+            if (loader < KeyTiles * Chunk / 4)
+                copy_async<16>(
+                    const_cast<float*>(stage.gamma) + 4 * loader, args.remains + place(chunk) * KeySize + 4 * loader, 4 * loader < KeySize);
+        } else if (loader < 2 * Chunk / 4)
             copy_async<16>(const_cast<float*>(stage.gamma) + 4 * loader, args.numbers + place(chunk) * ChunkNumbers::Size + 2 * Chunk + 4 * loader,
                 true);
         copy_commit();
@@ -206,14 +225,17 @@ __device__ __forceinline__ void state_operands(unsigned (&operands)[4 * KeyTiles
         for (int i = 0; i < 16; i++) operands[4 * kt + i / 4][i % 4] = round_to_bfloat16_pair(state[kt][2 * i], state[kt][2 * i + 1]);
 }
 
-__device__ __forceinline__ void decay_state(float (&state)[KeyTiles][32], float decay) {
+__device__ __forceinline__ void decay_state(float (&state)[KeyTiles][32], const float* gamma) {
+    const float decay = gamma[Chunk - 1];
 #pragma unroll
     for (int kt = 0; kt < KeyTiles; kt++)
+        if constexpr (Channels) scale_columns(state[kt], gamma + 64 * kt);
+        else
 #pragma unroll
-        for (int i = 0; i < 32; i++) state[kt][i] *= decay;
+            for (int i = 0; i < 32; i++) state[kt][i] *= decay;
 }
 
-// sums = V^T - gamma sums, V the warp's 16 columns of the tile
+// sums = V^T - gamma sums, without gamma if keys are decayed; V the warp's 16 columns of the tile
 __device__ __forceinline__ void subtract_from_values(float (&sums)[32], Place values, const float* gamma, int warp) {
     const int lane = threadIdx.x % 32, quad_lane = lane % 4;
 #pragma unroll
@@ -224,7 +246,7 @@ __device__ __forceinline__ void subtract_from_values(float (&sums)[32], Place va
 #pragma unroll
         for (int half = 0; half < 2; half++) {
             const int n = 2 * pair + half;
-            const Two scale = *reinterpret_cast<const Two*>(gamma + 8 * n + 2 * quad_lane);
+            const Two scale = Channels ? Two{1, 1} : *reinterpret_cast<const Two*>(gamma + 8 * n + 2 * quad_lane);
             sums[4 * n] = first_of(words[2 * half]) - scale.x * sums[4 * n];
             sums[4 * n + 1] = second_of(words[2 * half]) - scale.y * sums[4 * n + 1];
             sums[4 * n + 2] = first_of(words[2 * half + 1]) - scale.x * sums[4 * n + 2];
@@ -273,14 +295,14 @@ template <bool Output> __device__ __forceinline__ void scan(const DeltaArguments
         } else wait_products<0>();
         settled(errors);
         as_left(left, errors);
-        scale_columns(errors, stage.r);
+        if constexpr (!Channels) scale_columns(errors, stage.r);
         unsigned weighted[4][4];
         as_left(weighted, errors);
-        decay_state(state, stage.gamma[Chunk - 1]);
+        decay_state(state, stage.gamma);
         if constexpr (Output) {
             wait_products<0>();
             settled(output);
-            scale_columns(output, stage.gamma);
+            if constexpr (!Channels) scale_columns(output, stage.gamma);
             open();
 #pragma unroll
             for (int k = 0; k < 4; k++) accumulate<false>(output, left[k], stage.scores, 16 * k);
@@ -290,7 +312,7 @@ template <bool Output> __device__ __forceinline__ void scan(const DeltaArguments
 #pragma unroll
         for (int kt = 0; kt < KeyTiles; kt++)
 #pragma unroll
-            for (int k = 0; k < 4; k++) accumulate<true>(state[kt], weighted[k], stage.keys + kt * Tile, 16 * k);
+            for (int k = 0; k < 4; k++) accumulate<true>(state[kt], weighted[k], stage.writing_keys + kt * Tile, 16 * k);
         close();
         // results are written during the products with the state
         if constexpr (Output) {
@@ -334,7 +356,7 @@ __device__ __forceinline__ void scan_back(const DeltaArguments& args, const Chun
         clear(errors);
         open();
 #pragma unroll
-        for (int k = 0; k < 4 * KeyTiles; k++) accumulate<false>(errors, after[k], stage.keys + k / 4 * Tile, k % 4 * 16);
+        for (int k = 0; k < 4 * KeyTiles; k++) accumulate<false>(errors, after[k], stage.writing_keys + k / 4 * Tile, k % 4 * 16);
         close();
         if (!HasCopyWarps && chunk > 0) group.load_chunk<true>(chunk - 1, (step + 1) % 2, args.gradient);
         group.store_state(args.stateGradients, chunk, step % 2, after);
@@ -343,7 +365,7 @@ __device__ __forceinline__ void scan_back(const DeltaArguments& args, const Chun
         for (int k = 0; k < 4; k++) load_left_transposed(gradient[k], stage.slice_tile, 16 * group.warp, 16 * k);
         wait_products<0>();
         settled(errors);
-        scale_columns(errors, stage.r);
+        if constexpr (!Channels) scale_columns(errors, stage.r);
         open();
 #pragma unroll
         for (int k = 0; k < 4; k++) accumulate<true>(errors, gradient[k], stage.scores, 16 * k);
@@ -357,15 +379,15 @@ __device__ __forceinline__ void scan_back(const DeltaArguments& args, const Chun
 #pragma unroll
         for (int k = 0; k < 4; k++) accumulate<true>(values, left[k], stage.solved, 16 * k);
         close();
-        scale_left(gradient, stage.gamma);
-        decay_state(state, stage.gamma[Chunk - 1]);
+        if constexpr (!Channels) scale_left(gradient, stage.gamma);
+        decay_state(state, stage.gamma);
         wait_products<0>();
         settled(values);
         unsigned value_gradients[4][4];
         as_left(value_gradients, values);
 #pragma unroll
         for (int i = 0; i < 32; i++) values[i] = -values[i];
-        scale_columns(values, stage.gamma);
+        if constexpr (!Channels) scale_columns(values, stage.gamma);
         as_left(left, values);
         open();
 #pragma unroll

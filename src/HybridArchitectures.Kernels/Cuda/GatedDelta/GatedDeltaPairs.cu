@@ -8,120 +8,24 @@
 // Registers: 64 x 64 sums of dQ, of dK and of the product under way (32 a thread each).
 // Shared memory: queries, keys, dY, E, dV, S and dS' of one head, N and M: 20 tiles for heads of 128.
 // What it must do, 1 x 8192 tokens, 16 key heads and 32 value heads of 128: 56 GFLOP, 0.071 ms at 790 TFLOP/s; 0.60 GB, 0.14 ms.
-#include "gated_delta.cuh"
+#include "gated_delta_pairs.cuh"
 
-constexpr int Groups = KeyTiles, Threads = 128 * Groups;
-
-struct Pairs {
-    const DeltaArguments& args;
-    u16* tiles;
-    Place queries, keys, gradients, errors, values, states, state_gradients;
-    u16 *matrix_n, *matrix_m;                        // N and M
+struct Pairs : PairTiles {
     float *rows, *columns, *dots, *inner;            // 2 x 64; 2 x 4 x 64; 3 x Groups x 64; 12
     ChunkNumbers numbers;
-    i64 chunk, group, row, begin, end;
-    int warp, lane, warp_group;                      // the warp in its group of four; the group
 
     static constexpr int Floats = (2 + 8 + 3 * Groups) * Chunk + 12;
 
-    __device__ __forceinline__ Pairs(const DeltaArguments& arguments, u16* shared) : args(arguments), tiles(first_tile(shared)),
-        numbers(reinterpret_cast<float*>(tiles + (2 * KeyTiles + 3 * ValueTiles + 2 * ValueTiles * KeyTiles + 2) * Tile) + Floats) {
-        queries = place_of(tiles);
-        keys = queries + KeyTiles * Tile;
-        gradients = keys + KeyTiles * Tile;
-        errors = gradients + ValueTiles * Tile;
-        values = errors + ValueTiles * Tile;
-        states = values + ValueTiles * Tile;
-        state_gradients = states + ValueTiles * KeyTiles * Tile;
-        matrix_n = tiles + (2 * KeyTiles + 3 * ValueTiles + 2 * ValueTiles * KeyTiles) * Tile;
-        matrix_m = matrix_n + Tile;
-        rows = reinterpret_cast<float*>(matrix_m + Tile);
-        columns = rows + 2 * Chunk;
-        dots = columns + 8 * Chunk;
-        inner = dots + 3 * Groups * Chunk;
-        chunk = blockIdx.x;
-        group = blockIdx.y;
-        row = blockIdx.z;
-        begin = chunk * Chunk;
-        end = row_length(args, row);
-        warp = threadIdx.x % 128 / 32;
-        lane = threadIdx.x % 32;
-        warp_group = uniform(threadIdx.x / 128);
-    }
-
-    __device__ __forceinline__ void load_keys() const {
-        for (int kt = 0; kt < KeyTiles; kt++) {
-            const int width = KeySize - 64 * kt < 64 ? KeySize - 64 * kt : 64;
-            load_tile<Threads>(keys + kt * Tile, args.key.at(row, begin, group) + 64 * kt, args.key.tokenStride, end - begin, width, threadIdx.x);
-            load_tile<Threads>(
-                queries + kt * Tile, args.query.at(row, begin, group) + 64 * kt, args.query.tokenStride, end - begin, width, threadIdx.x);
-        }
-    }
-
-    __device__ __forceinline__ void load_columns(Place to, const HeadRows& from, i64 head) const {
-        for (int vt = 0; vt < ValueTiles; vt++) {
-            const int width = ValueSize - 64 * vt < 64 ? ValueSize - 64 * vt : 64;
-            load_tile<Threads>(to + vt * Tile, from.at(row, begin, head) + 64 * vt, from.tokenStride, end - begin, width, threadIdx.x);
-        }
-    }
+    __device__ __forceinline__ Pairs(const DeltaArguments& arguments, u16* shared) : PairTiles(arguments, shared), rows(floats()),
+        columns(rows + 2 * Chunk), dots(columns + 8 * Chunk), inner(dots + 3 * Groups * Chunk), numbers(floats() + Floats) {}
 
     __device__ __forceinline__ void load_values(i64 head) const {
         const i64 place = (row * args.heads + head) * args.chunks + chunk;
         if (threadIdx.x < ChunkNumbers::Size / 4)
             copy_async<16>(numbers.high + 4 * threadIdx.x, args.numbers + place * ChunkNumbers::Size + 4 * threadIdx.x, true);
-        load_columns(gradients, args.gradient, head);
-        load_columns(errors, args.error, head);
-        load_columns(values, args.dValue, head);
-        copy_commit();
-    }
-
-    __device__ __forceinline__ void load_states(i64 head) const {
-        const i64 place = ((row * args.heads + head) * args.chunks + chunk) * KeySize * ValueSize;
-        for (int vt = 0; vt < ValueTiles; vt++)
-            for (int kt = 0; kt < KeyTiles; kt++) {
-                const int width = KeySize - 64 * kt < 64 ? KeySize - 64 * kt : 64, tile = (vt * KeyTiles + kt) * Tile;
-                const i64 at = place + 64 * vt * KeySize + 64 * kt;
-                load_tile<Threads>(states + tile, args.states + at, KeySize, ValueSize - 64 * vt, width, threadIdx.x);
-                load_tile<Threads>(state_gradients + tile, args.stateGradients + at, KeySize, ValueSize - 64 * vt, width, threadIdx.x);
-            }
-        copy_commit();
+        load_head(head);
     }
 };
-
-// sums += left right^T, 16 rows per warp, over all columns of `Tiles` tiles of each
-template <int Tiles> __device__ __forceinline__ void product(float (&sums)[32], Place left, Place right, int warp) {
-#pragma unroll
-    for (int t = 0; t < Tiles; t++) {
-        unsigned words[4][4];
-#pragma unroll
-        for (int k = 0; k < 4; k++) load_left(words[k], left + t * Tile, 16 * warp, 16 * k);
-        open();
-#pragma unroll
-        for (int k = 0; k < 4; k++) accumulate<false>(sums, words[k], right + t * Tile, 16 * k);
-        close();
-        wait_products<0>();
-    }
-    settled(sums);
-}
-
-// sums += left right, over `Tiles` tiles of left's columns, `apart` elements from one tile of right to the next; of left^T with Transposed
-template <bool Transposed, int Tiles>
-__device__ __forceinline__ void product_rowwise(float (&sums)[32], Place left, Place right, int apart, int warp) {
-#pragma unroll
-    for (int t = 0; t < Tiles; t++) {
-        unsigned words[4][4];
-#pragma unroll
-        for (int k = 0; k < 4; k++)
-            if constexpr (Transposed) load_left_transposed(words[k], left + t * Tile, 16 * warp, 16 * k);
-            else load_left(words[k], left + t * Tile, 16 * warp, 16 * k);
-        open();
-#pragma unroll
-        for (int k = 0; k < 4; k++) accumulate<true>(sums, words[k], right + t * apart, 16 * k);
-        close();
-        wait_products<0>();
-    }
-    settled(sums);
-}
 
 // computes N (which 0) or M (1) of a head into shared memory, with the sums over its rows and columns that decays and strengths need
 __device__ __forceinline__ void weigh_pairs(const Pairs& block, int which) {
@@ -255,21 +159,6 @@ __device__ __forceinline__ void finish_head(const Pairs& block, i64 head) {
         const bool token = block.begin + thread < block.end;
         block.args.dDecay[at] = token ? decay : 0.f;
         block.args.dStrength[at] = token ? strength : 0.f;
-    }
-}
-
-__device__ __forceinline__ void store_gradient(const HeadRows& to, const float (&sums)[32], const Pairs& block) {
-    const int quad = block.lane / 4, quad_lane = block.lane % 4;
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-        const int i = 16 * block.warp + quad + 8 * half;
-        const bool exists = block.begin + i < block.args.length;
-        u16* at = to.at(block.row, exists ? block.begin + i : 0, block.group) + 64 * block.warp_group;
-#pragma unroll
-        for (int n = 0; n < 8; n += 2)
-            store_row(at + 8 * n, round_to_bfloat16_pair(sums[4 * n + 2 * half], sums[4 * n + 2 * half + 1]),
-                round_to_bfloat16_pair(sums[4 * n + 4 + 2 * half], sums[4 * n + 5 + 2 * half]),
-                exists && 64 * block.warp_group + 8 * n + (quad_lane & 1 ? 8 : 0) < KeySize);
     }
 }
 

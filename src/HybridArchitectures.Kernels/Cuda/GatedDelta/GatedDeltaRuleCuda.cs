@@ -6,7 +6,8 @@ namespace HybridArchitectures.Kernels.Cuda.GatedDelta;
 
 /// <summary>
 /// Computes the gated delta rule on a GPU in bfloat16 with the kernels of <c>GatedDeltaPrepare.cu</c>, <c>GatedDeltaChunkScan.cu</c> and
-/// <c>GatedDeltaPairs.cu</c>. Only the inputs are saved for backward, which computes the states again.
+/// <c>GatedDeltaPairs.cu</c>, or with a decay per key channel those of <c>GatedDeltaChannelPrepare.cu</c>, <c>GatedDeltaChunkScan.cu</c> and
+/// <c>GatedDeltaChannelPairs.cu</c>. Only the inputs are saved for backward, which computes the states again.
 /// </summary>
 static class GatedDeltaRuleCuda
 {
@@ -17,12 +18,15 @@ static class GatedDeltaRuleCuda
     const long MaxGrid = 65_535;
 
     /// <summary>Returns what the kernels do not support in these tensors and what they expect, or null if they support them.</summary>
-    public static (string Found, string Expected)? Refusal(Tensor key, Tensor value)
+    /// <param name="key">The keys.</param>
+    /// <param name="value">The values.</param>
+    /// <param name="channels">Whether each key channel has a separate decay.</param>
+    public static (string Found, string Expected)? Refusal(Tensor key, Tensor value, bool channels = false)
     {
         if (value.dtype != ScalarType.BFloat16) return ($"value is {value.dtype}", "BFloat16");
         if (value.device_type != DeviceType.CUDA && !CudaRuntime.Emulated) return ($"value is on {value.device}", "a CUDA device");
         if (value.size(2) > MaxGrid) return ($"value has {value.size(2)} heads", $"at most {MaxGrid}");
-        if (GatedDeltaCall.ShapeFor(key, value) is not null) return null;
+        if (GatedDeltaCall.ShapeFor(key, value, channels) is not null) return null;
         return ($"key and value have head sizes of {key.size(3)} and {value.size(3)}",
             $"multiples of 8 up to {GatedDeltaShape.MaxSize} that fit the shared memory of the GPU");
     }
@@ -74,9 +78,10 @@ static class GatedDeltaRuleCuda
     {
         var value = inputs.Value;
         Tensor Float32(params long[] sizes) => CudaMemory.New(value, ScalarType.Float32, sizes);
-        Tensor PerHead() => Float32(inputs.Batch, inputs.Length, inputs.Heads);
-        return new(CudaMemory.NewLike(inputs.Query), CudaMemory.NewLike(inputs.Key), CudaMemory.NewLike(value), PerHead(), PerHead())
+        return new(CudaMemory.NewLike(inputs.Query), CudaMemory.NewLike(inputs.Key), CudaMemory.NewLike(value), Float32(inputs.Decay.shape),
+            Float32(inputs.Strength.shape))
         {
+            DecaysChannels = inputs.DecaysChannels,
             InitialState = inputs.InitialState is null ? null : Float32(inputs.Batch, inputs.Heads, inputs.KeySize, inputs.ValueSize),
         };
     }
@@ -84,7 +89,7 @@ static class GatedDeltaRuleCuda
     // the rows that are processed together
     static IEnumerable<(long First, long Count)> Parts(DeltaRuleInputs inputs)
     {
-        long batch = inputs.Batch, rows = Math.Clamp(BytesAtATime / GatedDeltaCall.RowBytes(inputs.Key, inputs.Value), 1, MaxGrid);
+        long batch = inputs.Batch, rows = Math.Clamp(BytesAtATime / GatedDeltaCall.RowBytes(inputs), 1, MaxGrid);
         for (long first = 0; first < batch; first += rows) yield return (first, Math.Min(rows, batch - first));
     }
 }

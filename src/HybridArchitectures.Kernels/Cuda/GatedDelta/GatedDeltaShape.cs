@@ -7,7 +7,8 @@ namespace HybridArchitectures.Kernels.Cuda.GatedDelta;
 /// <param name="ValueSize">The number of elements of a value, a multiple of 8 up to <see cref="MaxSize"/>.</param>
 /// <param name="Grouped">Whether four warps multiply together, which needs compute capability 9.0.</param>
 /// <param name="Slices">The number of groups of four warps of a block of a scan, each with 64 elements of the values.</param>
-sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Slices)
+/// <param name="Channels">Whether each element of a key has a separate decay.</param>
+sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Slices, bool Channels)
 {
     /// <summary>Specifies the number of tokens of a chunk.</summary>
     public const int Chunk = 64;
@@ -17,6 +18,9 @@ sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Sl
 
     // as in gated_delta.cuh: bytes of a tile, floats of a row of a matrix that is solved, bytes of the numbers of a chunk, alignment of tiles
     const int Tile = Chunk * Chunk * sizeof(ushort), Pitch = 68, NumbersBytes = (6 * Chunk + 4) * sizeof(float), Alignment = 1024;
+
+    // as in channel_delta.cuh: bytes of the decays, strengths and documents of a chunk
+    int ChannelNumbersBytes => (Chunk * (64 * KeyTiles + 8) + 2 * Chunk) * sizeof(float);
 
     int KeyTiles => (int)(KeySize + 63) / 64;
 
@@ -30,13 +34,22 @@ sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Sl
 
     public int PairThreads => 128 * KeyTiles;
 
-    public int PrepareShared => Alignment + Math.Max(2 * KeyTiles * Tile, 2 * Chunk * Pitch * sizeof(float)) + NumbersBytes;
+    public int PrepareShared => Alignment + (Channels
+        ? (2 * KeyTiles + 1) * Tile + Chunk * Pitch * sizeof(float) + ChannelNumbersBytes
+        : Math.Max(2 * KeyTiles * Tile, 2 * Chunk * Pitch * sizeof(float)) + NumbersBytes);
 
-    public int ScanShared => Alignment + 2 * (2 * KeyTiles + 2 + Slices + (Grouped ? Slices * (KeyTiles + 1) : 0)) * Tile
+    public int ScanShared => Alignment + 2 * ((Channels ? 3 : 2) * KeyTiles + 2 + Slices + (Grouped ? Slices * (KeyTiles + 1) : 0)) * Tile
         + 2 * 2 * Chunk * sizeof(float);
 
     public int PairShared => Alignment + (2 * KeyTiles + 3 * ValueTiles + 2 * KeyTiles * ValueTiles + 2) * Tile
-        + ((10 + 3 * KeyTiles) * Chunk + 12) * sizeof(float) + NumbersBytes;
+        + (Channels ? 9 * KeyTiles * Chunk * sizeof(float) + ChannelNumbersBytes
+            : ((10 + 3 * KeyTiles) * Chunk + 12) * sizeof(float) + NumbersBytes);
+
+    /// <summary>Gets the source that solves the triangular systems.</summary>
+    public GatedDeltaSource Prepare => Channels ? GatedDeltaSource.ChannelPrepare : GatedDeltaSource.Prepare;
+
+    /// <summary>Gets the source that computes the gradients within chunks.</summary>
+    public GatedDeltaSource Pairs => Channels ? GatedDeltaSource.ChannelPairs : GatedDeltaSource.Pairs;
 
     /// <summary>Returns a source with its options.</summary>
     public KernelVariant Variant(GatedDeltaSource source) => new Options(this, source);
@@ -48,6 +61,7 @@ sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Sl
         public override IEnumerable<(string Name, object Value)> Definitions =>
         [
             ("DELTA_K", Shape.KeySize), ("DELTA_V", Shape.ValueSize), ("DELTA_GROUPED", Flag(Shape.Grouped)), ("DELTA_SLICES", Shape.Slices),
+            ("DELTA_CHANNELS", Flag(Shape.Channels)),
         ];
     }
 
@@ -57,11 +71,12 @@ sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Sl
     /// <param name="manyHeads">Whether there are enough rows of heads to fill the GPU with whole heads.</param>
     /// <param name="capability">The compute capability of the GPU, for example 90.</param>
     /// <param name="sharedMemory">The maximum number of bytes of shared memory of a block.</param>
-    public static GatedDeltaShape? For(long keySize, long valueSize, bool manyHeads, int capability, int sharedMemory)
+    /// <param name="channels">Whether each element of a key has a separate decay.</param>
+    public static GatedDeltaShape? For(long keySize, long valueSize, bool manyHeads, int capability, int sharedMemory, bool channels = false)
     {
         bool Fits(long size) => size is > 0 and <= MaxSize && size % 8 == 0;
         if (!Fits(keySize) || !Fits(valueSize)) return null;
-        var shape = new GatedDeltaShape(keySize, valueSize, capability == 90, manyHeads && capability != 90 && valueSize > 64 ? 2 : 1);
+        var shape = new GatedDeltaShape(keySize, valueSize, capability == 90, manyHeads && capability != 90 && valueSize > 64 ? 2 : 1, channels);
         return Math.Max(shape.PairShared, Math.Max(shape.ScanShared, shape.PrepareShared)) <= sharedMemory ? shape : null;
     }
 }

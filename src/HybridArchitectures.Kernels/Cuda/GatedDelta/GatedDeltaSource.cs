@@ -11,4 +11,10 @@ enum GatedDeltaSource
 
     /// <summary>Computes the gradients within chunks.</summary>
     Pairs,
+
+    /// <summary>Solves the triangular systems of all chunks, with a decay per key channel.</summary>
+    ChannelPrepare,
+
+    /// <summary>Computes the gradients within chunks, with a decay per key channel.</summary>
+    ChannelPairs,
 }

@@ -1,4 +1,5 @@
-// One token of the gated delta rule: S = exp(decay) S + strength k (v - k^T exp(decay) S), y = S^T q.
+// One token of the gated delta rule: S = exp(decay) S + strength k (v - k^T exp(decay) S), y = S^T q. With DELTA_CHANNELS, each row of the state has
+// a separate decay.
 //
 // A block computes 32 columns of V of one head, one per lane. Its 8 warps share the K rows of the state, which stay in registers (DELTA_ROWS per
 // thread), so that the state is read and written once. It must move 8 K V bytes per head.
@@ -6,6 +7,7 @@
 
 #ifndef DELTA_ROWS
 #define DELTA_ROWS 16           // rows of the state of a thread, K / 8 rounded up
+#define DELTA_CHANNELS 0        // whether each element of a key has a separate decay
 #endif
 
 struct Sequences {
@@ -35,6 +37,7 @@ __device__ __forceinline__ float sum_of_warps(float* scratch, float value) {
 __device__ __forceinline__ void step(const StepArguments& args) {
     DYNAMIC_SHARED(float, shared);
     float *query = shared, *key = query + 8 * DELTA_ROWS, *key_sums = key + 8 * DELTA_ROWS, *query_sums = key_sums + 256;
+    float* decays = query_sums + 256;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const i64 row = blockIdx.z, head = blockIdx.y, group = head / (args.heads / args.groups), column = blockIdx.x * 32 + lane;
     const bool inside = column < args.values;
@@ -45,13 +48,14 @@ __device__ __forceinline__ void step(const StepArguments& args) {
     for (int k = threadIdx.x; k < 8 * DELTA_ROWS; k += 256) {
         query[k] = k < args.keys ? args.query.at(row, group, k) : 0.f;
         key[k] = k < args.keys ? args.key.at(row, group, k) : 0.f;
+        if constexpr (DELTA_CHANNELS) decays[k] = k < args.keys ? exponential<float>(args.decay.at(row, head, k)) : 0.f;
     }
     __syncthreads();
-    const float decay = exponential<float>(args.decay.at(row, head, 0)), strength = args.strength.at(row, head, 0);
+    const float decay = DELTA_CHANNELS ? 0.f : exponential<float>(args.decay.at(row, head, 0)), strength = args.strength.at(row, head, 0);
     float recalled = 0;
 #pragma unroll
     for (int i = 0; i < DELTA_ROWS; i++) {
-        state_rows[i] *= decay;
+        state_rows[i] *= DELTA_CHANNELS ? decays[8 * i + warp] : decay;
         recalled += key[8 * i + warp] * state_rows[i];
     }
     recalled = sum_of_warps(key_sums, recalled);

@@ -3,7 +3,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda.GatedDelta;
 
-/// <summary>Computes one token of the gated delta rule on a GPU with the kernel in <c>GatedDeltaStep.cu</c>.</summary>
+/// <summary>
+/// Computes one token of the gated delta rule, with a decay per head or per key channel, on a GPU with the kernel in <c>GatedDeltaStep.cu</c>.
+/// </summary>
 static class GatedDeltaStepCuda
 {
     const int Warps = 8, Columns = 32;
@@ -30,34 +32,39 @@ static class GatedDeltaStepCuda
 
     /// <summary>Contains the options of the kernel.</summary>
     /// <param name="Rows">The number of rows of the state that a thread holds in registers.</param>
-    sealed record Variant(long Rows) : KernelVariant
+    /// <param name="Channels">Whether each element of a key has a separate decay.</param>
+    internal sealed record Variant(long Rows, bool Channels) : KernelVariant
     {
         public override string File => "GatedDeltaStep.cu";
 
-        public override IEnumerable<(string Name, object Value)> Definitions => [("DELTA_ROWS", Rows)];
+        public override IEnumerable<(string Name, object Value)> Definitions => [("DELTA_ROWS", Rows), ("DELTA_CHANNELS", Flag(Channels))];
     }
 
     /// <summary>Returns whether the kernel supports these tensors.</summary>
     public static bool Supports(Tensor key, Tensor value) =>
         value.dtype is ScalarType.Float32 or ScalarType.BFloat16 && key.size(2) <= MaxKeySize && value.size(0) <= MaxGrid && value.size(1) <= MaxGrid;
 
-    /// <summary>Updates the state in place and returns the output. The arguments are those of <see cref="Operators.GatedDeltaRule.Step"/>.</summary>
+    /// <summary>
+    /// Updates the state in place and returns the output. The arguments are those of <see cref="Operators.GatedDeltaRule.Step"/>, or with a
+    /// decay per key channel those of <see cref="Operators.ChannelDeltaRule.Step"/>.
+    /// </summary>
     public static Tensor Step(Tensor state, DeltaRuleInputs inputs)
     {
         using var scope = NewDisposeScope();
         var output = CudaMemory.NewLike(inputs.Value);
         var (query, key, value) = (Dense(inputs.Query), Dense(inputs.Key), Dense(inputs.Value));
+        var decay = inputs.DecaysChannels ? Dense(inputs.Decay) : inputs.Decay;
         var arguments = new Arguments
         {
-            Query = TokenRows.From(query), Key = TokenRows.From(key), Value = TokenRows.From(value), Decay = TokenRows.From(inputs.Decay),
+            Query = TokenRows.From(query), Key = TokenRows.From(key), Value = TokenRows.From(value), Decay = TokenRows.From(decay),
             Strength = TokenRows.From(inputs.Strength), State = CudaMemory.Address(state), Output = CudaTyped.From(output), Heads = inputs.Heads,
             Groups = key.size(1), Keys = inputs.KeySize, Values = inputs.ValueSize,
         };
         long rows = (arguments.Keys + Warps - 1) / Warps;
-        int shared = sizeof(float) * (2 * Warps * (int)rows + 2 * Warps * Columns);
-        CudaRuntime.DeviceOf(value).Launch(new Variant(rows), "delta_step",
+        int shared = sizeof(float) * ((inputs.DecaysChannels ? 3 : 2) * Warps * (int)rows + 2 * Warps * Columns);
+        CudaRuntime.DeviceOf(value).Launch(new Variant(rows, inputs.DecaysChannels), "delta_step",
             ((arguments.Values + Columns - 1) / Columns, arguments.Heads, inputs.Batch), Warps * 32, shared, arguments);
-        GC.KeepAlive((state, query, key, value, inputs));
+        GC.KeepAlive((state, query, key, value, decay, inputs));
         return output.MoveToOuterDisposeScope();
     }
 

@@ -15,6 +15,17 @@
 //   dB = -dV E^T    dP = dY E^T    M = dB G beta (j < i)    N = dP G beta (j <= i)
 //   dQ = N K + gamma dY S^T    dK = N^T Q + (M + M^T) K + r E dS'^T - gamma dV S^T
 //
+// With a decay for each of the K elements of a key (Kimi delta attention, arXiv 2510.26692; DELTA_CHANNELS), c[i] is a vector of K sums. G and gamma
+// weigh the elements of a product one by one:
+//
+//   B[i, j] = sum of k[i] k[j] G[i, j] over K, times beta[j]      P[i, j] = sum of q[i] k[j] G[i, j] over K, times beta[j]
+//   KR[i] = k[i] gamma[i]    QR[i] = q[i] gamma[i]    KW[j] = k[j] G[63, j] beta[j]
+//   X = V - KR S     E = T X     Y = QR S + P E     S' = diag(gamma[63]) S + KW^T E
+//   dE = P^T dY + KW dS'    dV = T^T dE    dS = diag(gamma[63]) dS' + QR^T dY - KR^T dV
+//
+// `channel_prepare` and `channel_pairs` take the place of `prepare` and `pairs` (channel_delta.cuh explains how they divide a chunk), and the scans
+// read KR, QR and KW instead of keys and queries.
+//
 // Four kernels: `prepare` computes T and P of all chunks at once, `chunk_scan` passes the states from chunk to chunk, `chunk_scan_back` passes their
 // gradients, and `pairs` computes the gradients of queries, keys, decays and strengths of all chunks at once. In the scans, each column of V is a
 // separate recurrence: a group of four warps holds the transposed state of 64 columns in registers, 16 columns per warp. The result of one product is
@@ -31,6 +42,7 @@
 #define DELTA_V 128             // elements of a value, likewise
 #define DELTA_GROUPED 0         // whether four warps multiply together (compute capability 9.0)
 #define DELTA_SLICES 1          // groups of four warps of a block of a scan, each with 64 columns of V
+#define DELTA_CHANNELS 0        // whether each element of a key has a separate decay
 #endif
 
 constexpr int Chunk = 64, KeySize = DELTA_K, ValueSize = DELTA_V, KeyTiles = (KeySize + 63) / 64, ValueTiles = (ValueSize + 63) / 64;
@@ -46,13 +58,13 @@ struct HeadRows {
     }
 };
 
-// a tensor (rows, tokens, heads) of either type
+// a tensor (rows, tokens, heads) of either type, or (rows, tokens, heads, elements) with a dense last dimension
 struct HeadNumbers {
     Typed numbers;
     i64 rowStride, tokenStride, headStride;
 
-    __device__ __forceinline__ float at(i64 row, i64 token, i64 head) const {
-        return numbers[row * rowStride + token * tokenStride + head * headStride];
+    __device__ __forceinline__ float at(i64 row, i64 token, i64 head, i64 element = 0) const {
+        return numbers[row * rowStride + token * tokenStride + head * headStride + element];
     }
 };
 
@@ -66,10 +78,13 @@ struct DeltaArguments {
     u16 *solved, *scores;           // T and P: (rows, heads, chunks, 64, 64)
     float* numbers;                 // as ChunkNumbers has them: (rows, heads, chunks, 6 * 64)
     u16 *states, *stateGradients;   // S and dS', transposed: (rows, heads, chunks, V, K)
-    float *dDecay, *dStrength;      // (rows, length, heads)
+    float *dDecay, *dStrength;      // (rows, length, heads), or dDecay (rows, length, heads, K)
+    // with a decay per key channel: KR, QR and KW, (rows, heads, chunks, 64, K), and gamma[63], (rows, heads, chunks, K)
+    u16 *readingKeys, *readingQueries, *writingKeys;
+    float* remains;
     i64 length, heads, groups, chunks;
 };
-static_assert(sizeof(DeltaArguments) == 504, "as GatedDeltaArguments.cs has it");
+static_assert(sizeof(DeltaArguments) == 536, "as GatedDeltaArguments.cs has it");
 
 __device__ __forceinline__ i64 minimum(i64 x, i64 y) { return x < y ? x : y; }
 

@@ -1,0 +1,78 @@
+// The gated delta rule with a decay per key channel, within chunks: what the kernels of its pairs of tokens share.
+//
+// The weight G[i, j] = exp(c[i] - c[j]) of a product of two tokens is a vector over the elements of a key, so a product of matrices needs it as a
+// product of two factors. Both are at most 1 if they refer to a token between j and i: exp(c[i] - c[m]) exp(c[m] - c[j]), j < m <= i. Nothing is
+// divided by a decay, so no decay is too strong. A chunk is halved four times: the pairs of the upper and the lower 32 tokens refer to the first of
+// the upper ones, and so on at the levels of 16 and 8 tokens. In a level, a token either has the first factor (row: bit `half` of its number is 1) or
+// the second (column). The products of the three levels run on tensor cores with factors in bfloat16. The pairs within 8 tokens are weighed one by
+// one in float32.
+#pragma once
+#include "gated_delta.cuh"
+
+// floats of a row of decays: rows of four lanes in a row of shared memory start in different banks
+constexpr int DecayPitch = 64 * KeyTiles + 8, DecayFloats = Chunk * DecayPitch;
+
+// in shared memory: c of a head in units of log 2, (64, K), with DecayPitch; beta, and how many documents have started in the chunk, 64 of each
+struct ChannelNumbers {
+    float *c, *beta, *document;
+
+    static constexpr int Floats = DecayFloats + 2 * Chunk;
+
+    __device__ __forceinline__ explicit ChannelNumbers(float* at) : c(at), beta(at + DecayFloats), document(beta + Chunk) {}
+
+    __device__ __forceinline__ Two decays(int token, int channel) const {
+        return *reinterpret_cast<const Two*>(c + token * DecayPitch + channel);
+    }
+
+    __device__ __forceinline__ bool same_document(int i, int j) const { return document[i] == document[j]; }
+
+    // whether a token reads the state before the chunk, and whether what it writes is in the state after the chunk
+    __device__ __forceinline__ bool reads_state(int token) const { return document[token] == 0; }
+    __device__ __forceinline__ bool writes_state(int token) const { return document[token] == document[Chunk - 1]; }
+};
+
+// the token to which the pairs of a level refer
+__device__ __forceinline__ int reference_of(int token, int half) { return token / (2 * half) * 2 * half + half; }
+
+// exp(c[i] - c[j]) of two elements
+__device__ __forceinline__ Two between(Two i, Two j) { return {exp2_approximate(i.x - j.x), exp2_approximate(i.y - j.y)}; }
+
+// the place of an element in tiles of 64 columns, `Tile` elements apart
+__device__ __forceinline__ int in_tiles(int token, int channel) { return channel / 64 * Tile + swizzled(token, channel % 64); }
+
+__device__ __forceinline__ unsigned word_at(const u16* tiles, int token, int channel) {
+    return *reinterpret_cast<const unsigned*>(tiles + in_tiles(token, channel));
+}
+
+__device__ __forceinline__ unsigned scaled(unsigned word, Two scale) {
+    return round_to_bfloat16_pair(first_of(word) * scale.x, second_of(word) * scale.y);
+}
+
+// Computes the numbers of a chunk; called by all threads of a block. Sums are exact to half of a last place: a difference of two needs no more. A
+// decay below -88 leaves nothing either, and would cost digits of the decays after it.
+__device__ __forceinline__ void channel_numbers(
+    const ChannelNumbers& numbers, const DeltaArguments& args, i64 row, i64 head, i64 begin, i64 end, int threads) {
+    constexpr int Batch = 16;
+    for (int channel = threadIdx.x; channel < 64 * KeyTiles; channel += threads) {
+        double sum = 0;
+        for (int first = 0; first < Chunk; first += Batch) {
+            float decays[Batch];
+#pragma unroll
+            for (int i = 0; i < Batch; i++)
+                decays[i] = channel < KeySize && begin + first + i < end ? args.decay.at(row, begin + first + i, head, channel) : 0.f;
+#pragma unroll
+            for (int i = 0; i < Batch; i++) {
+                sum += (decays[i] < -88.f ? -88.f : decays[i]) * log2_e;
+                numbers.c[(first + i) * DecayPitch + channel] = static_cast<float>(sum);
+            }
+        }
+    }
+    const int token = threadIdx.x;
+    if (token < Chunk) {
+        float documents = 0;
+        if (args.starts)
+            for (i64 at = begin; at <= begin + token && at < end; at++) documents += args.starts[row * args.length + at];
+        numbers.document[token] = documents;
+        numbers.beta[token] = begin + token < end ? args.strength.at(row, begin + token, head) : 0.f;
+    }
+}
