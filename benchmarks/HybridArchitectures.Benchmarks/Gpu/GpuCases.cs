@@ -26,6 +26,8 @@ static class GpuCases
         yield return StateSpaceDual(2, 70, 4, 8, 2, 16, type, true);
         yield return GatedDelta(2, 70, 2, 4, 16, type);
         yield return GatedDeltaStep(3, 2, 4, 16, type);
+        yield return ChannelDelta(2, 70, 4, 16, type);
+        yield return ChannelDeltaStep(3, 4, 16, type);
         yield return SelectiveScan(2, 40, 70, 16, type);
         yield return Convolution(2, 40, 70, 4, type);
         yield return Convolution(2, 40, 70, 4, type, document: 30);
@@ -70,6 +72,11 @@ static class GpuCases
         yield return GatedDelta(4, 8192, 32, 32, 64, type);
         yield return GatedDeltaStep(1, 16, 32, 128, type);
         yield return GatedDeltaStep(64, 16, 32, 128, type);
+        yield return ChannelDelta(1, 8192, 32, 128, type);
+        yield return ChannelDelta(4, 8192, 32, 128, type);
+        yield return ChannelDelta(4, 8192, 32, 64, type);
+        yield return ChannelDeltaStep(1, 32, 128, type);
+        yield return ChannelDeltaStep(64, 32, 128, type);
         yield return Attention(4, 8192, 32, 8, 64, 64, type);
         yield return Attention(4, 8192, 32, 8, 128, 128, type);
         yield return Attention(4, 8192, 16, 4, 72, 128, type);
@@ -121,6 +128,30 @@ static class GpuCases
             var (query, key, value) = (New(b, g, d), New(b, g, d), New(b, h, d));
             var (decay, strength) = (inputs.Fixed(New(b, h).abs().neg_()), inputs.Fixed(New(b, h).abs()));
             return () => GatedDeltaRule.Step(state, query, key, value, decay, strength);
+        });
+
+    static GpuCase ChannelDelta(long b, long l, long h, long d, ScalarType type) =>
+        new("channel delta rule", $"B{b} L{l} H{h} D{d}", type, GpuLimits.ChannelDelta(b, l, h, d, type), inputs =>
+        {
+            // as in GatedDelta, with a decay for each element of a key
+            Tensor Unit() => inputs.Fixed(nn.functional.normalize(randn([b, l, h, d], type, inputs.Device), dim: 3));
+            Tensor Normal(params long[] size) => inputs.Fixed(randn(size, ScalarType.Float32, inputs.Device));
+            Tensor[] leaves = [.. new[]
+            {
+                Unit(), Unit(), Normal(b, l, h, d).exp_().mul_(Scalars.From(-0.05)), Normal(b, l, h).sigmoid_(),
+            }.Select(inputs.Differentiated)];
+            var value = inputs.Leaf([b, l, h, d]);
+            return () => ChannelDeltaRule.Forward(leaves[0], leaves[1], value, leaves[2], leaves[3]).Output;
+        });
+
+    static GpuCase ChannelDeltaStep(long b, long h, long d, ScalarType type) =>
+        new("channel delta step", $"B{b} H{h} D{d}", type, GpuLimits.StateUpdate(b, h, d, d), inputs =>
+        {
+            Tensor New(params long[] size) => inputs.Fixed(randn(size, type, inputs.Device).mul_(Scalars.From(0.1)));
+            var state = inputs.Fixed(zeros([b, h, d, d], ScalarType.Float32, inputs.Device));
+            var (query, key, value) = (New(b, h, d), New(b, h, d), New(b, h, d));
+            var (decay, strength) = (inputs.Fixed(New(b, h, d).abs().neg_()), inputs.Fixed(New(b, h).abs()));
+            return () => ChannelDeltaRule.Step(state, query, key, value, decay, strength);
         });
 
     static GpuCase SelectiveScan(long b, long d, long l, long n, ScalarType type) =>

@@ -73,6 +73,18 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
     }
 
     /// <summary>
+    /// Returns the limit of the gated delta rule with a decay per key channel and as many keys as values. Its products are those of
+    /// <see cref="GatedDelta"/>. Decays and their gradients, float32, are read and written too.
+    /// </summary>
+    public static GpuLimits ChannelDelta(double b, double l, double h, double d, ScalarType type)
+    {
+        double tokens = b * l, elements = tokens * h * d, activations = elements * Size(type), decays = 4 * elements;
+        double forward = Math.Max(Bytes(4 * activations + decays), Products(tokens * h * (6 * d * d + 4 * d * Chunk), type));
+        double backward = Math.Max(Bytes(7 * activations + 2 * decays), Products(tokens * h * (12 * d * d + 8 * d * Chunk), type));
+        return new(forward, forward + backward);
+    }
+
+    /// <summary>
     /// Returns the limit of attention over the visible pairs of query and key in all rows: an exponential for each pair and head, two products
     /// forward and five backward.
     /// </summary>

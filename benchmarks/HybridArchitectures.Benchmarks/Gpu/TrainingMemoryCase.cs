@@ -12,6 +12,7 @@ sealed record TrainingMemoryCase(string Name, HybridDesign Design, int Length, i
         var none = HybridDesign.Create(width, tiny ? 512 : 16_384);
         var start = none.WithAttention(heads, heads / 4).WithSlidingWindow(tiny ? 128 : 512).WithMamba2(128, 64).WithMamba1()
             .WithMixer(new GatedDeltaSpec { KeyHeads = heads / 2, ValueHeads = heads, KeyHeadSize = 64 })
+            .WithMixer(new KimiDeltaSpec { Heads = heads, HeadSize = 64 })
             .WithIntraHybrid(new AttentionSpec { Heads = heads / 2, KeyValueHeads = heads / 4, HeadSize = 72, ValueHeadSize = 128, Rotary = new() },
                 new Mamba2Spec { Heads = heads, HeadSize = 64, StateSize = 128, GatedNorm = false })
             .WithFeedForward(FeedForwardSpec.SwiGlu(3 * width));
@@ -24,6 +25,7 @@ sealed record TrainingMemoryCase(string Name, HybridDesign Design, int Length, i
         yield return Of("Mamba-2, heads of 128", start.WithMamba2(128, 128).Pattern("MMMMMM"));
         yield return Of("intra-layer hybrid", start.Pattern("HHHHHH"));
         yield return Of("gated delta net", start.Pattern("GGGGGG"));
+        yield return Of("Kimi delta attention", start.Pattern("KKKKKK"));
         yield return Of("experts", start.WithFeedForward(experts).Pattern("TTTTTT"));
         yield return Of("hybrid", start.Pattern("MMTMMM"));
         yield return Of("hybrid of mixers alone", start.WithFeedForward(FeedForwardSpec.None).Pattern("MMHMmT"));

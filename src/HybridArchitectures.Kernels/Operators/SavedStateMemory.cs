@@ -38,6 +38,28 @@ static class SavedStateMemory
     }
 
     /// <summary>
+    /// Counts the bytes of <see cref="Kernels.Operators.ChannelDeltaRule"/> per token, with those of its decays and strengths. The CUDA kernels save
+    /// their queries and keys.
+    /// </summary>
+    /// <param name="heads">The number of heads.</param>
+    /// <param name="keySize">The number of elements of a key.</param>
+    /// <param name="valueSize">The number of elements of a value.</param>
+    /// <param name="chunkSize">The requested chunk size.</param>
+    /// <param name="elementSize">The number of bytes of an activation.</param>
+    /// <param name="gpu">The limits of the GPU. Null means main memory.</param>
+    public static double ChannelDeltaRule(long heads, long keySize, long valueSize, long chunkSize, int elementSize, GpuLimits? gpu)
+    {
+        // decays are a product with a softplus, whose input, output and result are float32
+        if (gpu is not null && elementSize == 2
+            && GatedDeltaShape.For(keySize, valueSize, true, gpu.ComputeCapability, gpu.SharedMemory, channels: true) is not null)
+            return heads * (2.0 * keySize * elementSize + sizeof(float) * (3.0 * keySize + 4));
+        // float32, per head: two tables of keys for every pair of a chunk and six of numbers, rates, queries, keys and values as the products take
+        // them, what is solved for, and a state at each chunk
+        return sizeof(float) * heads * (2.0 * chunkSize * keySize + 6.0 * chunkSize + 4 + 10.0 * keySize + 3.0 * valueSize
+            + (double)keySize * valueSize / chunkSize);
+    }
+
+    /// <summary>
     /// Returns the bytes of <see cref="Kernels.Operators.StateSpaceDual"/>, whose chunks on CUDA are as long as the shared memory of the GPU permits.
     /// </summary>
     /// <param name="heads">The number of heads.</param>

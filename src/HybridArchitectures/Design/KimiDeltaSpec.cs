@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using HybridArchitectures.Kernels.Operators;
 
 namespace HybridArchitectures.Design;
 
@@ -43,7 +44,7 @@ public sealed record KimiDeltaSpec : MixerSpec
 
     /// <summary>
     /// Gets or sets the chunk size: the number of tokens that are computed as one matrix product, a power of two. A token needs a table of chunk size
-    /// x head size numbers per head. The default is 16.
+    /// x head size numbers per head. The default is 16. The CUDA kernels, which need no table, always use chunks of 64 tokens.
     /// </summary>
     public int ChunkSize { get; init; } = 16;
 
@@ -144,10 +145,8 @@ public sealed record KimiDeltaSpec : MixerSpec
         ArgumentNullException.ThrowIfNull(step);
         // the convolution's input and output, the gate, what is normed, what is projected out, and the low-rank vectors
         double channels = 2.0 * ConvolutionChannels + 3.0 * ValueWidth + DecayRank + GateRank;
-        // float32, per head: two tables of keys for every pair of a chunk and six of numbers, rates, queries, keys and values as the products take
-        // them, what is solved for, and a state at each chunk
-        double tables = Heads * (2.0 * ChunkSize * HeadSize + 6.0 * ChunkSize + 4 + 10.0 * HeadSize + 3.0 * ValueHeadSize);
-        return channels * step.ElementSize + 4.0 * tables + 4.0 * ValueWidth * HeadSize / ChunkSize;
+        return channels * step.ElementSize
+            + SavedStateMemory.ChannelDeltaRule(Heads, HeadSize, ValueHeadSize, ChunkSize, step.ElementSize, step.Gpu);
     }
 
     /// <inheritdoc/>

@@ -19,14 +19,14 @@ public class SanitizerDeviceTests
     {
         Gpu.IsNeeded();
         foreach (var op in new SequenceOperator[] { new CausalConvolutionOperator(), new SelectiveScanOperator(), new StateSpaceDualOperator(),
-            new GatedDeltaRuleOperator() })
+            new GatedDeltaRuleOperator(), new ChannelDeltaRuleOperator() })
         {
             foreach (long length in new[] { 1, 65, 130 })
                 for (int variant = 0; variant < 3; variant++) Run(op, op.Inputs(2, length, variant), null);
             using var layout = SequenceLayout.Packed([[1, 63, 0, 40], [], [7, 64]], 110, Gpu.Device);
             Run(op, op.Inputs(3, 110), layout);
             // head sizes that have kernels
-            if (op is GatedDeltaRuleOperator) Run(op, op.Inputs(3, 110, 4), layout);
+            if (op is DeltaRuleOperator) Run(op, op.Inputs(3, 110, 4), layout);
             // whole pieces of few channels
             if (op is SelectiveScanOperator) Run(op, SelectiveScanOperator.Inputs(3, 110, 48, 2, 8), layout);
         }
