@@ -92,7 +92,8 @@ sealed class GatedDeltaCall
         (arguments.DDecay, arguments.DStrength) = (CudaMemory.Address(results.Decay), CudaMemory.Address(results.Strength));
         Scan("chunk_states", arguments);
         Scan("chunk_scan_back", arguments);
-        Launch(shape.Pairs, shape.Channels ? "channel_pairs" : "pairs", (start.Chunks, start.Groups, rows), shape.PairThreads, shape.PairShared, arguments);
+        Launch(shape.Pairs, shape.Channels ? "channel_pairs" : "pairs", (start.Chunks, start.Groups, rows), shape.PairThreads, shape.PairShared,
+            arguments);
         GC.KeepAlive((errors, states, stateGradients, gradient, finalGradient, results));
     }
 

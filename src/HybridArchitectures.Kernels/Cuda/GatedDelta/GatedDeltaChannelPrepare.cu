@@ -3,8 +3,8 @@
 //
 // A block of four warps takes a chunk of one head. At each level, warps multiply decayed keys and queries with decayed keys, which they scale and
 // round on their way from shared memory to registers. Products of keys take two bfloat16 parts of each factor, because (I + B)^-1 amplifies their
-// errors where keys are alike. Within 8 tokens, each lane of a warp sums the products of some elements of the keys, and a reduction adds up the lanes.
-// gated_delta_solve.cuh solves I + B.
+// errors where keys are alike. Within 8 tokens, each lane of a warp sums the products of some elements of the keys, and a reduction adds up the
+// lanes. gated_delta_solve.cuh solves I + B.
 //
 // Shared memory: keys and queries, c in float32 (later T in its place), B in float32, P in bfloat16: 93 KiB for keys of 128.
 // What it must do, 1 x 8192 tokens, 32 heads of 128: 268 MB read (decays in float32), 268 MB written, 0.13 ms on an H200; 335 million exponentials,
