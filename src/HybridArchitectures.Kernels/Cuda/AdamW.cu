@@ -26,14 +26,6 @@ struct AdamWArguments {
     double beta1, beta2, epsilon, decay;
 };
 
-__device__ __forceinline__ float square_root(float x) {
-#ifdef HYBRID_EMULATION
-    return sqrtf(x);
-#else
-    float result; asm("sqrt.rn.f32 %0, %1;" : "=f"(result) : "f"(x)); return result;
-#endif
-}
-
 __device__ __forceinline__ double whole_power(double x, i64 exponent) {
     double result = 1;
     for (; exponent > 0; exponent /= 2, x *= x)

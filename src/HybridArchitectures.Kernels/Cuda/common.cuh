@@ -283,6 +283,22 @@ __device__ __forceinline__ void sync_warp() {
 #endif
 }
 
+__device__ __forceinline__ float square_root(float x) {
+#ifdef HYBRID_EMULATION
+    return sqrtf(x);
+#else
+    float result; asm("sqrt.rn.f32 %0, %1;" : "=f"(result) : "f"(x)); return result;
+#endif
+}
+
+__device__ __forceinline__ double square_root(double x) {
+#ifdef HYBRID_EMULATION
+    return sqrt(x);
+#else
+    double result; asm("sqrt.rn.f64 %0, %1;" : "=d"(result) : "d"(x)); return result;
+#endif
+}
+
 __device__ __forceinline__ float from_lane_xor(float value, int offset) {
 #ifdef HYBRID_EMULATION
     return __shfl_xor_sync(0xffffffffu, value, offset);

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Modules;
 using TorchSharp;
@@ -218,8 +219,9 @@ public abstract class Optimizer : IDisposable
 
     static Tensor Norm(IEnumerable<Tensor> gradients)
     {
-        var norms = gradients.Select(gradient => gradient.norm()).ToList();
-        return stack(norms).norm().to(float32);
+        var all = gradients.ToList();
+        return all.TrueForAll(GradientNormCuda.Serves) ? GradientNormCuda.Compute(all)
+            : stack(all.Select(gradient => gradient.norm())).norm().to(float32);
     }
 
     /// <summary>Deletes all gradients: after a step, or after a failed backward pass that left only some of them.</summary>

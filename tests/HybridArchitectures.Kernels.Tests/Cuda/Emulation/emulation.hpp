@@ -15,6 +15,7 @@ float exp2f(float);
 float fmaf(float, float, float);
 float log2f(float);
 float sqrtf(float);
+double sqrt(double);
 float tanhf(float);
 }
 #define HYBRID_EMULATION 1
