@@ -28,13 +28,18 @@ static class SequenceChecks
     public static void Input(Tensor tensor, string name, Tensor x, string meaning, params ReadOnlySpan<long> sizes)
     {
         Require.Alive(tensor, name);
+        Shape(tensor, name, meaning, sizes);
+        OnDevice(tensor, name, x);
+        if (tensor.dtype == x.dtype || (tensor.dtype == ScalarType.Float32 && x.dtype == ScalarType.BFloat16)) return;
+        throw Require.Refusal(name, tensor.dtype, $"{Types(x)}, as x is {x.dtype}");
+    }
+
+    static void Shape(Tensor tensor, string name, string meaning, ReadOnlySpan<long> sizes)
+    {
         bool fits = tensor.dim() == sizes.Length;
         for (int i = 0; fits && i < sizes.Length; i++) fits = tensor.size(i) == sizes[i];
         if (!fits)
             throw Require.Unfit(name, $"{name} has shape {Checks.Describe(tensor)}", $"{meaning} = ({string.Join(", ", sizes.ToArray())})");
-        OnDevice(tensor, name, x);
-        if (tensor.dtype == x.dtype || (tensor.dtype == ScalarType.Float32 && x.dtype == ScalarType.BFloat16)) return;
-        throw Require.Refusal(name, tensor.dtype, $"{Types(x)}, as x is {x.dtype}");
     }
 
     /// <summary>Checks the shape, device and dtype of a state.</summary>
@@ -44,6 +49,18 @@ static class SequenceChecks
         Input(state, name, x, meaning, sizes);
         if (state.dtype != StateType(x))
             throw Require.Refusal(name, state.dtype, $"{StateType(x)}, the type of states when x is {x.dtype}");
+    }
+
+    /// <summary>Checks the state of steps: its shape, its device, and that it can be updated in place. It can be bfloat16, unless x is float64.</summary>
+    public static void StepState(Tensor state, string name, Tensor x, string meaning, params ReadOnlySpan<long> sizes)
+    {
+        Updatable(state, name);
+        if (state.dtype == ScalarType.BFloat16 && StateType(x) == ScalarType.Float32)
+        {
+            Shape(state, name, meaning, sizes);
+            OnDevice(state, name, x);
+        }
+        else State(state, name, x, meaning, sizes);
     }
 
     /// <summary>Checks that a state can be updated in place.</summary>

@@ -54,6 +54,24 @@ public class SeveralTokensTests
 
     static ScalarType StateType(ScalarType type) => type == ScalarType.Float64 ? type : ScalarType.Float32;
 
+    // Between steps, states are float32 or bfloat16 (float64 only with float64 inputs).
+    static void CheckScan(string name, ScalarType type, Tensor initial, Func<Tensor, (Tensor Output, StateReplay Replay)> pass,
+        Func<Tensor, int, Tensor> step)
+    {
+        Check(name, initial, true, pass, step);
+        if (type == ScalarType.Float64) return;
+        var narrow = initial.to(ScalarType.BFloat16);
+        Check($"{name}, bfloat16 states", narrow, true, pass, step);
+        var (rounded, single) = (narrow.clone(), narrow.to(ScalarType.Float32));
+        for (int token = 0; token < Length; token++)
+        {
+            Tensor actual = step(rounded, token), expected = step(single, token);
+            single = single.to(ScalarType.BFloat16).to(ScalarType.Float32);
+            Assert.True(actual.equal(expected).all().item<bool>(), $"{name}: output with a bfloat16 state, token {token}");
+            Assert.True(rounded.to(ScalarType.Float32).equal(single).all().item<bool>(), $"{name}: rounding of the state after token {token}");
+        }
+    }
+
     static void SelectiveScan(ScalarType type, Device device, int channels, int states)
     {
         Tensor Half(params long[] sizes) => Input(type, device, true, sizes);
@@ -63,7 +81,7 @@ public class SeveralTokensTests
         {
             D = Whole(channels), Z = Half(Rows, Length, channels), DtBias = Whole(channels), Softplus = true,
         };
-        Check($"selective scan {channels} x {states}", Whole(Rows, channels, states), true,
+        CheckScan($"selective scan {channels} x {states}", type, Whole(Rows, channels, states),
             state => Operators.SelectiveScan.Steps(state, inputs),
             (state, token) =>
             {
@@ -83,7 +101,7 @@ public class SeveralTokensTests
         {
             D = Whole(Heads), DtBias = Whole(Heads), Softplus = true, DtLimit = (0.01, 1),
         };
-        Check($"dual {size} x {states}, sliced {isSliced}", Whole(Rows, Heads, size, states), true,
+        CheckScan($"dual {size} x {states}, sliced {isSliced}", type, Whole(Rows, Heads, size, states),
             state => StateSpaceDual.Steps(state, inputs),
             (state, token) =>
             {

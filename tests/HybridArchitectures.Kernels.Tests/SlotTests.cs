@@ -42,8 +42,9 @@ public class SlotTests
         foreach (var (size, states) in new[] { (3, 7), (16, 128), (64, 32) })
         {
             var (x, time, b, c, a, skip) = (Half(5, 4, size), Half(5, 4), Half(5, 2, states), Half(5, 2, states), -rand(4), randn(4));
-            Check(randn(6, 4, size, states), (state, rows, slots) =>
-                StateSpaceDual.Step(state, Taken(x, rows), Taken(time, rows), a, Taken(b, rows), Taken(c, rows), skip, null, true, null, slots));
+            foreach (var stored in new[] { ScalarType.Float32, ScalarType.BFloat16 })
+                Check(randn([6, 4, size, states], stored), (state, rows, slots) => StateSpaceDual.Step(state, Taken(x, rows), Taken(time, rows), a,
+                    Taken(b, rows), Taken(c, rows), skip, null, true, null, slots));
         }
         foreach (int channels in new[] { 5, 16 })
         {

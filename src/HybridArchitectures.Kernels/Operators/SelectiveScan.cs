@@ -68,7 +68,9 @@ public static class SelectiveScan
     }
 
     /// <summary>Processes one token without a gradient. The result equals that of <see cref="Forward"/> for rows of one token.</summary>
-    /// <param name="state">The state, shape (batch, channels, states), float32. It is updated in place.</param>
+    /// <param name="state">
+    /// The state, shape (batch, channels, states), float32, or bfloat16, to which it is rounded after the token. It is updated in place.
+    /// </param>
     /// <param name="x">The input, shape (batch, channels).</param>
     /// <param name="dt">The time steps, shape (batch, channels).</param>
     /// <param name="A">The decay A, shape (channels, states), float32.</param>
@@ -91,8 +93,7 @@ public static class SelectiveScan
     {
         var inputs = new SelectiveScanInputs(x, dt, A, B, C) { D = D, Z = z, DtBias = dtBias, Softplus = softplus };
         inputs.CheckToken();
-        SequenceChecks.Updatable(state, nameof(state));
-        SequenceChecks.State(state, nameof(state), x, slots is null ? "(batch, channels, states)" : "(slots, channels, states)",
+        SequenceChecks.StepState(state, nameof(state), x, slots is null ? "(batch, channels, states)" : "(slots, channels, states)",
             SlotRows.StateRows(state, slots, x), inputs.Channels, inputs.StateSize);
         var backend = BackendFor(x);
         using var noGrad = no_grad();
@@ -107,14 +108,15 @@ public static class SelectiveScan
     /// <summary>
     /// Processes the few tokens of a pass, one after another, without a gradient. Outputs and state are those of <see cref="Step"/> for each token.
     /// </summary>
-    /// <param name="state">The state, shape (batch, channels, states), float32. It is updated in place.</param>
+    /// <param name="state">
+    /// The state, shape (batch, channels, states), float32, or bfloat16, to which it is rounded after the token. It is updated in place.
+    /// </param>
     /// <param name="inputs">The inputs of whole rows, without an initial state and a layout.</param>
     /// <returns>The output, shape (batch, length, channels), and what returns rows to earlier tokens, which the caller disposes.</returns>
     internal static (Tensor Output, StateReplay Replay) Steps(Tensor state, SelectiveScanInputs inputs)
     {
         inputs.CheckRows();
-        SequenceChecks.Updatable(state, nameof(state));
-        SequenceChecks.State(state, nameof(state), inputs.X, "(batch, channels, states)", inputs.Batch, inputs.Channels, inputs.StateSize);
+        SequenceChecks.StepState(state, nameof(state), inputs.X, "(batch, channels, states)", inputs.Batch, inputs.Channels, inputs.StateSize);
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
         var backend = BackendFor(inputs.X);
@@ -138,7 +140,7 @@ public static class SelectiveScan
     static Tensor StepRows(KernelBackend backend, Tensor state, SelectiveScanInputs inputs)
     {
         if (backend == KernelBackend.Cpu) return SelectiveScanCpu.Step(state, inputs);
-        return ReferenceStep.Run(state, () => SelectiveScanReference.Forward(inputs.AsRows(state)));
+        return ReferenceStep.Run(state, () => SelectiveScanReference.Forward(inputs.AsRows(state.to(SequenceChecks.StateType(inputs.X)))));
     }
 
     static KernelBackend SelectBackend(SelectiveScanInputs inputs)

@@ -75,7 +75,9 @@ public static class StateSpaceDual
     }
 
     /// <summary>Processes one token without a gradient. The result equals that of <see cref="Forward"/> for rows of one token.</summary>
-    /// <param name="state">The state, shape (batch, heads, head size, states), float32. It is updated in place.</param>
+    /// <param name="state">
+    /// The state, shape (batch, heads, head size, states), float32, or bfloat16, to which it is rounded after the token. It is updated in place.
+    /// </param>
     /// <param name="x">The input, shape (batch, heads, head size).</param>
     /// <param name="dt">The time steps, shape (batch, heads).</param>
     /// <param name="A">The decay A, shape (heads), float32.</param>
@@ -98,8 +100,7 @@ public static class StateSpaceDual
     {
         var inputs = new StateSpaceDualInputs(x, dt, A, B, C) { D = D, DtBias = dtBias, Softplus = softplus, DtLimit = dtLimit };
         inputs.CheckToken();
-        SequenceChecks.Updatable(state, nameof(state));
-        SequenceChecks.State(state, nameof(state), x, slots is null ? "(batch, heads, head size, states)" : "(slots, heads, head size, states)",
+        SequenceChecks.StepState(state, nameof(state), x, slots is null ? "(batch, heads, head size, states)" : "(slots, heads, head size, states)",
             SlotRows.StateRows(state, slots, x), inputs.Heads, inputs.HeadSize, inputs.StateSize);
         using var noGrad = no_grad();
         var backend = StepBackend(x);
@@ -111,14 +112,15 @@ public static class StateSpaceDual
     /// <summary>
     /// Processes the few tokens of a pass, one after another, without a gradient. Outputs and state are those of <see cref="Step"/> for each token.
     /// </summary>
-    /// <param name="state">The state, shape (batch, heads, head size, states), float32. It is updated in place.</param>
+    /// <param name="state">
+    /// The state, shape (batch, heads, head size, states), float32, or bfloat16, to which it is rounded after the token. It is updated in place.
+    /// </param>
     /// <param name="inputs">The inputs of whole rows, without an initial state and a layout.</param>
     /// <returns>The output, shape (batch, length, heads, head size), and what returns rows to earlier tokens, which the caller disposes.</returns>
     internal static (Tensor Output, StateReplay Replay) Steps(Tensor state, StateSpaceDualInputs inputs)
     {
         inputs.CheckRows();
-        SequenceChecks.Updatable(state, nameof(state));
-        SequenceChecks.State(state, nameof(state), inputs.X, "(batch, heads, head size, states)", inputs.Batch, inputs.Heads, inputs.HeadSize,
+        SequenceChecks.StepState(state, nameof(state), inputs.X, "(batch, heads, head size, states)", inputs.Batch, inputs.Heads, inputs.HeadSize,
             inputs.StateSize);
         using var noGrad = no_grad();
         using var scope = NewDisposeScope();
@@ -146,6 +148,6 @@ public static class StateSpaceDual
     static Tensor StepRows(KernelBackend backend, Tensor state, StateSpaceDualInputs inputs)
     {
         if (backend == KernelBackend.Cpu) return StateSpaceDualCpu.Step(state, inputs);
-        return ReferenceStep.Run(state, () => StateSpaceDualReference.Forward(inputs.AsRows(state)));
+        return ReferenceStep.Run(state, () => StateSpaceDualReference.Forward(inputs.AsRows(state.to(SequenceChecks.StateType(inputs.X)))));
     }
 }

@@ -38,6 +38,7 @@ public class PtxTests
                         .Variant(ScalarType.BFloat16, true)))
             .Concat(from half in new[] { true, false } from documents in new[] { false, true } from saves in new[] { false, true }
                     select CudaSource.Embedded(new SelectiveScanOptions(half, true, true, documents).FewChannels(saves)))
+            .Append(CudaSource.Embedded(StateUpdateCuda.Variant(ScalarType.BFloat16)))
             .Append(CudaSource.Embedded(new SelectiveScanOptions(true, true, true, false).Variant(16, first: false)))
             .Append(CudaSource.Embedded(new SelectiveScanOptions(false, true, true, true).Variant(256, first: true)))
             .Concat(from sizes in new[] { (Head: 64L, Value: 64L), (72, 128), (256, 256) } from sinks in new[] { false, true }

@@ -59,22 +59,27 @@ static class SelectiveScanCpu
         int states = (int)inputs.StateSize;
         bool softplus = inputs.Softplus;
         var output = CpuRows.New(ScalarType.Float32, inputs.Batch, channels);
-        float* h = CpuRows.Pointer(state), x = CpuRows.Pointer(whole.X), dt = CpuRows.Pointer(whole.Dt), A = CpuRows.Pointer(whole.A),
-            B = CpuRows.Pointer(whole.B);
+        var memory = new StateMemory(state);
+        float* x = CpuRows.Pointer(whole.X), dt = CpuRows.Pointer(whole.Dt), A = CpuRows.Pointer(whole.A), B = CpuRows.Pointer(whole.B);
         float* C = CpuRows.Pointer(whole.C), D = CpuRows.Pointer(whole.D), z = CpuRows.Pointer(whole.Z), dtBias = CpuRows.Pointer(whole.DtBias),
             y = CpuRows.Pointer(output);
         CpuTasks.Run(inputs.Batch * groups, state.NumberOfElements, task =>
         {
             var (row, group) = Math.DivRem(task, groups);
-            for (long d = group * (channels / groups), end = d + channels / groups, i = row * channels + d; d < end; d++, i++)
+            long share = channels / groups, first = group * share, begin = row * channels + first;
+            memory.Run(begin * states, checked((int)(share * states)), numbers =>
             {
-                var step = Vector256.Create(dt[i] + (dtBias == null ? 0 : dtBias[d]));
-                if (softplus) step = VectorMath.Softplus(step);
-                float sum = StepChannel(h + i * states, A + d * states, B + task * states, C + task * states, step, step * x[i], states);
-                if (D != null) sum += D[d] * x[i];
-                if (z != null) sum *= z[i] * VectorMath.Sigmoid(Vector256.Create(z[i])).ToScalar();
-                y[i] = sum;
-            }
+                for (long d = first, i = begin; d < first + share; d++, i++)
+                {
+                    var step = Vector256.Create(dt[i] + (dtBias == null ? 0 : dtBias[d]));
+                    if (softplus) step = VectorMath.Softplus(step);
+                    float sum = StepChannel(numbers + (i - begin) * states, A + d * states, B + task * states, C + task * states, step, step * x[i],
+                        states);
+                    if (D != null) sum += D[d] * x[i];
+                    if (z != null) sum *= z[i] * VectorMath.Sigmoid(Vector256.Create(z[i])).ToScalar();
+                    y[i] = sum;
+                }
+            });
         });
         GC.KeepAlive((state, whole, output));
         return CpuRows.As(output, inputs.X).MoveToOuterDisposeScope();

@@ -60,16 +60,16 @@ static unsafe class StateSpaceDualCpu
         long batch = inputs.Batch, heads = inputs.Heads, headSize = inputs.HeadSize, groups = inputs.Groups, stateSize = inputs.StateSize;
         var output = CpuRows.New(ScalarType.Float32, batch, heads, headSize);
         var (softplus, dtLimit) = (inputs.Softplus, inputs.DtLimit);
-        float* h = CpuRows.Pointer(state), x = CpuRows.Pointer(whole.X), dt = CpuRows.Pointer(whole.Dt), A = CpuRows.Pointer(whole.A),
-            B = CpuRows.Pointer(whole.B);
+        var memory = new StateMemory(state);
+        float* x = CpuRows.Pointer(whole.X), dt = CpuRows.Pointer(whole.Dt), A = CpuRows.Pointer(whole.A), B = CpuRows.Pointer(whole.B);
         float* C = CpuRows.Pointer(whole.C), D = CpuRows.Pointer(whole.D), dtBias = CpuRows.Pointer(whole.DtBias), y = CpuRows.Pointer(output);
         void One(long index)
         {
             long row = index / heads, head = index % heads, group = head / (heads / groups);
             float step = StateSpaceDualTile.TimeStep(dt[index] + (dtBias == null ? 0 : dtBias[head]), softplus, dtLimit);
-            StateSpaceDualTile.Step(h + index * headSize * stateSize, x + index * headSize, step, MathF.Exp(step * A[head]),
-                B + (row * groups + group) * stateSize, C + (row * groups + group) * stateSize, D == null ? 0 : D[head], y + index * headSize,
-                (int)headSize, (int)stateSize);
+            memory.Run(index * headSize * stateSize, checked((int)(headSize * stateSize)), numbers =>
+                StateSpaceDualTile.Step(numbers, x + index * headSize, step, MathF.Exp(step * A[head]), B + (row * groups + group) * stateSize,
+                C + (row * groups + group) * stateSize, D == null ? 0 : D[head], y + index * headSize, (int)headSize, (int)stateSize));
         }
         CpuTasks.Run(batch * heads, state.NumberOfElements / 2, One);
         var result = CpuRows.As(output, inputs.X);

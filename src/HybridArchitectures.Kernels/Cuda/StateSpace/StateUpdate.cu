@@ -11,20 +11,31 @@
 // pass: it applies the first counts[sequence] tokens, at least one, to `before`, writes the states, and computes no output. A sequence that keeps all
 // tokens is left as it is. Every token takes the same operations, however many follow it, so the results are those of single steps.
 //
-// The state is read and written once, 8 bytes per number, and all other data are small in comparison. There are about 5 operations per number. Limit
-// on one H200 for 64 sequences x 64 heads x 64 x 128: 62 us (measured: 70 us).
+// Between two tokens, states are float32 or bfloat16 (STATE_BFLOAT16), to which they are then rounded after every token. All sums are float32.
+//
+// The state is read and written once, 8 bytes per number (4 in bfloat16), and all other data are small in comparison. There are about 5 operations per
+// number. Limit on one H200 for 64 sequences x 64 heads x 64 x 128: 62 us (measured: 70 us), and half of it in bfloat16 (not measured).
 #include "common.cuh"
+
+#ifndef STATE_BFLOAT16
+#define STATE_BFLOAT16 0
+#endif
+#if STATE_BFLOAT16
+using State = bfloat16;
+#else
+using State = float;
+#endif
 
 struct StepArguments {
     Typed x, dt, z, B, C;  // (batch, tokens, heads, headSize), (batch, tokens, heads), like x or null, (batch, tokens, groups, N) twice
     const float *A, *D, *dtBias;  // (heads, N) or (heads), (heads), (heads)
     const i64* slots;  // (batch), or null if sequence i has slot i
-    float* state;                                    // (slots, heads, headSize, N), updated in place
+    State* state;                                    // (slots, heads, headSize, N), updated in place
     TypedOutput output;                              // (batch, tokens, heads, headSize)
     i64 rows, heads, headSize, groups, states, lanes, aPerState, softplus, slotCount, tokens;
     i64 xRow, dtRow, zRow, bRow, cRow;  // elements between sequences
     i64 xToken, dtToken, zToken, bToken, cToken;  // elements between tokens
-    float* before;                                   // like state, or null
+    State* before;                                   // like state, or null
     const i64* counts;                               // (batch), or null for a pass
     float minDt, maxDt;
 };
@@ -60,8 +71,8 @@ template <int V> __device__ __forceinline__ void state_update(const StepArgument
     else if (args.slots) slot = args.slots[sequence] < args.slotCount ? args.slots[sequence] : -1;
     const i64 stateAt = ((slot * heads + head) * headSize + (row - rowOfHeads * headSize)) * args.states,
         group = static_cast<i64>(head / (heads / static_cast<Index>(args.groups))) * args.states;
-    const float* from = args.state + stateAt;  // the state before a token
-    float* before = args.before && !args.counts ? args.before + stateAt : nullptr;
+    const State* from = args.state + stateAt;  // the state before a token
+    State* before = args.before && !args.counts ? args.before + stateAt : nullptr;
     if (args.counts) {
         tokens = slot < 0 ? -1 : applied_tokens(args, sequence);
         from = args.before + stateAt;
@@ -69,7 +80,7 @@ template <int V> __device__ __forceinline__ void state_update(const StepArgument
     for (i64 token = 0; token < tokens; token++) {
         float sum = 0, x = 0;
         if (slot >= 0) {
-            float* state = args.state + stateAt;
+            State* state = args.state + stateAt;
             const i64 bAt = sequence * args.bRow + token * args.bToken + group, cAt = sequence * args.cRow + token * args.cToken + group;
             const float dt = time_step(args, args.dt[sequence * args.dtRow + token * args.dtToken + head], head);
             x = args.x[sequence * args.xRow + token * args.xToken + inSequence];
@@ -77,17 +88,17 @@ template <int V> __device__ __forceinline__ void state_update(const StepArgument
             float decay = args.aPerState ? 0 : exp2_of<float>(exponent * args.A[head]);
             for (i64 n = lane * V; n < args.states; n += lanes * V) {
                 float old[V], bs[V], cs[V];
-                load<float, V>(from, n, old);
+                load<State, V>(from, n, old);
                 load_typed<V>(args.B, bAt + n, bs);
                 load_typed<V>(args.C, cAt + n, cs);
-                if (before) store<float, V>(before, n, old);
+                if (before) store<State, V>(before, n, old);
 #pragma unroll
                 for (int i = 0; i < V; i++) {
                     if (args.aPerState) decay = exp2_of<float>(exponent * args.A[head * args.states + n + i]);
                     old[i] = decay * old[i] + added * bs[i];
                     sum += old[i] * cs[i];
                 }
-                store<float, V>(state, n, old);
+                store<State, V>(state, n, old);
             }
             from = state;
             before = nullptr;
@@ -154,15 +165,15 @@ template <class E, int Lanes, int Parts, int Rows> __device__ __forceinline__ vo
         slot = args.slots[sequence] < args.slotCount ? args.slots[sequence] : -1;
     }
     const i64 inSequence = head * args.headSize + within, stateAt = ((slot * args.heads + head) * args.headSize + within) * N + lane * 4;
-    float* state = args.state + stateAt;
-    const float* from = args.counts ? args.before + stateAt : state;
-    Raw<float, 4> old[Parts][Rows];
+    State* state = args.state + stateAt;
+    const State* from = args.counts ? args.before + stateAt : state;
+    Raw<State, 4> old[Parts][Rows];
     // the states are those of the token before: no kernel since then has written them
     if (slot >= 0)
 #pragma unroll
         for (int part = 0; part < Parts; part++)
 #pragma unroll
-            for (int r = 0; r < Rows; r++) old[part][r] = load_raw<float, 4>(from, r * N + part * Lanes * 4);
+            for (int r = 0; r < Rows; r++) old[part][r] = load_raw<State, 4>(from, r * N + part * Lanes * 4);
     wait_for_previous();
     const i64 tokens = applied_tokens(args, sequence);
     if (tokens < 0) return;
@@ -171,7 +182,7 @@ template <class E, int Lanes, int Parts, int Rows> __device__ __forceinline__ vo
         for (int part = 0; part < Parts; part++)
 #pragma unroll
             for (int r = 0; r < Rows; r++)
-                *reinterpret_cast<Raw<float, 4>*>(args.before + stateAt + r * N + part * Lanes * 4) = old[part][r];
+                *reinterpret_cast<Raw<State, 4>*>(args.before + stateAt + r * N + part * Lanes * 4) = old[part][r];
     const i64 group = head / (args.heads / args.groups) * N + lane * 4;
     TokenInputs<E, Lanes, Parts, Rows> next;
     next.load(args, sequence, head, inSequence, group, 0);
@@ -194,8 +205,8 @@ template <class E, int Lanes, int Parts, int Rows> __device__ __forceinline__ vo
                         values[i] = decay * old[part][r][i] + dt * input.x[r] * input.B[part][i];
                         sum[r] += values[i] * input.C[part][i];
                     }
-                    old[part][r] = pack<float, 4>(values);
-                    if (token + 1 == tokens) *reinterpret_cast<Raw<float, 4>*>(state + r * N + part * Lanes * 4) = old[part][r];
+                    old[part][r] = pack<State, 4>(values);
+                    if (token + 1 == tokens) *reinterpret_cast<Raw<State, 4>*>(state + r * N + part * Lanes * 4) = old[part][r];
                 }
         }
         if (!args.counts) write_rows<E, Lanes, Rows>(args, sequence, head, inSequence, token, slot >= 0, input.x, sum);

@@ -3,7 +3,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda.StateSpace;
 
-/// <summary>Computes one token or a few tokens of either scan on a GPU with the kernel in <c>StateUpdate.cu</c>.</summary>
+/// <summary>Computes one token or a few tokens of either scan on a GPU with the kernels in <c>StateUpdate.cu</c>.</summary>
 static class StateUpdateCuda
 {
     internal struct Arguments
@@ -62,6 +62,16 @@ static class StateUpdateCuda
         public long TokenStride(Tensor? tensor) => tensor is null || OuterDimensions == 1 ? 0 : tensor.stride(1);
     }
 
+    sealed record Options(bool IsNarrow) : KernelVariant
+    {
+        public override string File => "StateUpdate.cu";
+
+        public override IEnumerable<(string Name, object Value)> Definitions => [("STATE_BFLOAT16", Flag(IsNarrow))];
+    }
+
+    /// <summary>Returns the kernels for a type of states: float32 or bfloat16.</summary>
+    internal static KernelVariant Variant(ScalarType states) => new Options(states == ScalarType.BFloat16);
+
     const int RowsTogether = 4;                          // as in the kernel
 
     /// <summary>Computes one step of the selective scan and updates the state (B, D, N), or with slots (slots, D, N), in place.</summary>
@@ -115,11 +125,11 @@ static class StateUpdateCuda
             Lanes = lanes, Slots = CudaMemory.Address(slots), Output = CudaTyped.From(output), Before = CudaMemory.Address(before),
             Counts = CudaMemory.Address(counts),
         };
-        var (x, device) = (token.X, CudaRuntime.DeviceOf(token.X));
+        var (x, device, variant) = (token.X, CudaRuntime.DeviceOf(token.X), Variant(state.dtype));
         if (together)
-            device.Launch("StateUpdate.cu", $"state_update_rows_{states}_{(x.dtype == ScalarType.BFloat16 ? "bfloat16" : "float32")}",
+            device.Launch(variant, $"state_update_rows_{states}_{(x.dtype == ScalarType.BFloat16 ? "bfloat16" : "float32")}",
                 (token.HeadSize / (teams * RowsTogether), token.Heads, x.size(0)), 128, 0, arguments);
-        else device.Launch("StateUpdate.cu", wide ? "state_update_vector" : "state_update_single", ((rows * lanes + 127) / 128, 1, 1), 128, 0,
+        else device.Launch(variant, wide ? "state_update_vector" : "state_update_single", ((rows * lanes + 127) / 128, 1, 1), 128, 0,
             arguments);
         GC.KeepAlive((token, slots, state, output, before, counts));
     }
@@ -140,7 +150,8 @@ static class StateUpdateCuda
     static bool ReadsFours(Tensor state, Token token)
     {
         var (B, C) = (token.B, token.C);
-        return B.size(-1) % 4 == 0 && CudaMemory.Address(state) % 16 == 0 && CudaMemory.Address(B) % (4 * B.ElementSize) == 0
+        return B.size(-1) % 4 == 0 && CudaMemory.Address(state) % (4 * state.ElementSize) == 0
+            && CudaMemory.Address(B) % (4 * B.ElementSize) == 0
             && CudaMemory.Address(C) % (4 * C.ElementSize) == 0
             && (B.stride(0) | C.stride(0) | token.TokenStride(B) | token.TokenStride(C)) % 4 == 0;
     }
