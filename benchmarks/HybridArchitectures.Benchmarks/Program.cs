@@ -120,22 +120,29 @@ static class Program
         var filter = new Option<string?>("--filter") { Description = "Part of a design's name: only these." };
         var parts = new Option<string>("--parts")
         {
-            Description = "What to measure, separated by commas: kernels, steps, launches, decode, long, eager, prefill, lengths, "
-                + "load.", DefaultValueFactory = _ =>
+            Description = "What to measure, separated by commas: kernels, steps, launches, decode, long, drafts, eager, prefill, "
+                + "lengths, load.", DefaultValueFactory = _ =>
                 "decode,eager,prefill,load",
         };
         var batches = new Option<string>("--batches") { Description = "Numbers of rows.", DefaultValueFactory = _ => "1,4,64" };
         var tiny = new Option<bool>("--tiny") { Description = "Small models, to see that everything runs." };
         var anchors = new Option<bool>("--anchors") { Description = "Measure Hugging Face transformers too." };
+        var states = new Option<string>("--states")
+        {
+            Description = "The type in which recurrent states are stored between steps: float32 or bfloat16.",
+            DefaultValueFactory = _ => "float32",
+        };
+        states.AcceptOnlyFromAmong("float32", "bfloat16");
         var (device, json) = (DeviceOption(), FiguresOption());
         var command = new Command("gpu-decode",
             "Decoding and prefill of the 1B recipes on a GPU: tokens per second, times of first calls, memory of loading.")
-            { filter, parts, batches, tiny, anchors, device, json };
+            { filter, parts, batches, tiny, anchors, states, device, json };
         command.SetAction(arguments => Guarded(() =>
         {
             var place = GpuOps.Named(arguments.GetValue(device)!);
             return new GpuDecode(arguments.GetValue(filter), arguments.GetValue(parts)!.Split(','),
                 [.. arguments.GetValue(batches)!.Split(',').Select(int.Parse)], arguments.GetValue(tiny), arguments.GetValue(anchors), place,
+                arguments.GetValue(states) == "bfloat16" ? TorchSharp.torch.ScalarType.BFloat16 : TorchSharp.torch.ScalarType.Float32,
                 new FigureFile(arguments.GetValue(json), place)).Run();
         }));
         return command;

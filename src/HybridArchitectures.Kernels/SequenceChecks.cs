@@ -51,7 +51,9 @@ static class SequenceChecks
             throw Require.Refusal(name, state.dtype, $"{StateType(x)}, the type of states when x is {x.dtype}");
     }
 
-    /// <summary>Checks the state of steps: its shape, its device, and that it can be updated in place. It can be bfloat16, unless x is float64.</summary>
+    /// <summary>
+    /// Checks the state of steps: its shape, its device, and that it can be updated in place. It can be bfloat16, unless x is float64.
+    /// </summary>
     public static void StepState(Tensor state, string name, Tensor x, string meaning, params ReadOnlySpan<long> sizes)
     {
         Updatable(state, name);

@@ -61,6 +61,7 @@ static class GpuCases
         yield return CrossEntropy(8192, 2048, 128256, type);
         yield return CrossEntropy(8192, 2048, 128256, type, allLogits: true);
         yield return StateUpdate(64, 64, 64, 128, type);
+        yield return StateUpdate(64, 64, 64, 128, type, ScalarType.BFloat16);
     }
 
     // operators that models use with bfloat16 only
@@ -278,10 +279,11 @@ static class GpuCases
         return window is { } width && width < before ? width + Math.Min(sinks, before - width) : before;
     }
 
-    static GpuCase StateUpdate(long b, long h, long p, long n, ScalarType type) =>
-        new("state update", $"B{b} H{h} P{p} N{n}", type, GpuLimits.StateUpdate(b, h, p, n), inputs =>
+    static GpuCase StateUpdate(long b, long h, long p, long n, ScalarType type, ScalarType states = ScalarType.Float32) =>
+        new("state update", $"B{b} H{h} P{p} N{n}{(states == ScalarType.BFloat16 ? " bfloat16 states" : "")}", type,
+            GpuLimits.StateUpdate(b, h, p, n, states == ScalarType.BFloat16 ? 2 : 4), inputs =>
         {
-            var state = inputs.Fixed(zeros([b, h, p, n], ScalarType.Float32, inputs.Device));
+            var state = inputs.Fixed(zeros([b, h, p, n], states, inputs.Device));
             var (x, step, a) = (inputs.Leaf([b, h, p]), inputs.Leaf([b, h], 0.5, -3), inputs.Decays(h));
             var (keys, queries, skip, bias) = (inputs.Leaf([b, 1, n]), inputs.Leaf([b, 1, n]), inputs.Float32([h]), inputs.Float32([h]));
             return () => Kernels.Operators.StateSpaceDual.Step(state, x, step, a, keys, queries, skip, bias, softplus: true);

@@ -26,9 +26,10 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 /// <param name="Tiny">Whether small models are measured, to see that everything runs.</param>
 /// <param name="Anchors">Whether transformers is measured too.</param>
 /// <param name="Device">Where.</param>
+/// <param name="States">The type in which recurrent states are stored between steps.</param>
 /// <param name="Figures">Where the figures are added.</param>
-sealed record GpuDecode(
-    string? Filter, IReadOnlyList<string> Parts, IReadOnlyList<int> Batches, bool Tiny, bool Anchors, Device Device, FigureFile Figures)
+sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyList<int> Batches, bool Tiny, bool Anchors, Device Device,
+    ScalarType States, FigureFile Figures)
 {
     const int PromptLength = 512, Short = 128, Long = 384;
 
@@ -53,7 +54,7 @@ sealed record GpuDecode(
             foreach (int batch in Batches)
             {
                 if (Parts.Contains("steps") || Parts.Contains("launches"))
-                    new GpuSteps(name, model, batch, PromptLength).Print(Parts.Contains("launches"));
+                    new GpuSteps(name, model, batch, PromptLength, States).Print(Parts.Contains("launches"));
             }
             if (Parts.Contains("decode"))
                 foreach (int batch in Batches) Decode(name, model, batch);
@@ -115,6 +116,9 @@ sealed record GpuDecode(
         return model;
     }
 
+    // figures with bfloat16 states are kept next to those with float32 states
+    string Kind(string kind) => States == ScalarType.BFloat16 ? $"{kind}_bfloat16_states" : kind;
+
     int[][] Prompts(HybridLanguageModel model, int batch, int length)
     {
         var random = new Random(7);
@@ -141,12 +145,12 @@ sealed record GpuDecode(
         using var generator = new TextGenerator(model);
         var prompts = Prompts(model, batch, Tiny ? 16 : PromptLength);
         double Generate(int count, bool graphs = true) => Seconds(() => generator.Generate(prompts, new GenerationOptions { Temperature = 0,
-            MaxNewTokens = count, CudaGraphs = graphs }));
+            MaxNewTokens = count, CudaGraphs = graphs, StateType = States }));
         Generate(4);
         double first = Generate(1), few = Generate(Short), many = Generate(Long), step = (many - few) / (Long - Short);
         double eager = (Generate(40, graphs: false) - Generate(8, graphs: false)) / 32;
         double begin = batch * (Short - 1) / (few - first);
-        Figures.Add("decode", new
+        Figures.Add(Kind("decode"), new
         {
             design = name, batch, tokens_per_second = batch / step, tokens_per_second_begin = begin, tokens_per_second_direct = batch / eager,
             first_token_ms = 1e3 * first,
@@ -163,7 +167,7 @@ sealed record GpuDecode(
             {
                 var (direct, _) = PassTime(model, batch, width, captures: false);
                 var (graph, nodes) = PassTime(model, batch, width, captures: true);
-                Figures.Add("drafts", new { design = name, batch, tokens = width, direct_ms = 1e3 * direct, graph_ms = 1e3 * graph, nodes });
+                Figures.Add(Kind("drafts"), new { design = name, batch, tokens = width, direct_ms = 1e3 * direct, graph_ms = 1e3 * graph, nodes });
                 Print($"{name}, {batch} rows, pass over {width} tokens: {1e3 * direct:f3} ms directly, {1e3 * graph:f3} ms as a graph of {nodes} "
                     + "nodes");
             }
@@ -171,7 +175,10 @@ sealed record GpuDecode(
         int[][] prompts = [[.. Enumerable.Range(0, Tiny ? 16 : PromptLength).Select(i => i % 16)]];
         double Rate(int? drafts, bool graphs)
         {
-            var options = new GenerationOptions { Temperature = 0, MaxNewTokens = Short, DraftTokens = drafts, CudaGraphs = graphs };
+            var options = new GenerationOptions
+            {
+                Temperature = 0, MaxNewTokens = Short, DraftTokens = drafts, CudaGraphs = graphs, StateType = States,
+            };
             generator.Generate(prompts, options);
             return Short / Seconds(() => generator.Generate(prompts, options));
         }
@@ -185,7 +192,7 @@ sealed record GpuDecode(
         const int Warm = 4, Timed = 16;
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        using var cache = model.CreateCache(batch);
+        using var cache = model.CreateCache(batch, States);
         cache.CudaGraphs = false;
         int length = Tiny ? 16 : PromptLength;
         cache.Reserve(length + (Warm + Timed) * width);

@@ -125,5 +125,6 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
         new(Products(2 * tokens * d * v, type), Products(6 * tokens * d * v, type));
 
     /// <summary>Returns the limit of a state update, which reads and writes the float32 state.</summary>
-    public static GpuLimits StateUpdate(double b, double h, double p, double n) => new(Bytes(8 * b * h * p * n), null);
+    public static GpuLimits StateUpdate(double b, double h, double p, double n, double stateSize = 4) =>
+        new(Bytes(2 * stateSize * b * h * p * n), null);
 }

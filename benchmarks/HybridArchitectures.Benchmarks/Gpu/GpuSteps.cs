@@ -12,7 +12,8 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 /// <param name="Model">The model, on a GPU.</param>
 /// <param name="Batch">The number of rows.</param>
 /// <param name="Length">The tokens of each row before the steps.</param>
-sealed record GpuSteps(string Name, HybridLanguageModel Model, int Batch, int Length)
+/// <param name="States">The type in which recurrent states are stored between steps.</param>
+sealed record GpuSteps(string Name, HybridLanguageModel Model, int Batch, int Length, ScalarType States)
 {
     const int Warm = 4, Timed = 64, Traced = 8;
 
@@ -21,7 +22,7 @@ sealed record GpuSteps(string Name, HybridLanguageModel Model, int Batch, int Le
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        using var cache = Model.CreateCache(Batch);
+        using var cache = Model.CreateCache(Batch, States);
         cache.CudaGraphs = false;
         cache.Reserve(Length + 256);
         using (var context = new SequenceContext(cache: cache))

@@ -7,7 +7,8 @@ namespace HybridArchitectures.Cost;
 /// </summary>
 /// <remarks>
 /// The buffers of keys and values grow by half when they are full, so a cache that was filled token by token may have up to half more of them. All
-/// other parts do not depend on the length. The state of a scan is float32, or float64 if the activations are.
+/// other parts do not depend on the length. The state of a scan is float32, or float64 if the activations are, unless a cache with bfloat16 states
+/// (<see cref="Generation.GenerationOptions.StateType"/>) is counted.
 /// </remarks>
 /// <param name="KeysAndValues">The bytes of full attention.</param>
 /// <param name="Windows">The bytes of keys, values and positions of sliding windows, with their sinks and one spare slot.</param>
@@ -39,8 +40,14 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
     /// <param name="length">The number of tokens.</param>
     /// <param name="batch">The number of rows. The default is 1.</param>
     /// <param name="elementSize">The bytes per activation: 2 (the default) for bfloat16, 4 for float32.</param>
-    /// <exception cref="ArgumentException">A number is out of range, or a model of the design is not possible.</exception>
-    public static CacheSize FromDesign(HybridDesign design, long length, long batch = 1, int elementSize = 2)
+    /// <param name="stateSize">
+    /// The bytes per number of recurrent states: 2 for bfloat16 states, 4 for float32 states. The default, null, means 4, or 8 with float64
+    /// activations.
+    /// </param>
+    /// <exception cref="ArgumentException">
+    /// A number is out of range, a model of the design is not possible, or a layer cannot store bfloat16 states.
+    /// </exception>
+    public static CacheSize FromDesign(HybridDesign design, long length, long batch = 1, int elementSize = 2, int? stateSize = null)
     {
         ArgumentNullException.ThrowIfNull(design);
         design.Check();
@@ -49,7 +56,21 @@ public sealed record CacheSize(long KeysAndValues, long Windows, long Convolutio
         Require.That(elementSize is 1 or 2 or 4 or 8, nameof(elementSize), elementSize, "1, 2, 4 or 8 bytes");
         var total = new CacheSize(0, 0, 0, 0, 0);
         foreach (var block in design.Blocks) total += FromDesign(design, block, length, elementSize);
-        return new(batch * total.KeysAndValues, batch * total.Windows, batch * total.Convolutions, batch * total.Scans, batch * total.Other);
+        long scans = total.Scans / MixerCache.ScanElement(elementSize) * StateSize(design, elementSize, stateSize);
+        return new(batch * total.KeysAndValues, batch * total.Windows, batch * total.Convolutions, batch * scans, batch * total.Other);
+    }
+
+    /// <summary>Returns the bytes per number of recurrent states. Refuses sizes that a layer does not support.</summary>
+    internal static int StateSize(HybridDesign design, int elementSize, int? requested)
+    {
+        int sums = MixerCache.ScanElement(elementSize);
+        if (requested is not { } size || size == sums) return sums;
+        if (size != 2 || sums != sizeof(float))
+            throw Require.OutOfRange("stateSize", size, sums == sizeof(float) ? "2 or 4 bytes" : $"{sums} bytes, as activations have");
+        for (int i = 0; i < design.Blocks.Count; i++)
+            if (design.Blocks[i].Mixer is { StoresNarrowStates: false } mixer)
+                throw Require.OutOfRange("stateSize", size, $"4 bytes, because block {i + 1} has the mixer {mixer.GetType().Name}");
+        return size;
     }
 
     /// <summary>

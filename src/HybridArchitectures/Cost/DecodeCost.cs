@@ -30,8 +30,15 @@ public sealed record DecodeCost(double WeightBytes, double CacheBytes, Accelerat
     /// <param name="accelerator">The accelerator.</param>
     /// <param name="batch">The number of rows. The default is 1.</param>
     /// <param name="elementSize">The bytes per weight and per activation. The default is 2.</param>
-    /// <exception cref="ArgumentException">A number is out of range, or a model of the design is not possible.</exception>
-    public static DecodeCost FromDesign(HybridDesign design, long position, Accelerator accelerator, long batch = 1, int elementSize = 2)
+    /// <param name="stateSize">
+    /// The bytes per number of recurrent states: 2 for bfloat16 states, 4 for float32 states. The default, null, means 4, or 8 with float64
+    /// activations.
+    /// </param>
+    /// <exception cref="ArgumentException">
+    /// A number is out of range, a model of the design is not possible, or a layer cannot store bfloat16 states.
+    /// </exception>
+    public static DecodeCost FromDesign(
+        HybridDesign design, long position, Accelerator accelerator, long batch = 1, int elementSize = 2, int? stateSize = null)
     {
         ArgumentNullException.ThrowIfNull(accelerator);
         Require.Positive(accelerator.Bandwidth, "bandwidth");
@@ -42,10 +49,13 @@ public sealed record DecodeCost(double WeightBytes, double CacheBytes, Accelerat
         double weights = parameters.NonEmbedding - design.Blocks.Sum(block => Idle(block.FeedForward, design.Width, batch));
         // the head reads its whole table; the embedding reads one row per token, which a tied head has read already
         weights += (double)design.Width * design.VocabularySize + (design.TiedHead ? 0 : (double)design.Width * batch);
+        // states are read and written
+        double share = (double)CacheSize.StateSize(design, elementSize, stateSize) / MixerCache.ScanElement(elementSize);
         double cache = batch * design.Blocks.Sum(block => Traffic(block.Mixer) + Traffic(design.SharedAttention(block)));
         return new(weights * elementSize, cache, accelerator);
 
-        double Traffic(MixerSpec? mixer) => mixer?.CountStepTraffic(design.Width, position + 1, elementSize) ?? 0;
+        double Traffic(MixerSpec? mixer) => mixer is null ? 0 : mixer.CountStepTraffic(design.Width, position + 1, elementSize)
+            - 2 * (1 - share) * mixer.CountCache(design.Width, position + 1, elementSize).Scans;
     }
 
     static double Idle(FeedForwardSpec feedForward, int width, long batch) => feedForward is MixtureOfExpertsSpec experts

@@ -26,15 +26,18 @@ public sealed record DesignCost(HybridDesign Design, int SequenceLength)
     public FlopCount StepFlops(FlopAccounting accounting = FlopAccounting.Paper) => FlopCount.OfStep(Design, SequenceLength, accounting);
 
     /// <summary>Returns the size of a cache after a sequence.</summary>
-    public CacheSize Cache(long batch = 1, int elementSize = 2) => CacheSize.FromDesign(Design, SequenceLength, batch, elementSize);
+    /// <inheritdoc cref="CacheSize.FromDesign(HybridDesign, long, long, int, int?)"/>
+    public CacheSize Cache(long batch = 1, int elementSize = 2, int? stateSize = null) =>
+        CacheSize.FromDesign(Design, SequenceLength, batch, elementSize, stateSize);
 
     /// <summary>Returns the memory of training.</summary>
     public TrainingMemory TrainingMemory(long batch = 1, int elementSize = 2, bool checkpointing = false, DeviceType device = DeviceType.CUDA) =>
         Cost.TrainingMemory.FromDesign(Design, SequenceLength, batch, elementSize, checkpointing, device);
 
     /// <summary>Returns the bytes and the minimum time of the decoding step at position <see cref="SequenceLength"/>.</summary>
-    public DecodeCost Decode(Accelerator accelerator, long batch = 1, int elementSize = 2) =>
-        DecodeCost.FromDesign(Design, SequenceLength, accelerator, batch, elementSize);
+    /// <inheritdoc cref="DecodeCost.FromDesign"/>
+    public DecodeCost Decode(Accelerator accelerator, long batch = 1, int elementSize = 2, int? stateSize = null) =>
+        DecodeCost.FromDesign(Design, SequenceLength, accelerator, batch, elementSize, stateSize);
 
     /// <summary>Returns the bytes and time with which ranks sum the gradients of a training step, and the efficiency.</summary>
     /// <inheritdoc cref="CommunicationCost.FromDesign"/>

@@ -63,6 +63,8 @@ public sealed record IntraHybridSpec : MixerSpec
 
     internal override MixerKind Kind => MixerKind.Both;
 
+    internal override bool StoresNarrowStates => StateSpace.StoresNarrowStates;
+
     internal override bool IsFullAttention => Attention.IsFullAttention;
 
     internal override bool HasPositions => Attention.HasPositions;

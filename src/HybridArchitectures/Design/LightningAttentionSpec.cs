@@ -43,6 +43,8 @@ public sealed record LightningAttentionSpec : MixerSpec
 
     internal override MixerKind Kind => MixerKind.Recurrent;
 
+    internal override bool StoresNarrowStates => true;
+
     internal override ChunkSetting? Chunks => new(ChunkSize, size => this with { ChunkSize = size });
 
     internal override MixerSpec? WithConvolution() => GatedDeltaSpec.WithHeads(Heads, HeadSize, HeadSize);

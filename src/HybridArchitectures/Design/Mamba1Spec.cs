@@ -45,6 +45,8 @@ public sealed record Mamba1Spec : MixerSpec, IStateSpaceSpec
 
     internal override MixerKind Kind => MixerKind.Recurrent;
 
+    internal override bool StoresNarrowStates => true;
+
     internal override MixerSpec? WithConvolution() => ConvolutionWidth == 1 ? this with { ConvolutionWidth = 4 } : null;
 
     /// <inheritdoc/>

@@ -112,6 +112,8 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
 
     internal override MixerKind Kind => MixerKind.Recurrent;
 
+    internal override bool StoresNarrowStates => true;
+
     internal override ChunkSetting? Chunks => new(ChunkSize, size => this with { ChunkSize = size });
 
     internal override MixerSpec? WithConvolution() => ConvolutionWidth == 1 ? this with { ConvolutionWidth = 4 } : null;

@@ -97,6 +97,12 @@ public abstract record MixerSpec
     /// <summary>Gets how the mixer remembers earlier tokens.</summary>
     internal abstract MixerKind Kind { get; }
 
+    /// <summary>
+    /// Gets whether a cache can store the recurrent state of the mixer in bfloat16. The default is true for attention, which has none, and false
+    /// otherwise.
+    /// </summary>
+    internal virtual bool StoresNarrowStates => Kind == MixerKind.Attention;
+
     /// <summary>Gets whether the mixer contains attention over all earlier tokens.</summary>
     internal virtual bool IsFullAttention => false;
 

@@ -20,6 +20,8 @@ public sealed record ShortConvolutionSpec : MixerSpec
 
     internal override MixerKind Kind => MixerKind.Other;
 
+    internal override bool StoresNarrowStates => true;
+
     /// <inheritdoc/>
     public override void Check(int width) => Require.Size(ConvolutionWidth, "convolutionWidth");
 

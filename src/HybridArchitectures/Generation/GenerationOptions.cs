@@ -1,4 +1,5 @@
 using System.Text;
+using static TorchSharp.torch;
 
 namespace HybridArchitectures.Generation;
 
@@ -115,6 +116,19 @@ public sealed record GenerationOptions
     /// Passes with a head are not captured as CUDA graphs. The caller disposes the head. The default is null.
     /// </summary>
     public Models.PredictionHead? PredictionHead { get; init; }
+
+    /// <summary>
+    /// Gets or sets the type in which recurrent states are stored between steps: Float32, or BFloat16, which halves their memory and the time to read
+    /// and write them. States are then rounded after every step, so that logits change slightly. Sums remain float32. BFloat16 is supported for
+    /// Mamba-1, Mamba-2 and lightning attention; a model with other recurrent layers is refused, and the message names the layer. The default, null,
+    /// means Float32, or Float64 with float64 activations. The option corresponds to <c>mamba_ssm_cache_dtype</c> of vLLM.
+    /// </summary>
+    public ScalarType? StateType
+    {
+        get;
+        init => field = value is null or ScalarType.Float32 or ScalarType.BFloat16 ? value
+            : throw Require.OutOfRange(nameof(StateType), value, "Float32, BFloat16, or null");
+    }
 
     /// <summary>Gets why tokens cannot be selected without the host, or null if they can.</summary>
     internal string? HostRule =>

@@ -50,6 +50,9 @@ sealed class GenerationRun : IDisposable
             head.RequireFit(hybrid);
             predicted = new(hybrid, head, options.DraftTokens ?? 1);
         }
+        if (options.StateType is { } type)
+            (model as HybridLanguageModel ?? throw Require.Refusal(nameof(options.StateType), type, "null for a model without a design"))
+                .Stack.RequireStateType(type);
         absent = tokenizer is null ? [] : [.. Enumerable.Range(0, vocabulary).Where(id => !tokenizer.Contains(id))];
     }
 
@@ -148,7 +151,7 @@ sealed class GenerationRun : IDisposable
             kept?.Dispose();
             kept = null;
         }
-        return model.CreateCache(active.Count);
+        return options.StateType is { } type ? ((HybridLanguageModel)model).CreateCache(active.Count, type) : model.CreateCache(active.Count);
     }
 
     // (rows, vocabulary size) after the last token of each prompt

@@ -23,7 +23,7 @@ sealed record KeptLoop(int Vocabulary, GenerationOptions Rules, HybridCache Cach
     public static GenerationOptions RulesOf(GenerationOptions options) => new()
     {
         Temperature = options.Temperature, TopK = options.TopK, TopP = options.TopP, MinP = options.MinP, TypicalP = options.TypicalP,
-        EpsilonCutoff = options.EpsilonCutoff,
+        EpsilonCutoff = options.EpsilonCutoff, StateType = options.StateType,
     };
 
     public void Dispose()

@@ -127,6 +127,15 @@ public sealed partial class HybridLanguageModel : LanguageModel
     /// <inheritdoc/>
     public override HybridCache CreateCache(int batch) => stack.CreateCache(batch, Design);
 
+    /// <summary>Creates an empty cache that stores the recurrent states of its rows in a type between two passes.</summary>
+    /// <param name="batch">The number of rows, at least 1.</param>
+    /// <param name="stateType">
+    /// Float32, as without this argument, or BFloat16, which halves the states. They are rounded after every pass and every decoding step. The states
+    /// of Mamba-1, Mamba-2 and lightning attention can be bfloat16; attention and short convolutions have no recurrent states.
+    /// </param>
+    /// <exception cref="ArgumentException">A layer, which the message names, does not support the type, or activations are float64.</exception>
+    public HybridCache CreateCache(int batch, ScalarType stateType) => stack.CreateCache(batch, Design, stateType);
+
     /// <summary>Computes the input of the head: (batch, length, width) after the final norm, in the type of activations.</summary>
     /// <param name="ids">Token ids, (batch, length) int64 on <see cref="Device"/>, from 0 to the vocabulary size - 1.</param>
     /// <param name="context">Padding, documents and cache. The default, null, means full rows of one document each.</param>

@@ -1,4 +1,5 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Modules;
 using HybridArchitectures.Sequence;
@@ -72,16 +73,35 @@ public sealed class HybridStack : HybridModule
     /// <summary>Creates an empty cache for <paramref name="batch"/> rows on the device of the parameters.</summary>
     public HybridCache CreateCache(int batch) => CreateCache(batch, null);
 
-    internal HybridCache CreateCache(int batch, HybridDesign? design)
+    internal HybridCache CreateCache(int batch, HybridDesign? design, ScalarType? stateType = null)
     {
         RequireAlive();
         Require.AtLeast(batch, 1);
+        if (stateType is { } required) RequireStateType(required);
         using var scope = NewDisposeScope();
         var device = norm.Weight.device;
-        return new HybridCache([.. blocks.Select(block => block.CreateState(batch, ComputeType, device))], new long[batch])
+        MixerState? Create(Block block)
         {
-            Design = design, StepsOnDevice = device.type == TorchSharp.DeviceType.CUDA,
+            var state = block.CreateState(batch, ComputeType, device);
+            return stateType is { } type ? state?.WithStateType(type) : state;
+        }
+        return new HybridCache([.. blocks.Select(Create)], new long[batch])
+        {
+            Design = design, StepsOnDevice = device.type == TorchSharp.DeviceType.CUDA, StateType = stateType,
         };
+    }
+
+    /// <summary>Throws an exception if a cache cannot store recurrent states in a type.</summary>
+    /// <exception cref="ArgumentException">The type is not supported. The message names the layer.</exception>
+    internal void RequireStateType(ScalarType stateType)
+    {
+        var sums = SequenceChecks.StateType(ComputeType);
+        if (stateType == sums) return;
+        if (stateType != ScalarType.BFloat16 || sums != ScalarType.Float32)
+            throw Require.Refusal(nameof(stateType), stateType, sums == ScalarType.Float32 ? "Float32 or BFloat16" : $"{sums}, as activations are");
+        for (int index = 0; index < blocks.Count; index++)
+            if (blocks[index].Mixer is { StoresNarrowStates: false } mixer)
+                throw Require.Refusal(nameof(stateType), stateType, $"{sums}, because block {index + 1} has the mixer {mixer.GetType().Name}");
     }
 
     /// <summary>

@@ -58,6 +58,8 @@ public abstract class LanguageModel(string kind) : HybridModule(kind)
     public HybridCache LoadCache(string path)
     {
         Require.NotEmpty(path);
-        return HybridCache.Load(path, CreateCache);
+        return HybridCache.Load(path, (rows, stateType) => stateType is null ? CreateCache(rows)
+            : this is HybridLanguageModel hybrid ? hybrid.CreateCache(rows, stateType.Value)
+            : throw Require.Unfit(nameof(path), $"the cache has states of {stateType}", "those that the model creates"));
     }
 }

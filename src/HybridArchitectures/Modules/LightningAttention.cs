@@ -57,7 +57,7 @@ public sealed class LightningAttention : Mixer
             state.Remember(0, replay);
             return outputs;
         }
-        var (mixed, final) = StateSpaceDual.Forward(values, steps, decay, keys, queries, initialState: state?.Memory, layout: context.Layout,
+        var (mixed, final) = StateSpaceDual.Forward(values, steps, decay, keys, queries, initialState: state?.WideMemory, layout: context.Layout,
             chunkSize: spec.ChunkSize);
         state?.Memory.copy_(final);
         return mixed;

@@ -93,7 +93,7 @@ public sealed class Mamba1 : StateSpaceMixer
             return (Gated(Steps(recurrent!, inputs)), values);
         }
         var (y, final) = SelectiveScan.Forward(
-            values, timeStep, a, b, c, Parameter("D", x), inScan, Parameter("dt_bias", x), softplus: true, recurrent?.Scan, context.Layout);
+            values, timeStep, a, b, c, Parameter("D", x), inScan, Parameter("dt_bias", x), softplus: true, recurrent?.WideScan, context.Layout);
         recurrent?.Scan.copy_(final);
         return (Gated(y), values);
     }

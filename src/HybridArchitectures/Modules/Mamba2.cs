@@ -131,7 +131,7 @@ public sealed class Mamba2 : StateSpaceMixer
         Tensor y, D = Parameter("D", x), bias = Parameter("dt_bias", x);
         if (!IsStep(x, recurrent, context))
         {
-            (y, var final) = StateSpaceDual.Forward(x4, timeStep, a, b, c, D, bias, softplus: true, limit, recurrent?.Scan, context.Layout,
+            (y, var final) = StateSpaceDual.Forward(x4, timeStep, a, b, c, D, bias, softplus: true, limit, recurrent?.WideScan, context.Layout,
                 spec.ChunkSize);
             recurrent?.Scan.copy_(final);
         }

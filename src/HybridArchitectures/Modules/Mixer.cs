@@ -11,10 +11,14 @@ namespace HybridArchitectures.Modules;
 /// <param name="kind">The name of the module in exceptions.</param>
 public abstract class Mixer(string kind) : HybridModule(kind)
 {
-    private protected Mixer(string kind, MixerSpec? spec) : this(kind) => Kind = spec?.Kind ?? MixerKind.Other;
+    private protected Mixer(string kind, MixerSpec? spec) : this(kind) =>
+        (Kind, StoresNarrowStates) = (spec?.Kind ?? MixerKind.Other, spec?.StoresNarrowStates ?? false);
 
     /// <summary>Gets how the mixer remembers earlier tokens.</summary>
     internal MixerKind Kind { get; }
+
+    /// <summary>Gets whether a cache can store the recurrent state of the mixer in bfloat16.</summary>
+    internal bool StoresNarrowStates { get; }
 
     /// <summary>Mixes the positions of each row.</summary>
     /// <param name="x">The normed input, (batch, length, width). Padding is on the right, as in <see cref="SequenceContext.Layout"/>.</param>

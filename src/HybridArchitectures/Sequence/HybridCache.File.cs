@@ -10,7 +10,7 @@ namespace HybridArchitectures.Sequence;
 
 public sealed partial class HybridCache
 {
-    const string FormatKey = "hybrid_cache", Format = "1", DesignKey = "design", LengthsName = "lengths";
+    const string FormatKey = "hybrid_cache", Format = "1", DesignKey = "design", StateTypeKey = "state_type", LengthsName = "lengths";
     const long MaxTokens = 1L << 40;
 
     /// <summary>Saves the cache as a safetensors file. The file appears only when it is complete. Weights are not saved.</summary>
@@ -25,16 +25,19 @@ public sealed partial class HybridCache
         for (int block = 0; block < States.Count; block++)
             foreach (var (index, value) in (States[block]?.Save(lengths) ?? []).Index()) tensors[Name(block, index)] = value;
         var metadata = new Dictionary<string, string> { [FormatKey] = Format };
+        if (StateType is { } stateType) metadata[StateTypeKey] = stateType.ToString();
         if (Mark(Design) is { } mark) metadata[DesignKey] = mark;
         SafetensorsFile.Write(path, tensors, metadata);
     }
 
     /// <summary>Reads a cache that <see cref="Save"/> wrote.</summary>
     /// <param name="path">The file.</param>
-    /// <param name="create">Makes an empty cache of a number of rows, for the model that the cache was made with.</param>
+    /// <param name="create">
+    /// Creates an empty cache for a number of rows and a type of recurrent states (null for the default), for the model of the saved cache.
+    /// </param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="InvalidDataException">The file is no cache, damaged, or of another design; the message names the reason.</exception>
-    internal static HybridCache Load(string path, Func<int, HybridCache> create)
+    internal static HybridCache Load(string path, Func<int, ScalarType?, HybridCache> create)
     {
         using var file = SafetensorsFile.Open(path);
         if (file.Metadata.GetValueOrDefault(FormatKey) != Format)
@@ -45,8 +48,9 @@ public sealed partial class HybridCache
         using var noGrad = no_grad();
         var lengths = ReadLengths(file);
         var byBlock = Group(file, lengths.Length);
-        using (var example = create(1)) Check(file, example, byBlock, lengths.Length);
-        var cache = create(Math.Max(1, lengths.Length));
+        var stateType = ReadStateType(file);
+        using (var example = create(1, stateType)) Check(file, example, byBlock, lengths.Length);
+        var cache = create(Math.Max(1, lengths.Length), stateType);
         if (lengths.Length == 0)
         {
             var none = cache.Select();
@@ -82,6 +86,15 @@ public sealed partial class HybridCache
             throw new InvalidDataException($"{location}: {Require.Text(error)}", error);
         }
     }
+
+    static ScalarType? ReadStateType(SafetensorsFile file) => file.Metadata.GetValueOrDefault(StateTypeKey) switch
+    {
+        null => null,
+        nameof(ScalarType.Float32) => ScalarType.Float32,
+        nameof(ScalarType.BFloat16) => ScalarType.BFloat16,
+        nameof(ScalarType.Float64) => ScalarType.Float64,
+        var other => throw new InvalidDataException($"{file.Path}: {StateTypeKey} is \"{other}\"; expected Float32, BFloat16 or Float64"),
+    };
 
     static long[] ReadLengths(SafetensorsFile file)
     {

@@ -42,6 +42,9 @@ public sealed partial class HybridCache : IDisposable
     /// <summary>Gets the design of the model for which the cache was created, or null if it is unknown.</summary>
     internal HybridDesign? Design { get; init; }
 
+    /// <summary>Gets the type that was requested for recurrent states; null for the type of the sums.</summary>
+    internal ScalarType? StateType { get; init; }
+
     /// <summary>Gets the number of rows.</summary>
     public int Batch => lengths.Length;
 
@@ -77,7 +80,7 @@ public sealed partial class HybridCache : IDisposable
         var states = States.Select(state => state?.Select(index).TakeOwnership());
         return new HybridCache([.. states], [.. rows.Select(row => lengths[row])])
         {
-            Design = Design, StepsOnDevice = StepsOnDevice, CudaGraphs = CudaGraphs,
+            Design = Design, StepsOnDevice = StepsOnDevice, CudaGraphs = CudaGraphs, StateType = StateType,
         };
     }
 
@@ -140,7 +143,10 @@ public sealed partial class HybridCache : IDisposable
             foreach (var state in joined) state?.Dispose();
             throw;
         }
-        return new HybridCache(joined, [.. lengths, .. other.lengths]) { Design = Design, StepsOnDevice = StepsOnDevice, CudaGraphs = CudaGraphs };
+        return new HybridCache(joined, [.. lengths, .. other.lengths])
+        {
+            Design = Design, StepsOnDevice = StepsOnDevice, CudaGraphs = CudaGraphs, StateType = StateType,
+        };
     }
 
     /// <summary>Releases memory reserved for later tokens. The remaining size is that of the cost model for the length of the longest row.</summary>

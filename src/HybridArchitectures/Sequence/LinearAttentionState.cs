@@ -24,9 +24,13 @@ public sealed class LinearAttentionState : MixerState
 
     /// <summary>
     /// Gets the sum of the decayed products of values and keys: (batch, heads, value head size, key head size) of lightning attention, (batch, heads,
-    /// key head size, value head size) of gated linear attention.
+    /// key head size, value head size) of gated linear attention. It is float32 (float64 with float64 activations); that of lightning attention can
+    /// be bfloat16.
     /// </summary>
     public Tensor Memory { get; }
+
+    /// <summary>Gets the memory as operators over whole rows read it: in float32 if it is bfloat16.</summary>
+    internal Tensor WideMemory => StateChecks.Wide(Memory);
 
     /// <inheritdoc/>
     public override IReadOnlyList<Tensor> Tensors => [Memory];
@@ -45,6 +49,12 @@ public sealed class LinearAttentionState : MixerState
         var (mixed, final) = LinearAttention.Forward(queries, keys, values, decays, state?.Memory, context.Layout, chunkSize);
         state?.Memory.copy_(final);
         return mixed;
+    }
+
+    internal override MixerState WithStateType(ScalarType type)
+    {
+        if (Memory.dtype == type) return this;
+        using (Memory) return new LinearAttentionState(Memory.to(type));
     }
 
     /// <inheritdoc/>

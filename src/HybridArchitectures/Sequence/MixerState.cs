@@ -111,6 +111,11 @@ public abstract class MixerState : IDisposable
         return stack(results, 1);
     }
 
+    /// <summary>
+    /// Returns an empty state whose recurrent part has another type, in place of this one, which is empty. By default, the state has no such part.
+    /// </summary>
+    internal virtual MixerState WithStateType(ScalarType type) => this;
+
     /// <summary>Gets the states that take part in stepwise passes: this one, or those that it combines.</summary>
     internal virtual IEnumerable<MixerState> Parts => [this];
 

@@ -9,7 +9,7 @@ public sealed class RecurrentState : MixerState
 {
     /// <summary>Creates an empty state.</summary>
     /// <param name="convolution">(batch, width - 1, channels), newest last.</param>
-    /// <param name="scan">The state of the scan, batch first, float32 (float64 with float64 activations).</param>
+    /// <param name="scan">The state of the scan, batch first, float32 or bfloat16 (float64 with float64 activations).</param>
     public RecurrentState(Tensor convolution, Tensor scan)
     {
         Require.Alive(convolution);
@@ -22,13 +22,22 @@ public sealed class RecurrentState : MixerState
     public Tensor Convolution { get; }
 
     /// <summary>
-    /// Gets the state of the scan: (batch, channels, stateSize) of Mamba-1, (batch, heads, headSize, stateSize) of Mamba-2; float32 (float64 with
-    /// float64 activations).
+    /// Gets the state of the scan: (batch, channels, stateSize) of Mamba-1, (batch, heads, headSize, stateSize) of Mamba-2; float32 or bfloat16
+    /// (float64 with float64 activations).
     /// </summary>
     public Tensor Scan { get; }
 
+    /// <summary>Gets the state of the scan as operators over whole rows read it: in float32 if it is bfloat16.</summary>
+    internal Tensor WideScan => StateChecks.Wide(Scan);
+
     /// <inheritdoc/>
     public override IReadOnlyList<Tensor> Tensors => [Convolution, Scan];
+
+    internal override MixerState WithStateType(ScalarType type)
+    {
+        if (Scan.dtype == type) return this;
+        using (Scan) return new RecurrentState(Convolution, Scan.to(type));
+    }
 
     /// <inheritdoc/>
     public override MixerState Select(Tensor rows) => new RecurrentState(Rows(Convolution, rows), Rows(Scan, rows));

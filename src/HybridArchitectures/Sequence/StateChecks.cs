@@ -20,6 +20,9 @@ static class StateChecks
         DeviceOf(device);
     }
 
+    /// <summary>Returns a state in the type of its sums: in float32 if it is bfloat16, and otherwise itself.</summary>
+    public static Tensor Wide(Tensor state) => state.dtype == ScalarType.BFloat16 ? state.to(ScalarType.Float32) : state;
+
     /// <summary>Refuses an absent device, and one of a type that libtorch does not know.</summary>
     public static void DeviceOf(Device device)
     {

@@ -71,6 +71,8 @@ public abstract class StatePair : MixerState
         second.Clear();
     }
 
+    internal override MixerState WithStateType(ScalarType type) => Create(first.WithStateType(type), second.WithStateType(type));
+
     internal override IEnumerable<MixerState> Parts => [.. first.Parts, .. second.Parts];
 
     internal override void Reserve(long length)

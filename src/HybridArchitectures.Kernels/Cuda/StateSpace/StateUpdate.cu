@@ -13,8 +13,8 @@
 //
 // Between two tokens, states are float32 or bfloat16 (STATE_BFLOAT16), to which they are then rounded after every token. All sums are float32.
 //
-// The state is read and written once, 8 bytes per number (4 in bfloat16), and all other data are small in comparison. There are about 5 operations per
-// number. Limit on one H200 for 64 sequences x 64 heads x 64 x 128: 62 us (measured: 70 us), and half of it in bfloat16 (not measured).
+// The state is read and written once, 8 bytes per number (4 in bfloat16), and all other data are small in comparison. There are about 5 operations
+// per number. Limit on one H200 for 64 sequences x 64 heads x 64 x 128: 62 us (measured: 70 us), and half of it in bfloat16 (not measured).
 #include "common.cuh"
 
 #ifndef STATE_BFLOAT16
