@@ -1,4 +1,5 @@
 using System.CommandLine;
+using HybridArchitectures.Benchmarks.Accuracy;
 using HybridArchitectures.Benchmarks.Checkpoints;
 using HybridArchitectures.Benchmarks.Cpu;
 using HybridArchitectures.Benchmarks.Gpu;
@@ -12,7 +13,7 @@ static class Program
     {
         var root = new RootCommand("Speed of the operators and of loading.") { Cpu(), CpuShared(), CpuStep(), CpuBusy(), GpuOpsCommand(),
             GpuMemoryCommand(), GpuTableCommand(), GpuCallsCommand(), GpuDecodeCommand(), GpuTrainCommand(), GpuRanksCommand(),
-            LoadCommand() };
+            LoadCommand(), StateTypesCommand() };
         return root.Parse(arguments).Invoke();
     }
 
@@ -145,6 +146,19 @@ static class Program
                 arguments.GetValue(states) == "bfloat16" ? TorchSharp.torch.ScalarType.BFloat16 : TorchSharp.torch.ScalarType.Float32,
                 new FigureFile(arguments.GetValue(json), place)).Run();
         }));
+        return command;
+    }
+
+    static Command StateTypesCommand()
+    {
+        var folder = new Argument<string>("folder") { Description = "A checkpoint of this library whose tokens are bytes." };
+        var text = new Argument<string>("text") { Description = "A text file that the model was not trained on." };
+        var rows = new Option<int>("--rows") { Description = "The number of rows.", DefaultValueFactory = _ => 8 };
+        var length = new Option<int>("--length") { Description = "The number of bytes of a row.", DefaultValueFactory = _ => 2048 };
+        var command = new Command("state-types", "Losses and logits with recurrent states in bfloat16 and in float32, token by token on the CPU.")
+            { folder, text, rows, length };
+        command.SetAction(arguments => Guarded(() => new StateTypeAccuracy(arguments.GetValue(folder)!, arguments.GetValue(text)!,
+            arguments.GetValue(rows), arguments.GetValue(length)).Run()));
         return command;
     }
 

@@ -138,36 +138,76 @@ public sealed class GraphDeviceTests : IDisposable
         }
     }
 
-    /// <summary>Also tests designs whose passes <see cref="DraftPass.MayCapture"/> does not permit yet: it may, once this test has passed.</summary>
+    /// <summary>Also tests designs whose passes <see cref="DraftPass.MayCapture"/> does not permit.</summary>
     [Theory, MemberData(nameof(Names))]
-    public void A_captured_pass_gives_the_tokens_of_direct_passes(string name)
+    public void A_captured_pass_gives_the_tokens_and_logits_of_direct_passes(string name)
     {
         using var noGrad = no_grad();
         using var model = Model(name);
         foreach (int width in new[] { 2, 4, 8 })
         {
             if (StepGraph.Refusal(model, width) is not null) continue;      // the host takes part in the pass
-            Assert.Equal(Passes(model, width, captures: false), Passes(model, width, captures: true));
+            AssertPassesEqual(model, width, null, name);
         }
     }
 
-    // the tokens of passes that keep different numbers of tokens
-    static List<int> Passes(HybridLanguageModel model, int width, bool captures)
+    [Theory, InlineData("inter"), InlineData("mamba2"), InlineData("intra difference"), InlineData("lightning attention")]
+    public void A_captured_pass_with_bfloat16_states_gives_the_tokens_and_logits_of_direct_passes(string name)
     {
-        using var cache = model.CreateCache(1);
+        using var noGrad = no_grad();
+        using var model = Model(name);
+        AssertPassesEqual(model, 4, ScalarType.BFloat16, name);
+    }
+
+    [Theory, InlineData("inter"), InlineData("mamba1"), InlineData("intra difference"), InlineData("lightning attention")]
+    public void Graphs_with_bfloat16_states_give_the_tokens_of_eager_steps(string name)
+    {
+        using var model = Model(name);
+        using var generator = new TextGenerator(model);
+        foreach (int? drafts in new int?[] { null, 3 })
+        {
+            var options = new GenerationOptions
+            {
+                Temperature = 0, MaxNewTokens = 60, DraftTokens = drafts, StateType = ScalarType.BFloat16,
+            };
+            var expected = generator.Generate(Prompts(3), options with { CudaGraphs = false });
+            var actual = generator.Generate(Prompts(3), options);
+            for (int row = 0; row < 3; row++) Assert.Equal(expected[row].Ids, actual[row].Ids);
+        }
+    }
+
+    static void AssertPassesEqual(HybridLanguageModel model, int width, ScalarType? states, string name)
+    {
+        var (expectedTokens, expected) = Passes(model, width, states, captures: false);
+        var (tokens, logits) = Passes(model, width, states, captures: true);
+        Assert.Equal(expectedTokens, tokens);
+        for (int round = 0; round < logits.Count; round++)
+            Assert.True(expected[round].equal(logits[round]).all().item<bool>(), $"{name}, {width} tokens, pass {round}: other logits");
+    }
+
+    // the tokens and logits of passes that keep different numbers of tokens, alternating with single steps
+    static (List<int> Tokens, List<Tensor> Logits) Passes(HybridLanguageModel model, int width, ScalarType? states, bool captures)
+    {
+        using var cache = states is { } type ? model.CreateCache(2, type) : model.CreateCache(2);
         cache.CudaGraphs = false;
         cache.Reserve(256);
         using (var context = new SequenceContext(cache: cache))
-            model.NextLogits(ones([1, 16], ScalarType.Int64, CUDA), context).Dispose();
-        using var pass = new DraftPass(model, cache, width, scores => scores.to(ScalarType.Float32));
+            model.NextLogits(ones([2, 16], ScalarType.Int64, CUDA), context).Dispose();
+        using var scores = zeros([2 * width, model.VocabularySize], ScalarType.Float32, CUDA);
+        using var pass = new DraftPass(model, cache, width, values => scores.copy_(values).alias());
         var chosen = new List<int>();
+        var logits = new List<Tensor>();
         for (int round = 0; round < 10; round++)
         {
-            chosen.AddRange(pass.Run([.. Enumerable.Range(0, width).Select(token => (5L * round + 3 * token) % 37)], captures));
-            pass.Keep([1 + round % width]);
+            chosen.AddRange(pass.Run([.. Enumerable.Range(0, 2 * width).Select(token => (5L * round + 3 * token) % 37)], captures));
+            logits.Add(scores.clone());
+            pass.Keep([1 + round % width, 1 + (round + 1) % width]);
+            if (round % 3 != 0) continue;
+            using var context = new SequenceContext(cache: cache);
+            logits.Add(model.NextLogits(tensor(new long[] { round, 30 - round }, [2, 1], device: CUDA), context));
         }
         Assert.Equal(captures, pass.Captures > 0);
-        return chosen;
+        return (chosen, logits);
     }
 
     /// <summary>The host reads the sizes of groups that libtorch's kernels do not support, which is an error in a capture.</summary>
