@@ -353,7 +353,7 @@ __device__ __forceinline__ void channel_pairs(const DeltaArguments& args) {
     for (i64 head = block.group * heads_per_group; head < (block.group + 1) * heads_per_group; head++) {
         block.load_head(head);
         block.load_states(head);
-        channel_numbers(block.numbers, args, block.row, head, block.begin, block.end, Threads);
+        channel_numbers<Threads>(block.numbers, args, block.row, head, block.begin, block.end);
         copy_wait<0>();
         publish();
         __syncthreads();

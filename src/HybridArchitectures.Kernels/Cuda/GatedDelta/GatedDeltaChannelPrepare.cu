@@ -149,7 +149,7 @@ __device__ __forceinline__ void channel_prepare(const DeltaArguments& args) {
         load_tile<128>(queries + kt * Tile, args.query.at(row, begin, group) + 64 * kt, args.query.tokenStride, end - begin, columns, threadIdx.x);
     }
     copy_commit();
-    channel_numbers(block.numbers, args, row, head, begin, end, 128);
+    channel_numbers<128>(block.numbers, args, row, head, begin, end);
     for (int i = threadIdx.x; i < Chunk * Chunk / 2; i += 128) reinterpret_cast<unsigned*>(block.scores)[i] = 0;
     copy_wait<0>();
     __syncthreads();

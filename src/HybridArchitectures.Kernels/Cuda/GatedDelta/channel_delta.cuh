@@ -48,23 +48,25 @@ __device__ __forceinline__ unsigned scaled(unsigned word, Two scale) {
     return round_to_bfloat16_pair(first_of(word) * scale.x, second_of(word) * scale.y);
 }
 
-// Computes the numbers of a chunk; called by all threads of a block. Sums are exact to half of a last place: a difference of two needs no more. A
-// decay below -88 leaves nothing either, and would cost digits of the decays after it.
-__device__ __forceinline__ void channel_numbers(
-    const ChannelNumbers& numbers, const DeltaArguments& args, i64 row, i64 head, i64 begin, i64 end, int threads) {
-    constexpr int Batch = 16;
-    for (int channel = threadIdx.x; channel < 64 * KeyTiles; channel += threads) {
-        double sum = 0;
-        for (int first = 0; first < Chunk; first += Batch) {
-            float decays[Batch];
+// Computes the numbers of a chunk; called by all threads of a block. Each thread loads all of its decays at once, and threads take turns to add. Sums
+// are exact to a last place or two, which is all that their differences need. A decay below -88 leaves nothing either, and would cost digits of the
+// decays after it.
+template <int Threads> __device__ __forceinline__ void channel_numbers(
+    const ChannelNumbers& numbers, const DeltaArguments& args, i64 row, i64 head, i64 begin, i64 end) {
+    constexpr int Parts = Threads / (64 * KeyTiles), Length = Chunk / Parts;
+    const int channel = threadIdx.x % (64 * KeyTiles), part = threadIdx.x / (64 * KeyTiles), first = part * Length;
+    float decays[Length];
 #pragma unroll
-            for (int i = 0; i < Batch; i++)
-                decays[i] = channel < KeySize && begin + first + i < end ? args.decay.at(row, begin + first + i, head, channel) : 0.f;
+    for (int i = 0; i < Length; i++)
+        decays[i] = channel < KeySize && begin + first + i < end ? args.decay.at(row, begin + first + i, head, channel) : 0.f;
+    for (int turn = 0; turn < Parts; turn++) {
+        if (turn > 0) __syncthreads();
+        if (part != turn) continue;
+        double sum = turn > 0 ? numbers.c[(first - 1) * DecayPitch + channel] : 0.f;
 #pragma unroll
-            for (int i = 0; i < Batch; i++) {
-                sum += (decays[i] < -88.f ? -88.f : decays[i]) * log2_e;
-                numbers.c[(first + i) * DecayPitch + channel] = static_cast<float>(sum);
-            }
+        for (int i = 0; i < Length; i++) {
+            sum += (decays[i] < -88.f ? -88.f : decays[i]) * log2_e;
+            numbers.c[(first + i) * DecayPitch + channel] = static_cast<float>(sum);
         }
     }
     const int token = threadIdx.x;
