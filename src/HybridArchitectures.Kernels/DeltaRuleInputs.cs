@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Cuda.GatedDelta;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -6,19 +7,24 @@ namespace HybridArchitectures.Kernels;
 /// <summary>
 /// Contains the inputs of the gated delta rule, of whole rows or of one token per row, with the shapes of
 /// <see cref="Operators.GatedDeltaRule.Forward"/> and <see cref="Operators.GatedDeltaRule.Step"/>, or of
-/// <see cref="Operators.ChannelDeltaRule"/>. The same names are used for the gradients.
+/// <see cref="Operators.ChannelDeltaRule"/>. The same names are used for the gradients. Without strengths, these are the inputs of
+/// <see cref="Operators.LinearAttention"/>.
 /// </summary>
-sealed record DeltaRuleInputs(Tensor Query, Tensor Key, Tensor Value, Tensor Decay, Tensor Strength)
+sealed record DeltaRuleInputs(Tensor Query, Tensor Key, Tensor Value, Tensor Decay, Tensor? Strength)
     : KeyedStateInputs(Query, Key, Value, Decay), ISavedTensors<DeltaRuleInputs>
 {
     /// <summary>Gets whether each key channel has a separate decay.</summary>
     public bool DecaysChannels { get; init; }
 
+    /// <summary>Gets which recurrence the kernels compute.</summary>
+    public GatedDeltaForm Form => !DecaysChannels ? GatedDeltaForm.HeadDecays
+        : Strength is null ? GatedDeltaForm.LinearAttention : GatedDeltaForm.ChannelDecays;
+
     /// <summary>Gets the tensors in which the operator is differentiable.</summary>
     public Tensor?[] Differentiable => [Query, Key, Value, Decay, Strength, InitialState];
 
     public DeltaRuleInputs Map(Func<Tensor?, Tensor?> replace) =>
-        new(replace(Query)!, replace(Key)!, replace(Value)!, replace(Decay)!, replace(Strength)!)
+        new(replace(Query)!, replace(Key)!, replace(Value)!, replace(Decay)!, replace(Strength))
         {
             InitialState = replace(InitialState), ChunkSize = ChunkSize, DecaysChannels = DecaysChannels,
         };
@@ -29,7 +35,7 @@ sealed record DeltaRuleInputs(Tensor Query, Tensor Key, Tensor Value, Tensor Dec
 
     /// <summary>Returns the inputs of a step as rows of one token.</summary>
     public DeltaRuleInputs AsRows(Tensor state) =>
-        new(Query.unsqueeze(1), Key.unsqueeze(1), Value.unsqueeze(1), Decay.unsqueeze(1), Strength.unsqueeze(1))
+        new(Query.unsqueeze(1), Key.unsqueeze(1), Value.unsqueeze(1), Decay.unsqueeze(1), Strength?.unsqueeze(1))
         {
             InitialState = state, DecaysChannels = DecaysChannels,
         };
@@ -44,6 +50,6 @@ sealed record DeltaRuleInputs(Tensor Query, Tensor Key, Tensor Value, Tensor Dec
         SequenceChecks.Input(Query, "query", Value, shapeOfKey, [.. outer, groups, KeySize]);
         if (DecaysChannels) CheckKeyed(outerShape, outer, (Decay, "decay"));
         else SequenceChecks.Input(Decay, "decay", Value, shapeOfHeads, [.. outer, Heads]);
-        SequenceChecks.Input(Strength, "strength", Value, shapeOfHeads, [.. outer, Heads]);
+        SequenceChecks.Input(Strength!, "strength", Value, shapeOfHeads, [.. outer, Heads]);
     }
 }

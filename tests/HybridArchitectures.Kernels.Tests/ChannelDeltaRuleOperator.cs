@@ -31,20 +31,21 @@ public sealed class ChannelDeltaRuleOperator : DeltaRuleOperator
     /// Computes chunks as <see cref="GatedDeltaRuleOperator.Rounded"/> does, with the decayed keys of all pairs of a chunk as a table in the dtype of
     /// the activations.
     /// </summary>
-    public override (Tensor Output, Tensor Final) Rounded(Tensors i, SequenceLayout? layout)
+    public override (Tensor Output, Tensor Final) Rounded(Tensors i, SequenceLayout? layout) => Chunked(i, layout);
+
+    /// <summary>Does the same. Without strengths, tokens write their values.</summary>
+    public static (Tensor Output, Tensor Final) Chunked(Tensors i, SequenceLayout? layout)
     {
         var value = i["value"];
         var type = value.dtype;
         long batch = value.size(0), length = value.size(1), heads = value.size(2);
         Tensor Chunks(Tensor tensor) => GatedDeltaRuleOperator.Chunks(tensor, layout);
         var (queries, keys) = (Chunks(SequenceMasks.Spread(i["query"], heads)), Chunks(SequenceMasks.Spread(i["key"], heads)));
-        var (values, strengths) = (Chunks(value), Chunks(i["strength"].to(ScalarType.Float32)));
+        var values = Chunks(value);
+        var strengths = i.TryGetValue("strength", out var given) ? Chunks(given.to(ScalarType.Float32)) : null;
         var (weights, fromStart) = Decays(Chunks(i["decay"].to(ScalarType.Float32)), layout, length);
-        var order = GatedDeltaRuleOperator.Order(value.device);
-        var later = order.unsqueeze(1).gt(order.unsqueeze(0));
         var seen = (keys.unsqueeze(3) * weights).to(type);                                                   // (chunks, batch, heads, i, j, K)
-        var lower = (einsum("cbhik,cbhijk->cbhij", keys, seen) * strengths.unsqueeze(-1)).masked_fill(later.logical_not(), Scalars.Zero);
-        var solved = linalg.inv(lower + eye(GatedDeltaRuleOperator.Size, dtype: ScalarType.Float32, device: value.device)).to(type);
+        var solved = strengths is null ? null : Solved(einsum("cbhik,cbhijk->cbhij", keys, seen) * strengths.unsqueeze(-1)).to(type);
         var scores = einsum("cbhik,cbhijk->cbhij", queries, seen);
         var writing = seen.select(3, GatedDeltaRuleOperator.Size - 1);
         var (readingKeys, readingQueries) = ((keys * fromStart).to(type), (queries * fromStart).to(type));
@@ -53,14 +54,27 @@ public sealed class ChannelDeltaRuleOperator : DeltaRuleOperator
         for (int c = 0; c < outputs.Length; c++)
         {
             var before = state.to(type);
-            var missing = ((values[c] - einsum("bhik,bhkv->bhiv", readingKeys[c], before)) * strengths[c].unsqueeze(-1)).to(type);
-            var written = einsum("bhij,bhjv->bhiv", solved[c], missing);
+            var written = values[c];
+            if (strengths is not null)
+            {
+                var missing = ((written - einsum("bhik,bhkv->bhiv", readingKeys[c], before)) * strengths[c].unsqueeze(-1)).to(type);
+                written = einsum("bhij,bhjv->bhiv", solved![c], missing);
+            }
             outputs[c] = einsum("bhik,bhkv->bhiv", readingQueries[c], before).add(einsum("bhij,bhjv->bhiv", scores[c], written), Scalars.One);
             state = (state * fromStart[c].select(2, GatedDeltaRuleOperator.Size - 1).unsqueeze(-1))
                 .add(einsum("bhik,bhiv->bhkv", writing[c], written), Scalars.One);
         }
         var output = stack(outputs, 1).transpose(2, 3).flatten(1, 2).narrow(1, 0, length);
         return (SequenceMasks.WithoutPads(output, layout), state);
+    }
+
+    // the inverse of a unit triangular matrix, of which the strictly lower part is given
+    static Tensor Solved(Tensor lower)
+    {
+        var order = GatedDeltaRuleOperator.Order(lower.device);
+        var later = order.unsqueeze(1).gt(order.unsqueeze(0));
+        return linalg.inv(lower.masked_fill(later.logical_not(), Scalars.Zero)
+            + eye(GatedDeltaRuleOperator.Size, dtype: ScalarType.Float32, device: lower.device));
     }
 
     // decays from each token of a chunk to each later one, and from the chunk's start to each token; zero across documents

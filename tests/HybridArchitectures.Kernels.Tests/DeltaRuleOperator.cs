@@ -3,7 +3,7 @@ using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.T
 
 namespace HybridArchitectures.Kernels.Tests;
 
-/// <summary>Describes a gated delta rule with kernels for the tests.</summary>
+/// <summary>Describes a gated delta rule, or linear attention without corrections, for the tests.</summary>
 public abstract class DeltaRuleOperator : RecurrentOperator
 {
     // heads, value size, groups, key size
@@ -20,12 +20,19 @@ public abstract class DeltaRuleOperator : RecurrentOperator
     public override Tensors Inputs(long batch, long length, int variant = 0) =>
         Sized(batch, length, Sizes[variant].H, Sizes[variant].V, Sizes[variant].G, Sizes[variant].K);
 
+    /// <summary>Replaces the strengths, if there are any.</summary>
+    public static void ChangeStrengths(Tensors inputs, Func<Tensor, Tensor> change)
+    {
+        if (inputs.TryGetValue("strength", out var strengths)) inputs["strength"] = change(strengths);
+    }
+
     /// <summary>Draws inputs of h heads, v elements of a value, g groups and k elements of a key.</summary>
     public Tensors Sized(long batch, long length, long h, long v, long g, long k)
     {
         manual_seed(7 + Draw);
+        if (!HasStrengths) g = h;
         var key = randn([batch, length, g, k], ScalarType.Float64);
-        return new()
+        var inputs = new Tensors
         {
             ["query"] = randn([batch, length, g, k], ScalarType.Float64),
             ["key"] = key / key.norm(-1, keepdim: true),
@@ -34,6 +41,8 @@ public abstract class DeltaRuleOperator : RecurrentOperator
             ["strength"] = rand([batch, length, h], ScalarType.Float64),
             ["initialState"] = randn([batch, h, k, v], ScalarType.Float64),
         };
+        if (!HasStrengths) inputs.Remove("strength");
+        return inputs;
     }
 
     /// <summary>
@@ -41,6 +50,9 @@ public abstract class DeltaRuleOperator : RecurrentOperator
     /// Sums of logarithms, the triangular systems and states are float32.
     /// </summary>
     public abstract (Tensor Output, Tensor Final) Rounded(Tensors i, SequenceLayout? layout);
+
+    /// <summary>Gets whether tokens correct the state with a strength. Otherwise, each head has separate queries and keys.</summary>
+    protected virtual bool HasStrengths => true;
 
     protected abstract long[] DecaySize(long batch, long length, long heads, long keySize);
 }

@@ -16,7 +16,7 @@ static class ChunkedChannelDeltaRule
         using var scope = NewDisposeScope();
         var divided = new ChunkedHeads(inputs);
         var all = Prepare(divided.DivideGroups(inputs.Query), divided.DivideGroups(inputs.Key), divided.Divide(inputs.Value),
-            divided.Divide(inputs.Decay), divided.Divide(inputs.Strength).unsqueeze(-1), divided.Documents());
+            divided.Divide(inputs.Decay), divided.Divide(inputs.Strength!).unsqueeze(-1), divided.Documents());
         var (outputs, state) = ChunkedGatedDeltaRule.Recur(divided, all);
         return divided.Join(outputs, state);
     }

@@ -41,7 +41,7 @@ public static class ChannelDeltaRule
     public static KernelBackend BackendFor(Tensor key, Tensor value)
     {
         Require.Alive(key);
-        return GatedDeltaRule.Choose(Backend, key, value, channels: true, nameof(ChannelDeltaRule));
+        return GatedDeltaRule.Choose(Backend, key, value, GatedDeltaForm.ChannelDecays, nameof(ChannelDeltaRule));
     }
 
     /// <summary>Processes complete rows. Differentiable in every tensor, including the final state.</summary>

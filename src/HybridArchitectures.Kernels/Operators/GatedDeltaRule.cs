@@ -40,25 +40,25 @@ public static class GatedDeltaRule
     public static KernelBackend BackendFor(Tensor key, Tensor value)
     {
         Require.Alive(key);
-        return Choose(Backend, key, value, channels: false, nameof(GatedDeltaRule));
+        return Choose(Backend, key, value, GatedDeltaForm.HeadDecays, nameof(GatedDeltaRule));
     }
 
     /// <summary>Returns the back end for these activations, given the selected one.</summary>
     /// <param name="asked">The selected back end.</param>
     /// <param name="key">The keys, shape (B, L, G, K).</param>
     /// <param name="value">The values, shape (B, L, H, V).</param>
-    /// <param name="channels">Whether each key channel has a separate decay.</param>
+    /// <param name="form">Which recurrence the kernels compute.</param>
     /// <param name="op">The name of the operator in exceptions.</param>
-    internal static KernelBackend Choose(KernelBackend asked, Tensor key, Tensor value, bool channels, string op)
+    internal static KernelBackend Choose(KernelBackend asked, Tensor key, Tensor value, GatedDeltaForm form, string op)
     {
         SequenceChecks.Activations(value, nameof(value), "(batch, length, heads, value size)", 4);
         switch (asked)
         {
             case KernelBackend.Auto:
-                return value.device_type == TorchSharp.DeviceType.CUDA && GatedDeltaRuleCuda.Refusal(key, value, channels) is null
+                return value.device_type == TorchSharp.DeviceType.CUDA && GatedDeltaRuleCuda.Refusal(key, value, form) is null
                     ? KernelBackend.Cuda : KernelBackend.LibTorch;
             case KernelBackend.Cuda:
-                if (GatedDeltaRuleCuda.Refusal(key, value, channels) is { } refusal)
+                if (GatedDeltaRuleCuda.Refusal(key, value, form) is { } refusal)
                     throw Require.Unfit(nameof(value), refusal.Found, refusal.Expected);
                 return KernelBackend.Cuda;
             case KernelBackend.LibTorch or KernelBackend.Reference:

@@ -1,4 +1,5 @@
 using HybridArchitectures.Kernels.Composed;
+using HybridArchitectures.Kernels.Cuda.GatedDelta;
 using HybridArchitectures.Kernels.Reference;
 using static TorchSharp.torch;
 
@@ -9,8 +10,9 @@ namespace HybridArchitectures.Kernels.Operators;
 /// K x V state: <c>S[t] = diag(exp(decay[t])) S[t-1] + key[t] value[t]^T</c>, <c>y[t] = S[t]^T query[t]</c>.
 /// </summary>
 /// <remarks>
-/// It is computed chunk by chunk as matrix products with libtorch's operators on any device. Memory is linear in the length: a token needs a table of
-/// chunk size x K numbers per head. Sums and states are float32, also for bfloat16 activations.
+/// It is computed chunk by chunk as matrix products, with memory linear in the length. Sums and states are float32, also for bfloat16 activations. On
+/// CUDA, bfloat16 activations have separate kernels, which round the operands of products to bfloat16. Everything else uses libtorch's operators: a
+/// token then needs a table of chunk size x K numbers per head.
 /// Shapes: B rows, L tokens, H heads, K elements of a key, V elements of a value.
 /// </remarks>
 public static class LinearAttention
@@ -18,10 +20,28 @@ public static class LinearAttention
     static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.LinearAttentionBackend);
 
     /// <summary>
-    /// Returns the back end that serves activations like <paramref name="value"/>: <see cref="KernelBackend.LibTorch"/> on any device, unless the
-    /// reference is selected.
+    /// Returns the back end that serves activations like <paramref name="value"/> with keys of the same head size. See
+    /// <see cref="BackendFor(Tensor, Tensor)"/>.
     /// </summary>
-    public static KernelBackend BackendFor(Tensor value) => SequenceChecks.ChooseComposed(Backend, value, nameof(LinearAttention));
+    public static KernelBackend BackendFor(Tensor value)
+    {
+        Require.Alive(value);
+        return BackendFor(value, value);
+    }
+
+    /// <summary>
+    /// Returns the back end that serves these activations: <see cref="KernelBackend.Cuda"/> for bfloat16 on a CUDA device if both head sizes are
+    /// multiples of 8 up to 128 that fit the shared memory of the GPU, and otherwise <see cref="KernelBackend.LibTorch"/>, unless another one is
+    /// selected.
+    /// </summary>
+    /// <param name="key">The keys, shape (B, L, H, K).</param>
+    /// <param name="value">The values, shape (B, L, H, V).</param>
+    /// <exception cref="ArgumentException">The selected back end does not support the activations. The message says why.</exception>
+    public static KernelBackend BackendFor(Tensor key, Tensor value)
+    {
+        Require.Alive(key);
+        return GatedDeltaRule.Choose(Backend, key, value, GatedDeltaForm.LinearAttention, nameof(LinearAttention));
+    }
 
     /// <summary>Processes complete rows. Differentiable in every tensor, including the final state.</summary>
     /// <param name="query">The queries, shape (B, L, H, K).</param>
@@ -31,7 +51,8 @@ public static class LinearAttention
     /// <param name="initialState">The initial state, shape (B, H, K, V), float32. The default, null, means zero.</param>
     /// <param name="layout">Padding and documents. The default, null, means full rows of one document.</param>
     /// <param name="chunkSize">
-    /// The number of tokens per chunk, a power of two. It affects speed and memory, but not the result. The default is 16.
+    /// The number of tokens per chunk, a power of two. The default is 16. It affects speed and memory, but not the result. The CUDA kernels always
+    /// use chunks of 64 tokens.
     /// </param>
     /// <returns>
     /// The output, shape (B, L, H, V), in the dtype of value, and the state after the last token of each row, shape (B, H, K, V), float32.
@@ -42,7 +63,12 @@ public static class LinearAttention
     {
         var inputs = new LinearAttentionInputs(query, key, value, decay) { InitialState = initialState, Layout = layout, ChunkSize = chunkSize };
         inputs.CheckRows();
-        return BackendFor(value) == KernelBackend.Reference ? LinearAttentionReference.Forward(inputs) : ChunkedLinearAttention.Forward(inputs);
+        return BackendFor(key, value) switch
+        {
+            KernelBackend.Cuda => GatedDeltaRuleCuda.Forward(inputs.AsDeltaRule()),
+            KernelBackend.LibTorch => ChunkedLinearAttention.Forward(inputs),
+            _ => LinearAttentionReference.Forward(inputs),
+        };
     }
 
     /// <summary>Processes one token without a gradient. The result equals that of <see cref="Forward"/> for rows of one token.</summary>
@@ -57,6 +83,8 @@ public static class LinearAttention
     {
         var inputs = new LinearAttentionInputs(query, key, value, decay);
         inputs.CheckToken(state);
+        using var noGrad = no_grad();
+        if (GatedDeltaRule.StepsOnCuda(Backend, key, value)) return GatedDeltaStepCuda.Step(state, inputs.AsDeltaRule());
         return ReferenceStep.Run(state, () => LinearAttentionReference.Forward(inputs.AsRows(state)));
     }
 }

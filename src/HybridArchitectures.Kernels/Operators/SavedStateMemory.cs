@@ -51,7 +51,7 @@ static class SavedStateMemory
     {
         // decays are a product with a softplus, whose input, output and result are float32
         if (gpu is not null && elementSize == 2
-            && GatedDeltaShape.For(keySize, valueSize, true, gpu.ComputeCapability, gpu.SharedMemory, channels: true) is not null)
+            && GatedDeltaShape.For(keySize, valueSize, true, gpu.ComputeCapability, gpu.SharedMemory, GatedDeltaForm.ChannelDecays) is not null)
             return heads * (2.0 * keySize * elementSize + sizeof(float) * (3.0 * keySize + 4));
         // float32, per head: two tables of keys for every pair of a chunk and six of numbers, rates, queries, keys and values as the products take
         // them, what is solved for, and a state at each chunk

@@ -20,7 +20,7 @@ static class ChannelDeltaRuleReference
         var keys = Tokens(SequenceMasks.Spread(inputs.Key, heads).unsqueeze(-1));
         var values = Tokens(value.unsqueeze(-2));                                                    // each (B, H, 1, V)
         // 0 at padding, so the state does not change; (B, H, K, 1) and (B, H, 1, 1)
-        var (decays, strengths) = (Tokens(inputs.Decay.unsqueeze(-1)), Tokens(inputs.Strength.unsqueeze(-1).unsqueeze(-1)));
+        var (decays, strengths) = (Tokens(inputs.Decay.unsqueeze(-1)), Tokens(inputs.Strength!.unsqueeze(-1).unsqueeze(-1)));
         var state = inputs.InitialState ?? zeros([inputs.Batch, heads, inputs.KeySize, inputs.ValueSize], type, value.device);
         var outputs = new Tensor[values.Length];
         for (int t = 0; t < values.Length; t++)

@@ -1,34 +1,4 @@
-using static TorchSharp.torch;
-
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>Tests the CUDA kernels of the gated delta rule with a decay per key channel under emulation.</summary>
-public sealed class ChannelDeltaRuleEmulationTests() : DeltaRuleEmulationTests(new ChannelDeltaRuleOperator())
-{
-    static readonly ChannelDeltaRuleOperator op = new();
-
-    // very strong decays next to none, in some channels and some tokens: no quotient of decays is finite
-    [Theory]
-    [InlineData(80), InlineData(90)]
-    public void Channels_with_very_different_decays(int capability)
-    {
-        using var scope = NewDisposeScope();
-        using var emulation = new CudaEmulation(capability: capability);
-        var inputs = op.Sized(1, 130, 2, 16, 1, 24);
-        var draws = rand(inputs["decay"].shape, ScalarType.Float64);
-        inputs["decay"] = where(draws.lt(0.2), inputs["decay"] * 300, where(draws.lt(0.5), inputs["decay"] * 20, inputs["decay"] * 1e-3));
-        IsAsGoodAsComposed(inputs);
-    }
-
-    // a decay that leaves nothing, in some tokens, must not cost precision in the tokens after it
-    [Fact]
-    public void Tokens_that_erase_the_state()
-    {
-        using var scope = NewDisposeScope();
-        using var emulation = new CudaEmulation();
-        var inputs = op.Sized(1, 128, 2, 16, 1, 16);
-        var erased = rand([1, 128, 1, 1], ScalarType.Float64).lt(0.3);
-        inputs["decay"] = where(erased, inputs["decay"].sub(1e6), inputs["decay"] * 0.1);
-        IsAsGoodAsComposed(inputs);
-    }
-}
+public sealed class ChannelDeltaRuleEmulationTests() : ChannelDecayEmulationTests(new ChannelDeltaRuleOperator());

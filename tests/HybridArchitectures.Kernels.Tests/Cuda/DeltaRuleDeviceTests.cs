@@ -93,7 +93,7 @@ public abstract class DeltaRuleDeviceTests(DeltaRuleOperator op)
         {
             var inputs = op.Sized(2, 300, 4, 64, 2, 64);
             inputs["decay"] = inputs["decay"] * decay;
-            inputs["strength"] = full_like(inputs["strength"], strength);
+            DeltaRuleOperator.ChangeStrengths(inputs, strengths => full_like(strengths, strength));
             return inputs;
         });
     }

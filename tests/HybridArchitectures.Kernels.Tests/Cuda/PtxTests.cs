@@ -52,12 +52,12 @@ public class PtxTests
                     from memory in new[] { 101_376, 166_912 }
                     select CudaSource.Embedded(AttentionWarpShape.Backward(sizes.Head, sizes.Value, sinks, sinks, memory).Variant))
             .Concat(from sizes in new[] { (Key: 64L, Value: 64L), (128, 128), (24, 72) } from many in new[] { false, true }
-                    from channels in new[] { false, true }
-                    let shape = GatedDeltaShape.For(sizes.Key, sizes.Value, many, capability, 232_448, channels)!
+                    from form in Enum.GetValues<GatedDeltaForm>()
+                    let shape = GatedDeltaShape.For(sizes.Key, sizes.Value, many, capability, 232_448, form)!
                     from name in new[] { shape.Prepare, GatedDeltaSource.ChunkScan, shape.Pairs }
                     select CudaSource.Embedded(shape.Variant(name)))
-            .Concat(from rows in new[] { 1L, 16 } from channels in new[] { false, true }
-                    select CudaSource.Embedded(new GatedDeltaStepCuda.Variant(rows, channels)))
+            .Concat(from rows in new[] { 1L, 16 } from form in Enum.GetValues<GatedDeltaForm>()
+                    select CudaSource.Embedded(new GatedDeltaStepCuda.Variant(rows, form)))
             .Concat(from tiles in new[] { 1, 2 } from shape in FewRowsShapes select CudaSource.Embedded((shape with { Tiles = tiles }).Variant))
             .Concat(from sizes in new[] { (Head: 64L, Value: 64L), (72, 128), (256, 256) }
                     from type in new[] { ScalarType.BFloat16, ScalarType.Float32 } from batch in new[] { 1, 64 }

@@ -19,7 +19,7 @@ public class SanitizerDeviceTests
     {
         Gpu.IsNeeded();
         foreach (var op in new SequenceOperator[] { new CausalConvolutionOperator(), new SelectiveScanOperator(), new StateSpaceDualOperator(),
-            new GatedDeltaRuleOperator(), new ChannelDeltaRuleOperator() })
+            new GatedDeltaRuleOperator(), new ChannelDeltaRuleOperator(), new LinearAttentionOperator() })
         {
             foreach (long length in new[] { 1, 65, 130 })
                 for (int variant = 0; variant < 3; variant++) Run(op, op.Inputs(2, length, variant), null);

@@ -32,6 +32,6 @@ struct GatedDeltaNumbers
     public CudaTyped Numbers;
     public long RowStride, TokenStride, HeadStride;
 
-    public static GatedDeltaNumbers From(Tensor x) =>
-        new() { Numbers = CudaTyped.From(x), RowStride = x.stride(0), TokenStride = x.stride(1), HeadStride = x.stride(2) };
+    public static GatedDeltaNumbers From(Tensor? x) => x is null ? default
+        : new() { Numbers = CudaTyped.From(x), RowStride = x.stride(0), TokenStride = x.stride(1), HeadStride = x.stride(2) };
 }

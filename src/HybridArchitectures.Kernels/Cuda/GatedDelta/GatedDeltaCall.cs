@@ -22,18 +22,19 @@ sealed class GatedDeltaCall
         like = inputs.Value;
         rows = inputs.Batch;
         device = CudaRuntime.DeviceOf(like);
-        shape = ShapeFor(inputs.Key, inputs.Value, inputs.DecaysChannels)!;
+        shape = ShapeFor(inputs.Key, inputs.Value, inputs.Form)!;
         long heads = inputs.Heads, chunks = Chunks(inputs.Length);
         var (query, key, value) = (Aligned(inputs.Query), Aligned(inputs.Key), Aligned(inputs.Value));
         var initial = inputs.InitialState?.contiguous();
         var decay = inputs.DecaysChannels && inputs.KeySize > 1 && inputs.Decay.stride(3) != 1 ? inputs.Decay.contiguous() : inputs.Decay;
         Tensor Scratch(ScalarType type, params long[] sizes) => CudaMemory.New(like, type, [rows, heads, chunks, .. sizes]);
-        var (solved, scores) = (Scratch(ScalarType.BFloat16, GatedDeltaShape.Chunk, GatedDeltaShape.Chunk),
-            Scratch(ScalarType.BFloat16, GatedDeltaShape.Chunk, GatedDeltaShape.Chunk));
+        Tensor Square() => Scratch(ScalarType.BFloat16, GatedDeltaShape.Chunk, GatedDeltaShape.Chunk);
+        var (solved, scores) = (shape.Corrects ? Square() : null, Square());
         Tensor Decayed() => Scratch(ScalarType.BFloat16, GatedDeltaShape.Chunk, shape.KeySize);
         bool channels = shape.Channels;
         var numbers = channels ? null : Scratch(ScalarType.Float32, 6, GatedDeltaShape.Chunk);
-        var (readingKeys, readingQueries, writingKeys) = channels ? (Decayed(), Decayed(), Decayed()) : (null, null, null);
+        var readingKeys = channels && shape.Corrects ? Decayed() : null;
+        var (readingQueries, writingKeys) = channels ? (Decayed(), Decayed()) : (null, null);
         var remains = channels ? Scratch(ScalarType.Float32, shape.KeySize) : null;
         start = new()
         {
@@ -59,12 +60,12 @@ sealed class GatedDeltaCall
             + (inputs.DecaysChannels ? 3 * GatedDeltaShape.Chunk * inputs.KeySize : 0));
 
     /// <summary>Returns how the kernels are compiled for these tensors, or null if they do not support them.</summary>
-    public static GatedDeltaShape? ShapeFor(Tensor key, Tensor value, bool channels)
+    public static GatedDeltaShape? ShapeFor(Tensor key, Tensor value, GatedDeltaForm form)
     {
         var device = CudaRuntime.DeviceOf(value);
         // heads of all rows that are enough for all multiprocessors: a block of a scan then processes a whole head
         bool manyHeads = value.size(0) * value.size(2) >= device.Multiprocessors;
-        return GatedDeltaShape.For(key.size(3), value.size(3), manyHeads, device.Capability, device.SharedMemory, channels);
+        return GatedDeltaShape.For(key.size(3), value.size(3), manyHeads, device.Capability, device.SharedMemory, form);
     }
 
     /// <summary>Writes the output and the final state.</summary>
@@ -80,11 +81,12 @@ sealed class GatedDeltaCall
     public void Backward(Tensor gradient, Tensor? finalGradient, DeltaRuleInputs results)
     {
         Tensor States() => CudaMemory.New(like, ScalarType.BFloat16, rows, start.Heads, start.Chunks, shape.KeySize * shape.ValueSize);
-        var (errors, states, stateGradients) = (CudaMemory.NewLike(like), States(), States());
+        // without corrections, tokens write their values
+        var (errors, states, stateGradients) = (shape.Corrects ? CudaMemory.NewLike(like) : null, States(), States());
         gradient = Aligned(gradient);
         finalGradient = finalGradient?.contiguous();
         var arguments = start;
-        (arguments.Error, arguments.Gradient) = (GatedDeltaRows.From(errors), GatedDeltaRows.From(gradient));
+        (arguments.Error, arguments.Gradient) = (shape.Corrects ? GatedDeltaRows.From(errors) : start.Value, GatedDeltaRows.From(gradient));
         (arguments.States, arguments.StateGradients) = (CudaMemory.Address(states), CudaMemory.Address(stateGradients));
         (arguments.FinalGradient, arguments.InitialGradient) = (CudaMemory.Address(finalGradient), CudaMemory.Address(results.InitialState));
         (arguments.DQuery, arguments.DKey, arguments.DValue) =

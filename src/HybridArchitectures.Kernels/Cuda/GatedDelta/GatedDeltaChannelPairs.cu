@@ -1,5 +1,5 @@
-// The gated delta rule with a decay per key channel: the gradients of queries, keys, decays and strengths of all chunks at once (gated_delta.cuh has
-// the formulas of the scans, channel_delta.cuh explains the levels).
+// The gated delta rule or linear attention with a decay per key channel: the gradients of queries, keys, decays and strengths of all chunks at once
+// (gated_delta.cuh has the formulas of the scans, channel_delta.cuh explains the levels).
 //
 // Let N[i, j] = dY[i] . E[j] for tokens j <= i of one document, and M[i, j] = -dV[i] . E[j] for j < i. They have no strengths: row i of a pair takes
 // a key with its strength, kb[j] = k[j] beta[j], and column j takes its strength at the end. Each element of a key separately:
@@ -13,6 +13,8 @@
 //
 // The gradient of a decay at token t is the sum of dc over i >= t. Pairs after t cancel in it, and do so exactly, because dc takes the rounded
 // factors of the products at each level: it adds and subtracts the same numbers.
+//
+// Without corrections there is no M, and no product with dV.
 //
 // A block has a group of four warps for each 64 elements of a key, and takes a chunk of one key head. Each thread owns rows and columns of the
 // gradients as in the fragments of tensor cores, also in the sums over pairs within 8 tokens.
@@ -195,17 +197,17 @@ template <int Half> __device__ __forceinline__ void add_level(const ChannelPairs
         unsigned n[4], m[4];
         if (warp_has_rows) {
             load_left(n, place_of(block.matrix_n), rows, other);
-            load_left(m, place_of(block.matrix_m), rows, other);
+            if constexpr (Corrects) load_left(m, place_of(block.matrix_m), rows, other);
             if constexpr (Within) n[0] = n[2] = n[3] = m[0] = m[2] = m[3] = 0;
             multiply_block(rn, n, factors, other);
-            multiply_block(rm, m, factors, other);
+            if constexpr (Corrects) multiply_block(rm, m, factors, other);
         }
         if (warp_has_columns) {
             load_left_transposed(n, place_of(block.matrix_n), rows, other);
-            load_left_transposed(m, place_of(block.matrix_m), rows, other);
+            if constexpr (Corrects) load_left_transposed(m, place_of(block.matrix_m), rows, other);
             if constexpr (Within) n[0] = n[1] = n[3] = m[0] = m[1] = m[3] = 0;
             multiply_block(rn, n, factors, other);
-            multiply_block(rn, m, row_keys, other);
+            if constexpr (Corrects) multiply_block(rn, m, row_keys, other);
         }
     }
 #pragma unroll
@@ -250,9 +252,10 @@ __device__ __forceinline__ void add_within(const ChannelPairs& block, ChannelSum
     for (int other = first; other < first + 8; other++) {
         // pairs (own, other) and (other, own), of which one or, for a token with itself, both exist; the exponent must not be above 0
         const bool is_row = other <= own, is_column = other >= own;
-        const float row_n = is_row ? element(block.matrix_n, own, other) : 0.f, row_m = is_row ? element(block.matrix_m, own, other) : 0.f;
+        const float row_n = is_row ? element(block.matrix_n, own, other) : 0.f;
+        const float row_m = Corrects && is_row ? element(block.matrix_m, own, other) : 0.f;
         const float column_n = is_column ? element(block.matrix_n, other, own) : 0.f;
-        const float column_m = is_column ? element(block.matrix_m, other, own) : 0.f;
+        const float column_m = Corrects && is_column ? element(block.matrix_m, other, own) : 0.f;
         const float beta = numbers.beta[other];
 #pragma unroll
         for (int n = 0; n < 8; n++) {
@@ -264,8 +267,8 @@ __device__ __forceinline__ void add_within(const ChannelPairs& block, ChannelSum
             for (int e = 0; e < 2; e++) {
                 const float k = e ? key.y : key.x, d = e ? decay.y : decay.x, decayed = d * (k * beta);
                 rn[2 * n + e] += row_n * decayed;
-                rm[2 * n + e] += row_m * decayed;
-                u[2 * n + e] += d * (column_n * (e ? query.y : query.x) + column_m * k);
+                if constexpr (Corrects) rm[2 * n + e] += row_m * decayed;
+                u[2 * n + e] += d * (column_n * (e ? query.y : query.x) + (Corrects ? column_m * k : 0.f));
             }
         }
     }
@@ -318,7 +321,7 @@ __device__ __forceinline__ void finish_head(const ChannelPairs& block, const Cha
         if (channel < KeySize && token < block.args.length) block.args.dDecay[at + i * block.args.heads * KeySize] = token < block.end ? sum : 0.f;
     }
     const i64 token = block.begin + threadIdx.x;
-    if (threadIdx.x < Chunk && token < block.args.length) {
+    if (Corrects && threadIdx.x < Chunk && token < block.args.length) {
         float strength = 0;
 #pragma unroll
         for (int g = 0; g < Groups; g++) strength += block.strengths[g * Chunk + threadIdx.x];
@@ -329,9 +332,9 @@ __device__ __forceinline__ void finish_head(const ChannelPairs& block, const Cha
 __device__ __forceinline__ void add_head(const ChannelPairs& block, ChannelSums& gradients) {
     clear(gradients.decay);
     gradients.strength[0] = gradients.strength[1] = 0;
-    for (int which = block.warp_group; which < 2; which += Groups) mask_pairs(block, which);
+    for (int which = block.warp_group; which < (Corrects ? 2 : 1); which += Groups) mask_pairs(block, which);
     add_through(block, gradients, block.gradients, block.states, 0);
-    add_through(block, gradients, block.values, block.states, 1);
+    if constexpr (Corrects) add_through(block, gradients, block.values, block.states, 1);
     add_through(block, gradients, block.errors, block.state_gradients, 2);
     multiply_states(block);
     __syncthreads();

@@ -1,5 +1,5 @@
-// The gated delta rule with a decay per key channel: T = (I + B)^-1 and P of every chunk, and KR, QR, KW and what remains of the state
-// (gated_delta.cuh has the formulas, channel_delta.cuh explains the levels).
+// The gated delta rule or linear attention with a decay per key channel: T = (I + B)^-1 and P of every chunk, and KR, QR, KW and what remains of the
+// state (gated_delta.cuh has the formulas, channel_delta.cuh explains the levels).
 //
 // A block of four warps takes a chunk of one head. At each level, warps multiply decayed keys and queries with decayed keys, which they scale and
 // round on their way from shared memory to registers. Products of keys take two bfloat16 parts of each factor, because (I + B)^-1 amplifies their
@@ -30,7 +30,7 @@ struct ChannelPrepare {
     // stores products of tokens i > j, or i = j
     __device__ __forceinline__ void store_pair(int i, int j, float keys_product, float query_product) const {
         const float weight = numbers.same_document(i, j) ? numbers.beta[j] : 0.f;
-        b[i * Pitch + j] = keys_product * weight;
+        if constexpr (Corrects) b[i * Pitch + j] = keys_product * weight;
         scores[i * Chunk + j] = round_to_bfloat16(query_product * weight);
     }
 };
@@ -51,7 +51,7 @@ template <int Blocks, bool UpperRows> __device__ __forceinline__ void multiply_l
         for (int i = UpperRows ? 1 : 0; i < 4; i += UpperRows ? 2 : 1) {
             const int token = rows + block.quad + i % 2 * 8, channel = first + 2 * block.quad_lane + i / 2 * 8;
             const Two decay = between(block.numbers.decays(token, channel), block.numbers.decays(reference, channel));
-            split_scaled(word_at(block.keys, token, channel), decay, keys[i], keys_rest[i]);
+            if constexpr (Corrects) split_scaled(word_at(block.keys, token, channel), decay, keys[i], keys_rest[i]);
             queries[i] = scaled(word_at(block.queries, token, channel), decay);
         }
 #pragma unroll
@@ -63,9 +63,11 @@ template <int Blocks, bool UpperRows> __device__ __forceinline__ void multiply_l
                 split_scaled(word_at(block.keys, token, channel),
                     between(block.numbers.decays(reference, channel), block.numbers.decays(token, channel)), right[i], rest[i]);
             }
-            multiply_add(key_sums[n], keys_rest, right[0], right[1]);
-            multiply_add(key_sums[n], keys, rest[0], rest[1]);
-            multiply_add(key_sums[n], keys, right[0], right[1]);
+            if constexpr (Corrects) {
+                multiply_add(key_sums[n], keys_rest, right[0], right[1]);
+                multiply_add(key_sums[n], keys, rest[0], rest[1]);
+                multiply_add(key_sums[n], keys, right[0], right[1]);
+            }
             multiply_add(query_sums[n], queries, right[0], right[1]);
         }
     }
@@ -96,7 +98,7 @@ __device__ __forceinline__ void multiply_within(const ChannelPrepare& block) {
 #pragma unroll
                 for (int e = 0; e < PerLane; e++) {
                     const float decayed = right[e] * exp2_approximate(decays[e] - earlier[e]);
-                    sums[16 * part + column] += keys[e] * decayed;
+                    if constexpr (Corrects) sums[16 * part + column] += keys[e] * decayed;
                     sums[16 * part + 8 + column] += queries[e] * decayed;
                 }
             }
@@ -127,7 +129,7 @@ __device__ __forceinline__ void store_decayed(const ChannelPrepare& block, const
             writing_keys[e] = writes ? keys[e] * exp2_approximate(last - c) * numbers.beta[token] : 0.f;
         }
         const i64 to = (place * Chunk + token) * KeySize + channel;
-        store<bfloat16, 8>(args.readingKeys, to, reading_keys);
+        if constexpr (Corrects) store<bfloat16, 8>(args.readingKeys, to, reading_keys);
         store<bfloat16, 8>(args.readingQueries, to, reading_queries);
         store<bfloat16, 8>(args.writingKeys, to, writing_keys);
     }
@@ -160,9 +162,11 @@ __device__ __forceinline__ void channel_prepare(const DeltaArguments& args) {
     multiply_within(block);
     store_decayed(block, args, place);
     __syncthreads();
-    // T takes the place of the decays
-    solve(block.b, block.numbers.c);
-    store_solved(block.numbers.c, args.solved + place * Chunk * Chunk);
+    if constexpr (Corrects) {
+        // T takes the place of the decays
+        solve(block.b, block.numbers.c);
+        store_solved(block.numbers.c, args.solved + place * Chunk * Chunk);
+    }
     for (int i = threadIdx.x; i < Chunk * Chunk / 8; i += 128)
         reinterpret_cast<Word<16>*>(args.scores + place * Chunk * Chunk)[i] = reinterpret_cast<const Word<16>*>(block.scores)[i];
 }

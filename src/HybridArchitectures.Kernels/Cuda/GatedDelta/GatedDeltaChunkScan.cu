@@ -4,15 +4,16 @@
 // (keys, queries, T, P, values or gradients) arrives one chunk ahead in the other of two stages. On compute capability 9.0, four more warps do all
 // copies: the others leave states and output in shared memory, from where they go to global memory during the next chunk.
 // Registers: the transposed state 64 x K in float32 (K / 2 a thread), the same as left operands in bfloat16 (K / 4), one or two 64 x 64 sums.
-// Shared memory: two stages of 2 K / 64 + 2 tiles (3 K / 64 + 2 with a decay per key channel) and one tile for each slice, with gamma and r; twice
-// K / 64 + 1 tiles a slice on their way out.
+// Shared memory: two stages of 2 K / 64 + 2 tiles (3 K / 64 + 2 with a decay per key channel, 2 K / 64 + 1 without corrections) and one tile for each
+// slice, with gamma and r; twice K / 64 + 1 tiles a slice on their way out.
 // What it must do forward, 1 x 8192 tokens, 16 key heads and 32 value heads of 128: 34 GFLOP, 0.043 ms at 790 TFLOP/s, if there were enough columns
 // for all multiprocessors; 64 groups process 128 chunks, each of which is a chain of three products.
 #include "gated_delta.cuh"
 
 // With products of four warps, four more warps copy to and from shared memory.
-constexpr bool HasCopyWarps = DELTA_GROUPED, Channels = DELTA_CHANNELS;
-constexpr int SharedTiles = (Channels ? 3 : 2) * KeyTiles + 2, StageSize = (SharedTiles + Slices) * Tile, OutputTiles = KeyTiles + 1;
+constexpr bool HasCopyWarps = DELTA_GROUPED;
+constexpr int SharedTiles = (Channels && Corrects ? 3 : 2) * KeyTiles + (Corrects ? 2 : 1);
+constexpr int StageSize = (SharedTiles + Slices) * Tile, OutputTiles = KeyTiles + 1;
 constexpr int Workers = 128 * Slices, Threads = Workers + (HasCopyWarps ? 128 : 0), Loaders = HasCopyWarps ? 128 : Threads;
 
 struct Stage {
@@ -23,10 +24,10 @@ struct Stage {
     __device__ __forceinline__ Stage(u16* tiles, int number, int slice) {
         const Place start = place_of(tiles + number * StageSize);
         keys = start;
-        queries = keys + KeyTiles * Tile;
+        queries = keys + (Corrects ? KeyTiles * Tile : 0);
         writing_keys = Channels ? queries + KeyTiles * Tile : keys;
         solved = queries + (Channels ? 2 : 1) * KeyTiles * Tile;
-        scores = solved + Tile;
+        scores = solved + (Corrects ? Tile : 0);
         slice_tile = scores + Tile + slice * Tile;
         gamma = reinterpret_cast<const float*>(tiles + 2 * StageSize + (HasCopyWarps ? 2 * Slices * OutputTiles * Tile : 0)) + number * 2 * Chunk;
         r = gamma + Chunk;
@@ -73,7 +74,7 @@ struct ChunkScan {
             const int width = KeySize - 64 * kt < 64 ? KeySize - 64 * kt : 64;
             if constexpr (Channels) {
                 const i64 at = place(chunk) * Chunk * KeySize + 64 * kt;
-                load_tile<Loaders>(stage.keys + kt * Tile, args.readingKeys + at, KeySize, Chunk, width, loader);
+                if constexpr (Corrects) load_tile<Loaders>(stage.keys + kt * Tile, args.readingKeys + at, KeySize, Chunk, width, loader);
                 load_tile<Loaders>(stage.writing_keys + kt * Tile, args.writingKeys + at, KeySize, Chunk, width, loader);
                 if constexpr (Queries) load_tile<Loaders>(stage.queries + kt * Tile, args.readingQueries + at, KeySize, Chunk, width, loader);
             } else {
@@ -91,7 +92,7 @@ struct ChunkScan {
         const Stage stage(tiles, number, 0);
         const i64 begin = chunk * Chunk, valid = end - begin;
         load_keys<Queries>(stage, chunk, loader);
-        load_tile<Loaders>(stage.solved, args.solved + place(chunk) * Chunk * Chunk, Chunk, Chunk, Chunk, loader);
+        if constexpr (Corrects) load_tile<Loaders>(stage.solved, args.solved + place(chunk) * Chunk * Chunk, Chunk, Chunk, Chunk, loader);
         if constexpr (Queries) load_tile<Loaders>(stage.scores, args.scores + place(chunk) * Chunk * Chunk, Chunk, Chunk, Chunk, loader);
         for (int slice_number = 0; slice_number < Slices; slice_number++) {
             const int start = first_column(slice_number), width = ValueSize - start;
@@ -118,8 +119,8 @@ struct ChunkScan {
         }
     }
 
-    // copies the results of the slices for a chunk to global memory
-    template <bool States> __device__ __forceinline__ void copy_output(i64 chunk, int number, const HeadRows& out, u16* states) const {
+    // copies the results of the slices for a chunk to global memory: states with States, tokens of their columns with Rows
+    template <bool States, bool Rows> __device__ __forceinline__ void copy_output(i64 chunk, int number, const HeadRows& out, u16* states) const {
         const i64 begin = chunk * Chunk, tokens = args.length - begin;
         const int piece = 8 * (thread % 8);
         for (int slice_number = 0; slice_number < Slices; slice_number++) {
@@ -132,7 +133,7 @@ struct ChunkScan {
                         if (start + token < ValueSize && 64 * kt + piece < KeySize)
                             copy_piece(states + (place(chunk) * ValueSize + start + token) * KeySize + 64 * kt + piece,
                                 from + kt * Tile + swizzled(token, piece));
-                if (token < tokens && start + piece < ValueSize)
+                if (Rows && token < tokens && start + piece < ValueSize)
                     copy_piece(out.at(row, begin + token, head) + start + piece, from + KeyTiles * Tile + swizzled(token, piece));
             }
         }
@@ -144,17 +145,17 @@ struct ChunkScan {
 
     // The work of the four warps that copy: the next chunk in and the last one out, while the others compute. With FromEnd, chunks go from the last
     // to the first.
-    template <bool Queries, bool States, bool FromEnd>
+    template <bool Queries, bool States, bool Rows, bool FromEnd>
     __device__ __forceinline__ void copy_chunks(const HeadRows& slice_rows, const HeadRows& out, u16* states) const {
         for (i64 step = 0; step <= args.chunks; step++) {
             if (step < args.chunks) load_chunk<Queries>(FromEnd ? args.chunks - 1 - step : step, step % 2, slice_rows);
-            if (step > 1) copy_output<States>(FromEnd ? args.chunks + 1 - step : step - 2, step % 2, out, states);
+            if (step > 1) copy_output<States, Rows>(FromEnd ? args.chunks + 1 - step : step - 2, step % 2, out, states);
             copy_wait<0>();
             publish();
             sync_warp();
             meet(1, Threads);
         }
-        copy_output<States>(FromEnd ? 0 : args.chunks - 1, (args.chunks - 1) % 2, out, states);
+        copy_output<States, Rows>(FromEnd ? 0 : args.chunks - 1, (args.chunks - 1) % 2, out, states);
     }
 
     // reads this thread's part of a K x V state, transposed; zeros without a state
@@ -197,6 +198,12 @@ struct ChunkScan {
         }
     }
 
+    // loads the warp's 16 columns of values or gradients, transposed
+    __device__ __forceinline__ void load_slice(unsigned (&operands)[4][4], const Stage& stage) const {
+#pragma unroll
+        for (int k = 0; k < 4; k++) load_left_transposed(operands[k], stage.slice_tile, 16 * warp, 16 * k);
+    }
+
     // stores the transposed state in bfloat16, which the kernel of the pairs reads
     __device__ __forceinline__ void store_state(u16* states, i64 chunk, int number, const unsigned (&operands)[4 * KeyTiles][4]) const {
         if constexpr (HasCopyWarps) {
@@ -235,6 +242,11 @@ __device__ __forceinline__ void decay_state(float (&state)[KeyTiles][32], const 
             for (int i = 0; i < 32; i++) state[kt][i] *= decay;
 }
 
+__device__ __forceinline__ void copy_operands(unsigned (&to)[4][4], const unsigned (&from)[4][4]) {
+#pragma unroll
+    for (int i = 0; i < 16; i++) to[i / 4][i % 4] = from[i / 4][i % 4];
+}
+
 // sums = V^T - gamma sums, without gamma if keys are decayed; V the warp's 16 columns of the tile
 __device__ __forceinline__ void subtract_from_values(float (&sums)[32], Place values, const float* gamma, int warp) {
     const int lane = threadIdx.x % 32, quad_lane = lane % 4;
@@ -267,23 +279,27 @@ template <bool Output> __device__ __forceinline__ void scan(const DeltaArguments
         unsigned before[4 * KeyTiles][4];
         state_operands(before, state);
         float errors[32], output[32];
-        clear(errors);
-        open();
+        if constexpr (Corrects) {
+            clear(errors);
+            open();
 #pragma unroll
-        for (int k = 0; k < 4 * KeyTiles; k++) accumulate<false>(errors, before[k], stage.keys + k / 4 * Tile, k % 4 * 16);
-        close();
+            for (int k = 0; k < 4 * KeyTiles; k++) accumulate<false>(errors, before[k], stage.keys + k / 4 * Tile, k % 4 * 16);
+            close();
+        }
         if (!HasCopyWarps && chunk + 1 < args.chunks) group.load_chunk<Output>(chunk + 1, (chunk + 1) % 2, args.value);
         if constexpr (!Output) group.store_state(args.states, chunk, chunk % 2, before);
-        wait_products<0>();
-        settled(errors);
-        subtract_from_values(errors, stage.slice_tile, stage.gamma, group.warp);
         unsigned left[4][4];
-        as_left(left, errors);
-        clear(errors);
-        open();
+        if constexpr (Corrects) {
+            wait_products<0>();
+            settled(errors);
+            subtract_from_values(errors, stage.slice_tile, stage.gamma, group.warp);
+            as_left(left, errors);
+            clear(errors);
+            open();
 #pragma unroll
-        for (int k = 0; k < 4; k++) accumulate<false>(errors, left[k], stage.solved, 16 * k);
-        close();
+            for (int k = 0; k < 4; k++) accumulate<false>(errors, left[k], stage.solved, 16 * k);
+            close();
+        } else group.load_slice(left, stage);
         if constexpr (Output) {
             // while the errors are computed
             clear(output);
@@ -291,13 +307,15 @@ template <bool Output> __device__ __forceinline__ void scan(const DeltaArguments
 #pragma unroll
             for (int k = 0; k < 4 * KeyTiles; k++) accumulate<false>(output, before[k], stage.queries + k / 4 * Tile, k % 4 * 16);
             close();
-            wait_products<1>();
+            if constexpr (Corrects) wait_products<1>();
         } else wait_products<0>();
-        settled(errors);
-        as_left(left, errors);
-        if constexpr (!Channels) scale_columns(errors, stage.r);
         unsigned weighted[4][4];
-        as_left(weighted, errors);
+        if constexpr (Corrects) {
+            settled(errors);
+            as_left(left, errors);
+            if constexpr (!Channels) scale_columns(errors, stage.r);
+            as_left(weighted, errors);
+        } else copy_operands(weighted, left);
         decay_state(state, stage.gamma);
         if constexpr (Output) {
             wait_products<0>();
@@ -320,7 +338,7 @@ template <bool Output> __device__ __forceinline__ void scan(const DeltaArguments
             settled(output);
             as_left(left, output);
             group.store_rows(args.output, begin, chunk % 2, left);
-        } else group.store_rows(args.error, begin, chunk % 2, left);
+        } else if constexpr (Corrects) group.store_rows(args.error, begin, chunk % 2, left);
         wait_products<0>();
 #pragma unroll
         for (int kt = 0; kt < KeyTiles; kt++) settled(state[kt]);
@@ -361,8 +379,7 @@ __device__ __forceinline__ void scan_back(const DeltaArguments& args, const Chun
         if (!HasCopyWarps && chunk > 0) group.load_chunk<true>(chunk - 1, (step + 1) % 2, args.gradient);
         group.store_state(args.stateGradients, chunk, step % 2, after);
         unsigned gradient[4][4];
-#pragma unroll
-        for (int k = 0; k < 4; k++) load_left_transposed(gradient[k], stage.slice_tile, 16 * group.warp, 16 * k);
+        group.load_slice(gradient, stage);
         wait_products<0>();
         settled(errors);
         if constexpr (!Channels) scale_columns(errors, stage.r);
@@ -372,30 +389,34 @@ __device__ __forceinline__ void scan_back(const DeltaArguments& args, const Chun
         close();
         wait_products<0>();
         settled(errors);
-        unsigned left[4][4];
+        unsigned left[4][4], value_gradients[4][4];
         as_left(left, errors);
-        clear(values);
-        open();
+        if constexpr (Corrects) {
+            clear(values);
+            open();
 #pragma unroll
-        for (int k = 0; k < 4; k++) accumulate<true>(values, left[k], stage.solved, 16 * k);
-        close();
+            for (int k = 0; k < 4; k++) accumulate<true>(values, left[k], stage.solved, 16 * k);
+            close();
+        } else copy_operands(value_gradients, left);
         if constexpr (!Channels) scale_left(gradient, stage.gamma);
         decay_state(state, stage.gamma);
-        wait_products<0>();
-        settled(values);
-        unsigned value_gradients[4][4];
-        as_left(value_gradients, values);
+        if constexpr (Corrects) {
+            wait_products<0>();
+            settled(values);
+            as_left(value_gradients, values);
 #pragma unroll
-        for (int i = 0; i < 32; i++) values[i] = -values[i];
-        if constexpr (!Channels) scale_columns(values, stage.gamma);
-        as_left(left, values);
+            for (int i = 0; i < 32; i++) values[i] = -values[i];
+            if constexpr (!Channels) scale_columns(values, stage.gamma);
+            as_left(left, values);
+        }
         open();
 #pragma unroll
         for (int kt = 0; kt < KeyTiles; kt++) {
 #pragma unroll
             for (int k = 0; k < 4; k++) accumulate<true>(state[kt], gradient[k], stage.queries + kt * Tile, 16 * k);
+            if constexpr (Corrects)
 #pragma unroll
-            for (int k = 0; k < 4; k++) accumulate<true>(state[kt], left[k], stage.keys + kt * Tile, 16 * k);
+                for (int k = 0; k < 4; k++) accumulate<true>(state[kt], left[k], stage.keys + kt * Tile, 16 * k);
         }
         close();
         group.store_rows(args.dValue, begin, step % 2, value_gradients);
@@ -413,15 +434,15 @@ __device__ __forceinline__ void scan_back(const DeltaArguments& args, const Chun
     else working;
 
 __device__ __forceinline__ void scan_values(const DeltaArguments& args) {
-    SCAN_ROLES((group.copy_chunks<true, false, false>(args.value, args.output, nullptr)), (scan<true>(args, group)))
+    SCAN_ROLES((group.copy_chunks<true, false, true, false>(args.value, args.output, nullptr)), (scan<true>(args, group)))
 }
 
 __device__ __forceinline__ void scan_states(const DeltaArguments& args) {
-    SCAN_ROLES((group.copy_chunks<false, true, false>(args.value, args.error, args.states)), (scan<false>(args, group)))
+    SCAN_ROLES((group.copy_chunks<false, true, Corrects, false>(args.value, args.error, args.states)), (scan<false>(args, group)))
 }
 
 __device__ __forceinline__ void scan_gradients(const DeltaArguments& args) {
-    SCAN_ROLES((group.copy_chunks<true, true, true>(args.gradient, args.dValue, args.stateGradients)), (scan_back(args, group)))
+    SCAN_ROLES((group.copy_chunks<true, true, true, true>(args.gradient, args.dValue, args.stateGradients)), (scan_back(args, group)))
 }
 
 KERNEL_OF(delta_chunk_scan, Threads, 1, DeltaArguments, scan_values)

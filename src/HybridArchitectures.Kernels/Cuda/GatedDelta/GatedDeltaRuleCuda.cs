@@ -20,13 +20,13 @@ static class GatedDeltaRuleCuda
     /// <summary>Returns what the kernels do not support in these tensors and what they expect, or null if they support them.</summary>
     /// <param name="key">The keys.</param>
     /// <param name="value">The values.</param>
-    /// <param name="channels">Whether each key channel has a separate decay.</param>
-    public static (string Found, string Expected)? Refusal(Tensor key, Tensor value, bool channels = false)
+    /// <param name="form">Which recurrence the kernels compute.</param>
+    public static (string Found, string Expected)? Refusal(Tensor key, Tensor value, GatedDeltaForm form)
     {
         if (value.dtype != ScalarType.BFloat16) return ($"value is {value.dtype}", "BFloat16");
         if (value.device_type != DeviceType.CUDA && !CudaRuntime.Emulated) return ($"value is on {value.device}", "a CUDA device");
         if (value.size(2) > MaxGrid) return ($"value has {value.size(2)} heads", $"at most {MaxGrid}");
-        if (GatedDeltaCall.ShapeFor(key, value, channels) is not null) return null;
+        if (GatedDeltaCall.ShapeFor(key, value, form) is not null) return null;
         return ($"key and value have head sizes of {key.size(3)} and {value.size(3)}",
             $"multiples of 8 up to {GatedDeltaShape.MaxSize} that fit the shared memory of the GPU");
     }
@@ -71,7 +71,10 @@ static class GatedDeltaRuleCuda
             new GatedDeltaCall(inputs.Rows(first, count), saved.Layout.Rows(first, count)).Backward(
                 gradient.narrow(0, first, count), finalGradient?.narrow(0, first, count), results.Rows(first, count));
         }
-        return (results with { Decay = results.Decay.to(inputs.Decay.dtype), Strength = results.Strength.to(inputs.Strength.dtype) }).Differentiable;
+        return (results with
+        {
+            Decay = results.Decay.to(inputs.Decay.dtype), Strength = results.Strength?.to(inputs.Strength!.dtype),
+        }).Differentiable;
     }
 
     static DeltaRuleInputs NewGradients(DeltaRuleInputs inputs)
@@ -79,7 +82,7 @@ static class GatedDeltaRuleCuda
         var value = inputs.Value;
         Tensor Float32(params long[] sizes) => CudaMemory.New(value, ScalarType.Float32, sizes);
         return new(CudaMemory.NewLike(inputs.Query), CudaMemory.NewLike(inputs.Key), CudaMemory.NewLike(value), Float32(inputs.Decay.shape),
-            Float32(inputs.Strength.shape))
+            inputs.Strength is null ? null : Float32(inputs.Strength.shape))
         {
             DecaysChannels = inputs.DecaysChannels,
             InitialState = inputs.InitialState is null ? null : Float32(inputs.Batch, inputs.Heads, inputs.KeySize, inputs.ValueSize),

@@ -7,8 +7,8 @@ namespace HybridArchitectures.Kernels.Cuda.GatedDelta;
 /// <param name="ValueSize">The number of elements of a value, a multiple of 8 up to <see cref="MaxSize"/>.</param>
 /// <param name="Grouped">Whether four warps multiply together, which needs compute capability 9.0.</param>
 /// <param name="Slices">The number of groups of four warps of a block of a scan, each with 64 elements of the values.</param>
-/// <param name="Channels">Whether each element of a key has a separate decay.</param>
-sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Slices, bool Channels)
+/// <param name="Form">Which recurrence the kernels compute.</param>
+sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Slices, GatedDeltaForm Form)
 {
     /// <summary>Specifies the number of tokens of a chunk.</summary>
     public const int Chunk = 64;
@@ -21,6 +21,12 @@ sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Sl
 
     // as in channel_delta.cuh: bytes of the decays, strengths and documents of a chunk
     int ChannelNumbersBytes => (Chunk * (64 * KeyTiles + 8) + 2 * Chunk) * sizeof(float);
+
+    /// <summary>Gets whether each element of a key has a separate decay.</summary>
+    public bool Channels => Form != GatedDeltaForm.HeadDecays;
+
+    /// <summary>Gets whether tokens write what their values lack of the state.</summary>
+    public bool Corrects => Form != GatedDeltaForm.LinearAttention;
 
     int KeyTiles => (int)(KeySize + 63) / 64;
 
@@ -38,8 +44,12 @@ sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Sl
         ? (2 * KeyTiles + 1) * Tile + Chunk * Pitch * sizeof(float) + ChannelNumbersBytes
         : Math.Max(2 * KeyTiles * Tile, 2 * Chunk * Pitch * sizeof(float)) + NumbersBytes);
 
-    public int ScanShared => Alignment + 2 * ((Channels ? 3 : 2) * KeyTiles + 2 + Slices + (Grouped ? Slices * (KeyTiles + 1) : 0)) * Tile
-        + 2 * 2 * Chunk * sizeof(float);
+    // tiles of a stage of a scan, and those on their way out
+    int StageTiles => (Form == GatedDeltaForm.ChannelDecays ? 3 : 2) * KeyTiles + (Corrects ? 2 : 1) + Slices;
+
+    int OutputTiles => Grouped ? Slices * (KeyTiles + 1) : 0;
+
+    public int ScanShared => Alignment + 2 * (StageTiles + OutputTiles) * Tile + 2 * 2 * Chunk * sizeof(float);
 
     public int PairShared => Alignment + (2 * KeyTiles + 3 * ValueTiles + 2 * KeyTiles * ValueTiles + 2) * Tile
         + (Channels ? 9 * KeyTiles * Chunk * sizeof(float) + ChannelNumbersBytes
@@ -61,7 +71,7 @@ sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Sl
         public override IEnumerable<(string Name, object Value)> Definitions =>
         [
             ("DELTA_K", Shape.KeySize), ("DELTA_V", Shape.ValueSize), ("DELTA_GROUPED", Flag(Shape.Grouped)), ("DELTA_SLICES", Shape.Slices),
-            ("DELTA_CHANNELS", Flag(Shape.Channels)),
+            ("DELTA_CHANNELS", Flag(Shape.Channels)), ("DELTA_CORRECTS", Flag(Shape.Corrects)),
         ];
     }
 
@@ -71,12 +81,13 @@ sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Sl
     /// <param name="manyHeads">Whether there are enough rows of heads to fill the GPU with whole heads.</param>
     /// <param name="capability">The compute capability of the GPU, for example 90.</param>
     /// <param name="sharedMemory">The maximum number of bytes of shared memory of a block.</param>
-    /// <param name="channels">Whether each element of a key has a separate decay.</param>
-    public static GatedDeltaShape? For(long keySize, long valueSize, bool manyHeads, int capability, int sharedMemory, bool channels = false)
+    /// <param name="form">Which recurrence the kernels compute.</param>
+    public static GatedDeltaShape? For(
+        long keySize, long valueSize, bool manyHeads, int capability, int sharedMemory, GatedDeltaForm form = GatedDeltaForm.HeadDecays)
     {
         bool Fits(long size) => size is > 0 and <= MaxSize && size % 8 == 0;
         if (!Fits(keySize) || !Fits(valueSize)) return null;
-        var shape = new GatedDeltaShape(keySize, valueSize, capability == 90, manyHeads && capability != 90 && valueSize > 64 ? 2 : 1, channels);
+        var shape = new GatedDeltaShape(keySize, valueSize, capability == 90, manyHeads && capability != 90 && valueSize > 64 ? 2 : 1, form);
         return Math.Max(shape.PairShared, Math.Max(shape.ScanShared, shape.PrepareShared)) <= sharedMemory ? shape : null;
     }
 }

@@ -1,5 +1,5 @@
 // One token of the gated delta rule: S = exp(decay) S + strength k (v - k^T exp(decay) S), y = S^T q. With DELTA_CHANNELS, each row of the state has
-// a separate decay.
+// a separate decay. Without DELTA_CORRECTS, S = exp(decay) S + k v.
 //
 // A block computes 32 columns of V of one head, one per lane. Its 8 warps share the K rows of the state, which stay in registers (DELTA_ROWS per
 // thread), so that the state is read and written once. It must move 8 K V bytes per head.
@@ -8,6 +8,7 @@
 #ifndef DELTA_ROWS
 #define DELTA_ROWS 16           // rows of the state of a thread, K / 8 rounded up
 #define DELTA_CHANNELS 0        // whether each element of a key has a separate decay
+#define DELTA_CORRECTS 1        // whether the token writes what its value lacks of the state, or its value
 #endif
 
 struct Sequences {
@@ -51,15 +52,15 @@ __device__ __forceinline__ void step(const StepArguments& args) {
         if constexpr (DELTA_CHANNELS) decays[k] = k < args.keys ? exponential<float>(args.decay.at(row, head, k)) : 0.f;
     }
     __syncthreads();
-    const float decay = DELTA_CHANNELS ? 0.f : exponential<float>(args.decay.at(row, head, 0)), strength = args.strength.at(row, head, 0);
+    const float decay = DELTA_CHANNELS ? 0.f : exponential<float>(args.decay.at(row, head, 0));
     float recalled = 0;
 #pragma unroll
     for (int i = 0; i < DELTA_ROWS; i++) {
         state_rows[i] *= DELTA_CHANNELS ? decays[8 * i + warp] : decay;
-        recalled += key[8 * i + warp] * state_rows[i];
+        if constexpr (DELTA_CORRECTS) recalled += key[8 * i + warp] * state_rows[i];
     }
-    recalled = sum_of_warps(key_sums, recalled);
-    const float error = strength * ((inside ? args.value.at(row, head, column) : 0.f) - recalled);
+    float error = inside ? args.value.at(row, head, column) : 0.f;
+    if constexpr (DELTA_CORRECTS) error = args.strength.at(row, head, 0) * (error - sum_of_warps(key_sums, recalled));
     float output = 0;
 #pragma unroll
     for (int i = 0; i < DELTA_ROWS; i++) {

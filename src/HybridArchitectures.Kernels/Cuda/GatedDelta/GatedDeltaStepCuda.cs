@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cuda.GatedDelta;
 
 /// <summary>
-/// Computes one token of the gated delta rule, with a decay per head or per key channel, on a GPU with the kernel in <c>GatedDeltaStep.cu</c>.
+/// Computes one token of the gated delta rule or of linear attention on a GPU with the kernel in <c>GatedDeltaStep.cu</c>.
 /// </summary>
 static class GatedDeltaStepCuda
 {
@@ -19,7 +19,8 @@ static class GatedDeltaStepCuda
         public CudaTyped Numbers;
         public long RowStride, HeadStride;
 
-        public static TokenRows From(Tensor x) => new() { Numbers = CudaTyped.From(x), RowStride = x.stride(0), HeadStride = x.stride(1) };
+        public static TokenRows From(Tensor? x) => x is null ? default
+            : new() { Numbers = CudaTyped.From(x), RowStride = x.stride(0), HeadStride = x.stride(1) };
     }
 
     internal struct Arguments
@@ -32,12 +33,16 @@ static class GatedDeltaStepCuda
 
     /// <summary>Contains the options of the kernel.</summary>
     /// <param name="Rows">The number of rows of the state that a thread holds in registers.</param>
-    /// <param name="Channels">Whether each element of a key has a separate decay.</param>
-    internal sealed record Variant(long Rows, bool Channels) : KernelVariant
+    /// <param name="Form">Which recurrence the kernel computes.</param>
+    internal sealed record Variant(long Rows, GatedDeltaForm Form) : KernelVariant
     {
         public override string File => "GatedDeltaStep.cu";
 
-        public override IEnumerable<(string Name, object Value)> Definitions => [("DELTA_ROWS", Rows), ("DELTA_CHANNELS", Flag(Channels))];
+        public override IEnumerable<(string Name, object Value)> Definitions => 
+        [
+            ("DELTA_ROWS", Rows), ("DELTA_CHANNELS", Flag(Form != GatedDeltaForm.HeadDecays)),
+            ("DELTA_CORRECTS", Flag(Form != GatedDeltaForm.LinearAttention)),
+        ];
     }
 
     /// <summary>Returns whether the kernel supports these tensors.</summary>
@@ -46,7 +51,7 @@ static class GatedDeltaStepCuda
 
     /// <summary>
     /// Updates the state in place and returns the output. The arguments are those of <see cref="Operators.GatedDeltaRule.Step"/>, or with a
-    /// decay per key channel those of <see cref="Operators.ChannelDeltaRule.Step"/>.
+    /// decay per key channel those of <see cref="Operators.ChannelDeltaRule.Step"/> or <see cref="Operators.LinearAttention.Step"/>.
     /// </summary>
     public static Tensor Step(Tensor state, DeltaRuleInputs inputs)
     {
@@ -62,7 +67,7 @@ static class GatedDeltaStepCuda
         };
         long rows = (arguments.Keys + Warps - 1) / Warps;
         int shared = sizeof(float) * ((inputs.DecaysChannels ? 3 : 2) * Warps * (int)rows + 2 * Warps * Columns);
-        CudaRuntime.DeviceOf(value).Launch(new Variant(rows, inputs.DecaysChannels), "delta_step",
+        CudaRuntime.DeviceOf(value).Launch(new Variant(rows, inputs.Form), "delta_step",
             ((arguments.Values + Columns - 1) / Columns, arguments.Heads, inputs.Batch), Warps * 32, shared, arguments);
         GC.KeepAlive((state, query, key, value, decay, inputs));
         return output.MoveToOuterDisposeScope();

@@ -75,6 +75,6 @@ template <int Threads> __device__ __forceinline__ void channel_numbers(
         if (args.starts)
             for (i64 at = begin; at <= begin + token && at < end; at++) documents += args.starts[row * args.length + at];
         numbers.document[token] = documents;
-        numbers.beta[token] = begin + token < end ? args.strength.at(row, begin + token, head) : 0.f;
+        numbers.beta[token] = begin + token >= end ? 0.f : Corrects ? args.strength.at(row, begin + token, head) : 1.f;
     }
 }

@@ -23,6 +23,9 @@
 //   X = V - KR S     E = T X     Y = QR S + P E     S' = diag(gamma[63]) S + KW^T E
 //   dE = P^T dY + KW dS'    dV = T^T dE    dS = diag(gamma[63]) dS' + QR^T dY - KR^T dV
 //
+// Linear attention with a decay per key channel (arXiv 2312.06635) has the same form without corrections (DELTA_CORRECTS 0): E = V and beta = 1, and
+// there are no B, T, KR and dB.
+//
 // `channel_prepare` and `channel_pairs` take the place of `prepare` and `pairs` (channel_delta.cuh explains how they divide a chunk), and the scans
 // read KR, QR and KW instead of keys and queries.
 //
@@ -43,9 +46,12 @@
 #define DELTA_GROUPED 0         // whether four warps multiply together (compute capability 9.0)
 #define DELTA_SLICES 1          // groups of four warps of a block of a scan, each with 64 columns of V
 #define DELTA_CHANNELS 0        // whether each element of a key has a separate decay
+#define DELTA_CORRECTS 1        // whether tokens write what their values lack of the state, or their values (only with DELTA_CHANNELS)
 #endif
 
 constexpr int Chunk = 64, KeySize = DELTA_K, ValueSize = DELTA_V, KeyTiles = (KeySize + 63) / 64, ValueTiles = (ValueSize + 63) / 64;
+constexpr bool Channels = DELTA_CHANNELS, Corrects = DELTA_CORRECTS;
+static_assert(Corrects || Channels, "linear attention has a decay per key channel");
 constexpr int Tile = SwizzledTile, Slices = DELTA_SLICES, Pitch = 68;
 
 // a tensor (rows, tokens, heads, elements) of bfloat16 whose last dimension is dense and whose pieces of 16 bytes are aligned; strides in elements

@@ -58,7 +58,7 @@ struct PairTiles {
     __device__ __forceinline__ void load_head(i64 head) const {
         load_columns(gradients, args.gradient, head);
         load_columns(errors, args.error, head);
-        load_columns(values, args.dValue, head);
+        if constexpr (Corrects) load_columns(values, args.dValue, head);
         copy_commit();
     }
 
