@@ -28,6 +28,8 @@ static class GpuCases
         yield return GatedDeltaStep(3, 2, 4, 16, type);
         yield return ChannelDelta(2, 70, 4, 16, type);
         yield return ChannelDeltaStep(3, 4, 16, type);
+        yield return Linear(2, 70, 4, 16, type);
+        yield return LinearStep(3, 4, 16, type);
         yield return SelectiveScan(2, 40, 70, 16, type);
         yield return Convolution(2, 40, 70, 4, type);
         yield return Convolution(2, 40, 70, 4, type, document: 30);
@@ -78,6 +80,9 @@ static class GpuCases
         yield return ChannelDelta(4, 8192, 32, 64, type);
         yield return ChannelDeltaStep(1, 32, 128, type);
         yield return ChannelDeltaStep(64, 32, 128, type);
+        yield return Linear(1, 8192, 32, 128, type);
+        yield return Linear(4, 8192, 32, 64, type);
+        yield return LinearStep(64, 32, 128, type);
         yield return Attention(4, 8192, 32, 8, 64, 64, type);
         yield return Attention(4, 8192, 32, 8, 128, 128, type);
         yield return Attention(4, 8192, 16, 4, 72, 128, type);
@@ -153,6 +158,24 @@ static class GpuCases
             var (query, key, value) = (New(b, h, d), New(b, h, d), New(b, h, d));
             var (decay, strength) = (inputs.Fixed(New(b, h, d).abs().neg_()), inputs.Fixed(New(b, h).abs()));
             return () => ChannelDeltaRule.Step(state, query, key, value, decay, strength);
+        });
+
+    static GpuCase Linear(long b, long l, long h, long d, ScalarType type) =>
+        new("linear attention", $"B{b} L{l} H{h} D{d}", type, GpuLimits.LinearAttention(b, l, h, d, type), inputs =>
+        {
+            var (query, key, value) = (inputs.Leaf([b, l, h, d]), inputs.Leaf([b, l, h, d]), inputs.Leaf([b, l, h, d]));
+            var decay = inputs.Differentiated(
+                inputs.Fixed(randn([b, l, h, d], ScalarType.Float32, inputs.Device).exp_().mul_(Scalars.From(-0.05))));
+            return () => LinearAttention.Forward(query, key, value, decay).Output;
+        });
+
+    static GpuCase LinearStep(long b, long h, long d, ScalarType type) =>
+        new("linear attention step", $"B{b} H{h} D{d}", type, GpuLimits.StateUpdate(b, h, d, d), inputs =>
+        {
+            Tensor New() => inputs.Fixed(randn([b, h, d], type, inputs.Device).mul_(Scalars.From(0.1)));
+            var state = inputs.Fixed(zeros([b, h, d, d], ScalarType.Float32, inputs.Device));
+            var (query, key, value, decay) = (New(), New(), New(), inputs.Fixed(New().abs().neg_()));
+            return () => LinearAttention.Step(state, query, key, value, decay);
         });
 
     static GpuCase SelectiveScan(long b, long d, long l, long n, ScalarType type) =>

@@ -85,6 +85,18 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
     }
 
     /// <summary>
+    /// Returns the limit of linear attention with a decay per key channel. Forward, there are two products with the state, and within a chunk half of
+    /// a product of keys and half of one of values. Backward, there are four products with the state, and half of two of each.
+    /// </summary>
+    public static GpuLimits LinearAttention(double b, double l, double h, double d, ScalarType type)
+    {
+        double tokens = b * l, elements = tokens * h * d, activations = elements * Size(type), decays = 4 * elements;
+        double forward = Math.Max(Bytes(4 * activations + decays), Products(tokens * h * (4 * d * d + 2 * d * Chunk), type));
+        double backward = Math.Max(Bytes(7 * activations + 2 * decays), Products(tokens * h * (8 * d * d + 4 * d * Chunk), type));
+        return new(forward, forward + backward);
+    }
+
+    /// <summary>
     /// Returns the limit of attention over the visible pairs of query and key in all rows: an exponential for each pair and head, two products
     /// forward and five backward.
     /// </summary>

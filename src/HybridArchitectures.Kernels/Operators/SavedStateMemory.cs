@@ -29,8 +29,7 @@ static class SavedStateMemory
     public static double GatedDeltaRule(
         long heads, long keyHeads, long keySize, long valueSize, long chunkSize, int elementSize, GpuLimits? gpu)
     {
-        if (gpu is not null && elementSize == 2
-            && GatedDeltaShape.For(keySize, valueSize, true, gpu.ComputeCapability, gpu.SharedMemory) is not null)
+        if (HasKernels(GatedDeltaForm.HeadDecays, keySize, valueSize, elementSize, gpu))
             return 2.0 * keyHeads * keySize * elementSize;
         // float32, per head: five tables of a chunk, queries, keys and values in the layout of the products, the solved
         // systems, and a state at each chunk
@@ -50,14 +49,31 @@ static class SavedStateMemory
     public static double ChannelDeltaRule(long heads, long keySize, long valueSize, long chunkSize, int elementSize, GpuLimits? gpu)
     {
         // decays are a product with a softplus, whose input, output and result are float32
-        if (gpu is not null && elementSize == 2
-            && GatedDeltaShape.For(keySize, valueSize, true, gpu.ComputeCapability, gpu.SharedMemory, GatedDeltaForm.ChannelDecays) is not null)
+        if (HasKernels(GatedDeltaForm.ChannelDecays, keySize, valueSize, elementSize, gpu))
             return heads * (2.0 * keySize * elementSize + sizeof(float) * (3.0 * keySize + 4));
         // float32, per head: two tables of keys for every pair of a chunk and six of numbers, rates, queries, keys and values as the products take
         // them, what is solved for, and a state at each chunk
         return sizeof(float) * heads * (2.0 * chunkSize * keySize + 6.0 * chunkSize + 4 + 10.0 * keySize + 3.0 * valueSize
             + (double)keySize * valueSize / chunkSize);
     }
+
+    /// <summary>Counts the bytes of <see cref="Kernels.Operators.LinearAttention"/> per token, with those of its decays.</summary>
+    /// <param name="heads">The number of heads.</param>
+    /// <param name="keySize">The number of elements of a key.</param>
+    /// <param name="valueSize">The number of elements of a value.</param>
+    /// <param name="chunkSize">The requested chunk size.</param>
+    /// <param name="elementSize">The number of bytes of an activation.</param>
+    /// <param name="gpu">The limits of the GPU. Null means main memory.</param>
+    public static double LinearAttention(long heads, long keySize, long valueSize, long chunkSize, int elementSize, GpuLimits? gpu)
+    {
+        double decays = 3.0 * keySize;
+        if (HasKernels(GatedDeltaForm.LinearAttention, keySize, valueSize, elementSize, gpu)) return sizeof(float) * heads * decays;
+        // the table of a chunk with its logarithm, and a state at each chunk
+        return sizeof(float) * heads * (decays + 2.0 * chunkSize * keySize + (double)keySize * valueSize / chunkSize);
+    }
+
+    static bool HasKernels(GatedDeltaForm form, long keySize, long valueSize, int elementSize, GpuLimits? gpu) => gpu is not null && elementSize == 2
+        && GatedDeltaShape.For(keySize, valueSize, true, gpu.ComputeCapability, gpu.SharedMemory, form) is not null;
 
     /// <summary>
     /// Returns the bytes of <see cref="Kernels.Operators.StateSpaceDual"/>, whose chunks on CUDA are as long as the shared memory of the GPU permits.

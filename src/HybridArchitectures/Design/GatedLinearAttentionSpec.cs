@@ -94,7 +94,7 @@ public sealed record GatedLinearAttentionSpec : MixerSpec
         ArgumentNullException.ThrowIfNull(step);
         // queries, keys and values, the gate, what is normed; what is projected out is computed again
         double activations = (2.0 * KeyWidth + (step.RecomputesInputs ? 3.0 : 4.0) * ValueWidth + DecayRank) * step.ElementSize;
-        return activations + Sizes.CountSavedStates();
+        return activations + Sizes.CountSavedStates(step);
     }
 
     /// <inheritdoc/>

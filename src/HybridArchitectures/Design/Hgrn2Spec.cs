@@ -94,7 +94,7 @@ public sealed record Hgrn2Spec : MixerSpec
         ArgumentNullException.ThrowIfNull(step);
         // queries before and after SiLU, forget gates, keys, values, what is normed, what is projected out
         double activations = (4.0 * KeyWidth + 3.0 * ValueWidth) * step.ElementSize;
-        return activations + Sizes.CountSavedStates();
+        return activations + Sizes.CountSavedStates(step);
     }
 
     /// <inheritdoc/>

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Operators;
 
 namespace HybridArchitectures.Design;
 
@@ -35,9 +36,8 @@ readonly record struct LinearStateSize(int Heads, int KeyHeadSize, int ValueHead
     public double CountPaperCacheBytes() => 2.0 * ValueWidth * KeyHeadSize;
 
     /// <summary>Returns the float32 numbers that the backward pass needs, in bytes per token.</summary>
-    public double CountSavedStates() =>
-        // decays, the table of a chunk with its logarithm, and a state at each chunk
-        sizeof(float) * ((3.0 + 2.0 * ChunkSize) * KeyWidth + ValueWidth * KeyHeadSize / ChunkSize);
+    public double CountSavedStates(TrainingStepShape step) =>
+        SavedStateMemory.LinearAttention(Heads, KeyHeadSize, ValueHeadSize, ChunkSize, step.ElementSize, step.Gpu);
 
     /// <summary>Returns the description of a mixer with these sizes.</summary>
     /// <param name="title">The name in titles.</param>
