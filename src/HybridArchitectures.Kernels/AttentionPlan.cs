@@ -32,14 +32,39 @@ static class AttentionPlan
         var (batch, queries, keys) = (query.size(0), query.size(1), key.size(1));
         if (window >= keys && positions is null) window = null;
         if (queries == 1 || (positions is null && window is null && queries == keys)) return null;
-        long perScore = query.size(2) * 2 * query.size(3), all = batch * queries * keys;
-        long pieceCost = query.device_type == TorchSharp.DeviceType.CPU ? PieceCost : PieceCostOnDevice;
-        if (all * perScore < pieceCost && all <= MaxMask) return null;
+        var call = new WholeCall(batch, batch * queries * keys, query.size(2) * 2 * query.size(3),
+            positions is null ? queries * keys : batch * queries * keys, query.device_type == TorchSharp.DeviceType.CPU);
+        if (call.IsShort) return null;
         var pieces = Pieces(query, key, window, sinks, positions, BlockSize(window, keys));
-        long scores = pieces.Sum(piece => piece.Scores * (piece.Row is null ? batch : 1));
-        bool cheaper = (all - scores) * perScore > pieces.Count * pieceCost;
-        long mask = positions is null ? queries * keys : all;
-        return cheaper || mask > MaxMask ? pieces : null;
+        return call.CostsMoreThan(pieces) ? pieces : null;
+    }
+
+    /// <summary>Returns whether one call with a mask computes attention over rows of one document.</summary>
+    /// <param name="batch">The number of rows.</param>
+    /// <param name="length">The number of queries and keys of a row.</param>
+    /// <param name="heads">The number of query heads.</param>
+    /// <param name="headSize">The number of channels of a head.</param>
+    /// <param name="window">The window, less than <paramref name="length"/>.</param>
+    /// <param name="sinks">The number of first tokens that are also visible.</param>
+    /// <param name="onCpu">Whether the rows are in main memory.</param>
+    public static bool HasMask(long batch, long length, long heads, long headSize, int window, int sinks, bool onCpu)
+    {
+        var call = new WholeCall(batch, batch * length * length, heads * 2 * headSize, length * length, onCpu);
+        return call.IsShort || !call.CostsMoreThan(Plain(length, length, window, sinks, BlockSize(window, length)));
+    }
+
+    // one call: its scores, the multiply-adds of a score, and the scores of its mask
+    readonly record struct WholeCall(long Batch, long Scores, long PerScore, long Mask, bool OnCpu)
+    {
+        long PieceCost => OnCpu ? AttentionPlan.PieceCost : PieceCostOnDevice;
+
+        public bool IsShort => Scores * PerScore < PieceCost && Scores <= MaxMask;
+
+        public bool CostsMoreThan(IReadOnlyList<AttentionPiece> pieces)
+        {
+            long batch = Batch, scores = pieces.Sum(piece => piece.Scores * (piece.Row is null ? batch : 1));
+            return (Scores - scores) * PerScore > pieces.Count * PieceCost || Mask > MaxMask;
+        }
     }
 
     /// <summary>

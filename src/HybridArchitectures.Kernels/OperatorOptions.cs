@@ -97,6 +97,13 @@ public sealed record OperatorOptions
     public bool SaveChunkStates { get; init; } = true;
 
     /// <summary>
+    /// Gets or sets whether the backward pass computes inputs of operators again that one pass over memory yields, instead of saving them: the
+    /// output of SwiGLU and of a gated norm before a projection, the output of a norm before projections of bfloat16 activations, and the output of
+    /// the convolution of Mamba-2. Results are the same to the bit. The default is true.
+    /// </summary>
+    public bool RecomputeInputs { get; init; } = true;
+
+    /// <summary>
     /// Gets or sets the maximum share of the logits that <see cref="Operators.LinearCrossEntropy"/> stores at a time on a GPU, in (0, 1]. The default
     /// is 1/8. With gradients, the tokens are divided into chunks, and the gradient of the weight is read and written once per chunk: a larger share
     /// is faster and needs more memory. A small number of logits is always stored completely.

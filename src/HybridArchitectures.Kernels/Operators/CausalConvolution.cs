@@ -37,13 +37,29 @@ public static class CausalConvolution
     {
         var inputs = new CausalConvolutionInputs(x, weight, bias) { Silu = silu, InitialState = initialState, Layout = layout };
         inputs.CheckRows();
-        return Chosen(inputs) switch
-        {
-            KernelBackend.Cpu => CausalConvolutionCpu.Forward(inputs),
-            KernelBackend.Cuda => CausalConvolutionCuda.Forward(inputs),
-            _ => CausalConvolutionReference.Forward(inputs),
-        };
+        return Compute(inputs);
     }
+
+    static (Tensor Output, Tensor FinalState) Compute(CausalConvolutionInputs inputs) => Chosen(inputs) switch
+    {
+        KernelBackend.Cpu => CausalConvolutionCpu.Forward(inputs),
+        KernelBackend.Cuda => CausalConvolutionCuda.Forward(inputs),
+        _ => CausalConvolutionReference.Forward(inputs),
+    };
+
+    /// <summary>
+    /// Offers to compute the output of a convolution without an initial state again for operators that read it, until the offer is disposed. Returns
+    /// null if no gradient is recorded.
+    /// </summary>
+    /// <param name="output">The output of <see cref="Forward"/>.</param>
+    /// <param name="x">The input.</param>
+    /// <param name="weight">The filter.</param>
+    /// <param name="bias">The bias. Null means none.</param>
+    /// <param name="silu">Whether SiLU is applied.</param>
+    /// <param name="layout">Padding and documents. Null means full rows of one document.</param>
+    internal static IDisposable? Offer(Tensor output, Tensor x, Tensor weight, Tensor? bias, bool silu, SequenceLayout? layout) =>
+        Recomputation.Offer(output, new ConvolutionComputation(new(x, weight, bias) { Silu = silu }, layout, layout?.Tensors ?? []),
+            static computation => Compute(computation.WithLayout).Output);
 
     /// <summary>Processes one token without a gradient. The result equals that of <see cref="Forward"/> for rows of one token.</summary>
     /// <param name="state">The last inputs, shape (B, W-1, C), in the dtype of x, newest last. It is updated in place.</param>

@@ -10,11 +10,10 @@ namespace HybridArchitectures.Kernels.Operators;
 /// </summary>
 static class MasterWeightLinear
 {
-    // Weights are in bfloat16
-    sealed record Saved(Tensor X, Tensor[] Weights, Tensor?[] Biases) : ISavedTensors<Saved>
+    // X is null if no weight is trained; weights are in bfloat16
+    sealed record Saved(Tensor? X, long[] Shape, Tensor[] Weights) : ISavedTensors<Saved>
     {
-        public Saved Map(Func<Tensor?, Tensor?> replace) =>
-            new(replace(X)!, Array.ConvertAll(Weights, weight => replace(weight)!), Array.ConvertAll(Biases, bias => replace(bias)));
+        public Saved Map(Func<Tensor?, Tensor?> replace) => new(replace(X), Shape, Array.ConvertAll(Weights, weight => replace(weight)!));
     }
 
     /// <summary>Returns whether the operator serves a projection: its gradient is needed, and its types are bfloat16 and float32.</summary>
@@ -42,7 +41,7 @@ static class MasterWeightLinear
             var weights = Array.ConvertAll(given, item => Copy(item.Weight, x.dtype));
             var outputs = new Tensor[given.Length];
             for (int i = 0; i < outputs.Length; i++) outputs[i] = nn.functional.linear(x, weights[i], given[i].Bias?.to(x.dtype));
-            return (outputs, new Saved(x, weights, Array.ConvertAll(given, item => item.Bias)));
+            return (outputs, new Saved(Array.Exists(given, item => item.Weight.requires_grad) ? x : null, x.shape, weights));
         }, Backward);
     }
 
@@ -50,7 +49,7 @@ static class MasterWeightLinear
     {
         int count = saved.Weights.Length;
         var results = new Tensor?[1 + 2 * count];
-        var x = saved.X.reshape(-1, saved.X.size(-1));
+        var x = saved.X?.reshape(-1, saved.Shape[^1]);
         for (int i = 0; i < count; i++)
         {
             if (context.Gradients[i] is not { } incoming) continue;
@@ -60,10 +59,10 @@ static class MasterWeightLinear
                 if (results[0] is { } sum) AddProduct(sum, gradient, saved.Weights[i]);
                 else results[0] = gradient.mm(saved.Weights[i]);
             }
-            if (context.Needs(1 + i)) results[1 + i] = WeightGradient(gradient, x);
+            if (context.Needs(1 + i)) results[1 + i] = WeightGradient(gradient, x!);
             if (context.Needs(1 + count + i)) results[1 + count + i] = gradient.sum(0, type: ScalarType.Float32);
         }
-        results[0] = results[0]?.view(saved.X.shape);
+        results[0] = results[0]?.view(saved.Shape);
         return results;
     }
 

@@ -15,19 +15,19 @@ namespace HybridArchitectures.Kernels.Operators;
 /// </summary>
 static class RecomputedLinear
 {
-    // the weight is in the dtype of the activations; whether it is a copy of a float32 weight
-    sealed record Saved<TInput>(TInput Input, Tensor Weight, Tensor? Bias, bool IsCopy) : ISavedTensors<Saved<TInput>>
+    // the weight is in the dtype of the activations, a copy if parameters have another
+    sealed record Saved<TInput>(TInput Input, Tensor Weight, ScalarType ParameterType) : ISavedTensors<Saved<TInput>>
         where TInput : class, IProjectionInput<TInput>
     {
-        public Saved<TInput> Map(Func<Tensor?, Tensor?> replace) =>
-            new(Input.Map(replace), replace(Weight)!, replace(Bias), IsCopy);
+        public Saved<TInput> Map(Func<Tensor?, Tensor?> replace) => this with { Input = Input.Map(replace), Weight = replace(Weight)! };
     }
 
     /// <summary>Returns whether the operator serves a projection. Without a gradient, it would save nothing.</summary>
     public static bool Serves<TInput>(TInput input, Tensor weight, Tensor? bias) where TInput : class, IProjectionInput<TInput>
     {
         var like = input.Like;
-        if (!is_grad_enabled() || !input.HasKernels || weight.size(1) != input.Shape[^1] || weight.device_type != like.device_type) return false;
+        if (!is_grad_enabled() || !OperatorOptions.Current.RecomputeInputs || !input.HasKernels) return false;
+        if (weight.size(1) != input.Shape[^1] || weight.device_type != like.device_type) return false;
         return (weight.dtype == like.dtype && (bias is null || bias.dtype == like.dtype)) || MasterWeightLinear.HaveTypes(like, weight, bias);
     }
 
@@ -40,19 +40,20 @@ static class RecomputedLinear
         Autograd.Apply<Saved<TInput>>([.. input.Differentiable, weight, bias], _ =>
         {
             var (x, saved) = input.Compute();
-            bool isCopy = weight.dtype != x.dtype;
-            var factor = isCopy ? MasterWeightLinear.Copy(weight, x.dtype) : weight;
-            return ([nn.functional.linear(x, factor, bias?.to(x.dtype))], new(saved, factor, bias, isCopy));
+            var factor = weight.dtype == x.dtype ? weight : MasterWeightLinear.Copy(weight, x.dtype);
+            return ([nn.functional.linear(x, factor, bias?.to(x.dtype))], new(saved, factor, weight.dtype));
         }, Backward)[0];
 
     static Tensor?[] Backward<TInput>(BackwardContext context, Saved<TInput> saved) where TInput : class, IProjectionInput<TInput>
     {
-        var (input, weight, bias, isCopy) = saved;
+        var (input, weight, type) = saved;
         int count = input.Differentiable.Count;
         var gradient = context.Gradients[0]!.reshape(-1, weight.size(0));
         var (gradients, x) = input.Differentiate(gradient.mm(weight).view(input.Shape), context, wantsOutput: context.Needs(count));
-        var rows = x?.view(-1, weight.size(1));
-        var dWeight = rows is null ? null : isCopy ? MasterWeightLinear.WeightGradient(gradient, rows) : gradient.t().mm(rows);
-        return [.. gradients, dWeight, context.Needs(count + 1) ? gradient.sum(0, type: bias!.dtype) : null];
+        var dWeight = x is null ? null : WeightGradient(gradient, x.view(-1, weight.size(1)), type);
+        return [.. gradients, dWeight, context.Needs(count + 1) ? gradient.sum(0, type: type) : null];
     }
+
+    static Tensor WeightGradient(Tensor gradient, Tensor x, ScalarType type) =>
+        type == x.dtype ? gradient.t().mm(x) : MasterWeightLinear.WeightGradient(gradient, x);
 }

@@ -128,8 +128,6 @@ sealed unsafe class AutogradNode
     // does. The backward function of a view passes on a separate tensor over the same memory. OnApply ensures that nothing else uses this memory.
     static Tensor Behind(Tensor leaf) => leaf.view(leaf.shape);
 
-    static nint Memory(Tensor tensor) => TensorMemory.Pointer(tensor) - (nint)(tensor.storage_offset() * tensor.ElementSize);
-
     nint[] Wrap(nint[] inputHandles, Tensor[] outputs, Tensor?[] toSave)
     {
         var outputHandles = outputs.Select(output => output.Handle).ToArray();
@@ -183,7 +181,7 @@ sealed unsafe class AutogradNode
                 "the saved tensors were released by an earlier backward pass; keep them with retainGraph");
             var unpacked = Array.ConvertAll(kept, item => item == 0 ? null : Unpack(item));
             // before the gradient function, which may dispose its arguments
-            var taken = new HashSet<nint>(incoming.Concat(unpacked).OfType<Tensor>().Select(Memory));
+            var taken = new HashSet<nint>(incoming.Concat(unpacked).OfType<Tensor>().Select(TensorMemory.Storage));
             var results = RunBackward(new BackwardContext(incoming, unpacked, needs));
             if (results?.Length != needs.Length)
                 throw new InvalidOperationException(
@@ -209,7 +207,7 @@ sealed unsafe class AutogradNode
         for (int i = 0; i < edges.Length; i++)
         {
             if (!needs[edges[i]] || results[edges[i]] is not { } result) continue;
-            bool fresh = scope.Contains(result) && taken.Add(Memory(result));
+            bool fresh = scope.Contains(result) && taken.Add(TensorMemory.Storage(result));
             using var alias = fresh || !leaves[edges[i]] ? result.alias() : result.clone();
             pending.Add(slots[i] = alias.DetachFromDisposeScope().DecoupleFromNativeHandle());
         }

@@ -18,6 +18,9 @@ public static unsafe class TensorMemory
         return pointer;
     }
 
+    /// <summary>Returns the address of the memory that a tensor shares with its views, on any device.</summary>
+    internal static nint Storage(Tensor tensor) => Pointer(tensor) - (nint)(tensor.storage_offset() * tensor.ElementSize);
+
     /// <summary>
     /// Returns a copy of the elements of a tensor in row-major order, from any device. The tensor stays alive until the copy is complete.
     /// </summary>

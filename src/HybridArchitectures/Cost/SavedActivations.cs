@@ -10,12 +10,15 @@ sealed class SavedActivations(TrainingStepShape step)
     /// <summary>Returns the bytes of one block for all tokens, including its input.</summary>
     public double Bytes(HybridDesign design, BlockSpec block)
     {
-        // the input of each half and the output of its norm
-        double halves = (block.Mixer is null ? 0 : 2.0 * design.Width) + (block.FeedForward.IsNone ? 0 : 2.0 * design.Width);
+        // the input of each half and, unless projections compute it again, the output of its norm
+        bool savesNorms = !step.RecomputesNorms || block.Norms != NormPlacement.Before || design.NormKind != NormKind.RootMeanSquare;
+        double Half(bool savesInput) => (savesNorms || savesInput ? 2.0 : 1) * design.Width;
+        double halves = (block.Mixer is null ? 0 : Half(block.Mixer.SavesInput))
+            + (block.FeedForward.IsNone ? 0 : Half(block.FeedForward is MlpSpec { TokenShift: true }));
         double perToken = halves * elementSize + FeedForward(block.FeedForward, design.Width)
             + (block.Mixer?.CountSavedActivations(design.Width, step) ?? 0) + Shared(design, block);
         // a window's mask is a table of the row's pairs, the same for all rows
-        bool masked = block.Mixer?.NeedsMask(step.Length) == true || design.SharedAttention(block)?.NeedsMask(step.Length) == true;
+        bool masked = block.Mixer?.NeedsMask(step) == true || design.SharedAttention(block)?.NeedsMask(step) == true;
         return perToken * step.Tokens + (masked ? (double)step.Length * step.Length * elementSize : 0);
     }
 

@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using HybridArchitectures.Kernels;
 
 namespace HybridArchitectures.Design;
 
@@ -185,6 +186,8 @@ public sealed record AttentionSpec : MixerSpec
     public override double CountStepTraffic(int width, long length, int elementSize) =>
         Math.Min(length, Span) * ((double)KeyWidth + ValueWidth) * elementSize;
 
+    internal override bool SavesInput => InputScale != 1;
+
     /// <inheritdoc/>
     public override double CountSavedActivations(int width, TrainingStepShape step)
     {
@@ -194,7 +197,9 @@ public sealed record AttentionSpec : MixerSpec
         return (2 * size * (Heads + (double)KeyValueHeads) + (OutputGate ? 2.0 * OutputWidth : 0)) * step.ElementSize + 4.0 * Heads;
     }
 
-    internal override bool NeedsMask(long length) => Window < length;
+    // the kernels of this library for bfloat16 on a GPU need none, and neither does attention in pieces
+    internal override bool NeedsMask(TrainingStepShape step) => Window < step.Length && (step.Gpu is null || step.ElementSize > 2)
+        && AttentionPlan.HasMask(step.Batch, step.Length, Heads, Math.Max(HeadSize, ValueHeadSize), Window.Value, Sinks, step.Gpu is null);
 
     /// <inheritdoc/>
     public override MixerDescription Describe()

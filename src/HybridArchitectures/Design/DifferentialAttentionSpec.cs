@@ -91,6 +91,8 @@ public sealed record DifferentialAttentionSpec : MixerSpec
     /// <inheritdoc/>
     public override double CountPaperCacheBytes(int width, long length) => 2.0 * length * 2.0 * KeyWidth;
 
+    internal override bool SavesInput => false;
+
     /// <inheritdoc/>
     public override double CountSavedActivations(int width, TrainingStepShape step)
     {

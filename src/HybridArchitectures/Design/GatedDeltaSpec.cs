@@ -141,6 +141,8 @@ public sealed record GatedDeltaSpec : MixerSpec
     /// <inheritdoc/>
     public override double CountPaperCacheBytes(int width, long length) => Sizes.CountPaperCacheBytes();
 
+    internal override bool SavesInput => false;
+
     /// <inheritdoc/>
     public override double CountSavedActivations(int width, TrainingStepShape step)
     {

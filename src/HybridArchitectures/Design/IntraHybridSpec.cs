@@ -163,6 +163,8 @@ public sealed record IntraHybridSpec : MixerSpec
     public override double CountStepTraffic(int width, long length, int elementSize) =>
         Attention.CountStepTraffic(width, length, elementSize) + StateSpace.CountStepTraffic(width, length, elementSize);
 
+    internal override bool SavesInput => Attention.SavesInput || StateSpace.SavesInput;
+
     /// <inheritdoc/>
     public override double CountSavedActivations(int width, TrainingStepShape step)
     {
@@ -185,7 +187,7 @@ public sealed record IntraHybridSpec : MixerSpec
         return joined + (onGpu ? 0 : normed);
     }
 
-    internal override bool NeedsMask(long length) => Attention.NeedsMask(length);
+    internal override bool NeedsMask(TrainingStepShape step) => Attention.NeedsMask(step);
 
     /// <inheritdoc/>
     public override MixerDescription Describe()

@@ -133,6 +133,8 @@ public sealed record LatentAttentionSpec : MixerSpec
     /// <inheritdoc/>
     public override double CountPaperCacheBytes(int width, long length) => 2.0 * length * ((double)KeyValueRank + SharedKeySize);
 
+    internal override bool SavesInput => false;
+
     /// <inheritdoc/>
     public override double CountSavedActivations(int width, TrainingStepShape step)
     {

@@ -92,6 +92,8 @@ public sealed record Mamba1Spec : MixerSpec, IStateSpaceSpec
     /// <inheritdoc/>
     public override double CountPaperCacheBytes(int width, long length) => 2.0 * InnerWidth * ((double)StateSize + ConvolutionWidth);
 
+    internal override bool SavesInput => false;
+
     /// <inheritdoc/>
     public override double CountSavedActivations(int width, TrainingStepShape step)
     {

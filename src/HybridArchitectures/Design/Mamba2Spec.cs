@@ -195,12 +195,15 @@ public sealed record Mamba2Spec : MixerSpec, IStateSpaceSpec
     public override double CountPaperCacheBytes(int width, long length) =>
         2.0 * (InnerWidth * (double)StateSize + ConvolutionWidth * (double)ConvolutionChannels);
 
+    internal override bool SavesInput => InputScale != 1;
+
     /// <inheritdoc/>
     public override double CountSavedActivations(int width, TrainingStepShape step)
     {
         ArgumentNullException.ThrowIfNull(step);
-        // projection, convolution, scan; the gated output is computed again
-        return ((step.RecomputesInputs ? 2.0 : 3.0) * InnerWidth + 2.0 * ConvolutionChannels + Heads) * step.ElementSize
+        // gate, scan, gated output; input and output of the convolution; time steps
+        double inner = step.RecomputesInputs ? 2 : 3, convolved = step.RecomputesInputs && Activation == Activation.Silu ? 1 : 2;
+        return (inner * InnerWidth + convolved * ConvolutionChannels + Heads) * step.ElementSize
             + SavedStateMemory.StateSpaceDual(Heads, HeadSize, Groups, StateSize, ChunkSize, step.ElementSize, step.Tokens, step.Gpu);
     }
 

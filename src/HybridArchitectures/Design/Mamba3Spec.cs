@@ -118,6 +118,8 @@ public sealed record Mamba3Spec : MixerSpec
     public override double CountPaperCacheBytes(int width, long length) =>
         2.0 * (InnerWidth * (double)StateSize + Heads * ((double)Angles + StateSize) + InnerWidth);
 
+    internal override bool SavesInput => false;
+
     /// <inheritdoc/>
     public override double CountSavedActivations(int width, TrainingStepShape step)
     {

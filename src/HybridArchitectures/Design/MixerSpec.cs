@@ -91,6 +91,9 @@ public abstract record MixerSpec
     /// <param name="step">The shape of the training step.</param>
     public abstract double CountSavedActivations(int width, TrainingStepShape step);
 
+    /// <summary>Gets whether something else than projections reads the input of the mixer, so that the input is saved. The default is true.</summary>
+    internal virtual bool SavesInput => true;
+
     /// <summary>Returns how the mixer is named in tables and drawn in pictures.</summary>
     public abstract MixerDescription Describe();
 
@@ -126,8 +129,8 @@ public abstract record MixerSpec
     /// <summary>Returns the mixer with an option on that lets its state follow changes of sign, or null if it has no such option.</summary>
     internal virtual MixerSpec? WithStateTracking() => null;
 
-    /// <summary>Returns whether attention over a row of this length needs a mask, (length, length), which all rows share.</summary>
-    internal virtual bool NeedsMask(long length) => false;
+    /// <summary>Returns whether attention saves a mask, (length, length), which all rows share.</summary>
+    internal virtual bool NeedsMask(TrainingStepShape step) => false;
 
     /// <summary>Gets whether the type is defined outside the library.</summary>
     internal virtual bool IsCustom => false;

@@ -74,6 +74,8 @@ public sealed record RgLruSpec : MixerSpec
     /// <inheritdoc/>
     public override double CountPaperCacheBytes(int width, long length) => 2.0 * InnerWidth * (1.0 + ConvolutionWidth);
 
+    internal override bool SavesInput => false;
+
     /// <inheritdoc/>
     public override double CountSavedActivations(int width, TrainingStepShape step)
     {

@@ -44,6 +44,8 @@ public sealed record ShortConvolutionSpec : MixerSpec
     /// <inheritdoc/>
     public override double CountPaperCacheBytes(int width, long length) => 2.0 * ConvolutionWidth * width;
 
+    internal override bool SavesInput => false;
+
     /// <inheritdoc/>
     public override double CountSavedActivations(int width, TrainingStepShape step)
     {

@@ -13,7 +13,11 @@ public sealed record TrainingStepShape(int ElementSize, long Length, long Batch,
     public double Tokens => (double)Length * Batch;
 
     /// <summary>
-    /// Gets whether the input of a projection is computed again for the gradient of its weight, where kernels can do that: in all types but float64.
+    /// Gets whether inputs are computed again in the backward pass (<see cref="OperatorOptions.RecomputeInputs"/>), which kernels do in all types but
+    /// float64.
     /// </summary>
-    internal bool RecomputesInputs => ElementSize < 8;
+    internal bool RecomputesInputs => ElementSize < 8 && OperatorOptions.Current.RecomputeInputs;
+
+    /// <summary>Gets whether projections compute their normed input again: in bfloat16.</summary>
+    internal bool RecomputesNorms => ElementSize == 2 && RecomputesInputs;
 }

@@ -99,8 +99,9 @@ public sealed class Block : HybridModule
             if (SumsWithNorm)
             {
                 // the norm of the feed-forward computes the sum in the same pass
-                var mixed = Mix(mixerNorm!.Forward(entering ?? stream), context, own);
+                var mixed = OfNormed(mixerNorm!, entering ?? stream, x => Mix(x, context, own));
                 (var normed, stream) = feedForwardNorm!.ForwardSum(mixed, stream);
+                using var offer = feedForwardNorm.Offer(normed, stream);
                 stream = Sum(stream, FeedForward!.Forward(normed, context, after), scales.FeedForwardStream, scales.FeedForwardOutput);
                 return stream.MoveToOuterDisposeScope();
             }
@@ -123,11 +124,19 @@ public sealed class Block : HybridModule
         if (norms == NormPlacement.Stream) stream = norm.Forward(stream);
         var output = norms switch
         {
-            NormPlacement.Before => half(norm.Forward(entering ?? stream)),
+            NormPlacement.Before => OfNormed(norm, entering ?? stream, half),
             NormPlacement.After => norm.Forward(half(entering ?? stream)),
             _ => half(stream),
         };
         return Sum(stream, output, streamScale, outputScale);
+    }
+
+    // projections of the normed value do not save it
+    static Tensor OfNormed(Norm norm, Tensor x, Func<Tensor, Tensor> half)
+    {
+        var normed = norm.Forward(x);
+        using var offer = norm.Offer(normed, x);
+        return half(normed);
     }
 
     static Tensor Sum(Tensor stream, Tensor output, double streamScale, double outputScale) =>

@@ -119,9 +119,8 @@ public sealed class Mamba2 : StateSpaceMixer
         var recurrent = Recurrent(state);
         if (spec.ProjectionScales is not null) projected = projected * get_buffer("projection_scales")!.to(projected.dtype);
         var (gate, convolved, timeStep) = LastDimension.Split(projected, inner, spec.ConvolutionChannels, spec.Heads);
-        if (!isConvolved)
-            convolved = Convolve(convolved, Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.Activation,
-                recurrent, context);
+        var (given, weight, shift) = (convolved, Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null);
+        if (!isConvolved) convolved = Convolve(given, weight, shift, spec.Activation, recurrent, context);
         var (values, b, c) = LastDimension.Split(convolved, inner, shared, shared);
         (b, c) = (b.view(batch, length, spec.Groups, spec.StateSize), c.view(batch, length, spec.Groups, spec.StateSize));
         var a = Derived("A_log", x, logarithm => logarithm.exp().neg());
@@ -131,6 +130,7 @@ public sealed class Mamba2 : StateSpaceMixer
         Tensor y, D = Parameter("D", x), bias = Parameter("dt_bias", x);
         if (!IsStep(x, recurrent, context))
         {
+            using var offer = recurrent is null ? OfferConvolved(convolved, given, (weight, shift), context) : null;
             (y, var final) = StateSpaceDual.Forward(x4, timeStep, a, b, c, D, bias, softplus: true, limit, recurrent?.WideScan, context.Layout,
                 spec.ChunkSize);
             recurrent?.Scan.copy_(final);
@@ -146,6 +146,11 @@ public sealed class Mamba2 : StateSpaceMixer
         }
         return (y.reshape(batch, length, inner), gate, values);
     }
+
+    // the dual does not save its input
+    IDisposable? OfferConvolved(Tensor convolved, Tensor given, (Tensor Weight, Tensor? Bias) filter, SequenceContext context) =>
+        spec.Activation == Activation.Silu
+            ? CausalConvolution.Offer(convolved, given, filter.Weight, filter.Bias, silu: true, context.Layout) : null;
 
     internal override Tensor Project(Tensor scanned) => Scaled(Output.Forward(scanned), spec.OutputScale);
 

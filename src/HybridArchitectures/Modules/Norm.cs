@@ -23,6 +23,14 @@ public abstract class Norm : HybridModule
     /// <summary>Returns the norm of x + residual, and that sum rounded to the type of x.</summary>
     internal abstract (Tensor Output, Tensor Sum) ForwardSum(Tensor x, Tensor residual);
 
+    /// <summary>
+    /// Offers to compute an output again in the backward pass for operators that read it, until the offer is disposed. Returns null if the norm does
+    /// not, or no gradient is recorded.
+    /// </summary>
+    /// <param name="output">The output.</param>
+    /// <param name="x">The input, or the sum.</param>
+    internal virtual IDisposable? Offer(Tensor output, Tensor x) => null;
+
     /// <summary>Returns the norm of x as part of a product; null if no product computes it.</summary>
     internal virtual FewRowsFusion? Fusion(Tensor x) => null;
 }

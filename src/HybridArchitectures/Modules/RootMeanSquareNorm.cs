@@ -30,6 +30,8 @@ public sealed class RootMeanSquareNorm : Norm
     // one pass on a GPU and without a gradient
     internal override (Tensor Output, Tensor Sum) ForwardSum(Tensor x, Tensor residual) => RmsNorm.ForwardSum(x, residual, Scale(x), epsilon);
 
+    internal override IDisposable? Offer(Tensor output, Tensor x) => RmsNorm.Offer(output, x, Scale(x), epsilon);
+
     internal override FewRowsFusion? Fusion(Tensor x) => new(FewRowsNorm.Plain, Scale(x), epsilon);
 
     /// <inheritdoc/>
