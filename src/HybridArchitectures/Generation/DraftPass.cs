@@ -1,7 +1,6 @@
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
-using HybridArchitectures.Modules;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 
@@ -49,7 +48,7 @@ sealed class DraftPass : IDisposable
 
     /// <summary>Returns whether every module of a model permits the capture of passes over a number of tokens, of all rows together.</summary>
     public static bool MayCapture(HybridLanguageModel model, long tokens) =>
-        model.AllModules().OfType<HybridModule>().All(module => module.CapturesDrafts(tokens));
+        StepGraph.RefusalOfModules(model, tokens) is null;
 
     /// <summary>Gets whether the modules of the model permit the capture.</summary>
     public bool CanBeCaptured { get; }

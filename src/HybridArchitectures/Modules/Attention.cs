@@ -59,10 +59,6 @@ public sealed class Attention : Mixer
     internal override Tensor? StepSum(StepInput input, SequenceContext context, MixerState state) =>
         output is not null && IsUnscaled ? output.ForwardSum(AttendStep(input, context, state), input.Stream) : null;
 
-    /// <inheritdoc/>
-    internal override bool CapturesDrafts(long tokens) =>
-        spec is { OutputGate: false, QkNorm: false, InputBias: false } && spec.HeadSize == spec.ValueHeadSize;
-
     /// <summary>Gets whether nothing is multiplied before and after the projections, so that <see cref="AttendStep"/> can be used.</summary>
     internal bool IsUnscaled => spec is { InputScale: 1, OutputScale: 1 };
 

@@ -34,9 +34,6 @@ public abstract class FeedForward(string kind) : HybridModule(kind)
     /// </summary>
     internal virtual Tensor? StepSum(StepInput input, SequenceContext context) => null;
 
-    /// <inheritdoc/>
-    internal override bool CapturesDrafts(long tokens) => false;
-
     /// <summary>
     /// Returns whether the host reads results of the device in a pass without gradients, which is an error in a capture. The default is false.
     /// </summary>

@@ -35,13 +35,6 @@ public abstract class HybridModule : nn.Module
     }
 
     /// <summary>
-    /// Returns whether a pass that verifies drafts may be captured as a graph with this module. The default of mixers, feed-forwards and shared
-    /// transformers is false: such a pass runs directly. It is true for modules whose captured passes have been run on a GPU.
-    /// </summary>
-    /// <param name="tokens">The number of tokens of the pass, of all rows together.</param>
-    internal virtual bool CapturesDrafts(long tokens) => true;
-
-    /// <summary>
     /// Registers a parameter. Weight decay does not apply if <paramref name="decays"/> is false: norms, biases, <c>A_log</c>, <c>D</c>,
     /// <c>dt_bias</c>.
     /// </summary>

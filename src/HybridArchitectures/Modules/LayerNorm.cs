@@ -34,9 +34,6 @@ public sealed class LayerNorm : Norm
         return nn.functional.layer_norm(x.to(type), [width], Parameter(Scale, x), Parameter(Shift, x), epsilon).to(x.dtype);
     }
 
-    // not yet run as part of a captured pass
-    internal override bool CapturesDrafts(long tokens) => false;
-
     internal override (Tensor Output, Tensor Sum) ForwardSum(Tensor x, Tensor residual)
     {
         var sum = x.add(residual, Scalars.One);

@@ -58,9 +58,6 @@ public sealed class Mamba1 : StateSpaceMixer
     }
 
     /// <inheritdoc/>
-    internal override bool CapturesDrafts(long tokens) => true;
-
-    /// <inheritdoc/>
     protected internal override IReadOnlyList<string> ProjectionWeights => ["dt_weight"];
 
     /// <inheritdoc/>

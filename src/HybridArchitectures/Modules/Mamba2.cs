@@ -71,9 +71,6 @@ public sealed class Mamba2 : StateSpaceMixer
     }
 
     /// <inheritdoc/>
-    internal override bool CapturesDrafts(long tokens) => true;
-
-    /// <inheritdoc/>
     internal override Tensor? StepSum(StepInput input, SequenceContext context, MixerState state)
     {
         if (output is null || spec is not { InputScale: 1, OutputScale: 1 }) return null;

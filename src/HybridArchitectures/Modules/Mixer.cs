@@ -40,9 +40,6 @@ public abstract class Mixer(string kind) : HybridModule(kind)
     /// </summary>
     internal virtual bool ReadsHostLengths => false;
 
-    /// <inheritdoc/>
-    internal override bool CapturesDrafts(long tokens) => false;
-
     /// <summary>Creates an empty state.</summary>
     /// <param name="batch">The number of rows.</param>
     /// <param name="compute">The type of activations.</param>

@@ -167,10 +167,6 @@ public sealed class MixtureOfExperts : FeedForward
         return !IsFewOnDevice(tokens) && GroupedLinear.ReadsSizes(compute, Parameter("up"));
     }
 
-    /// <inheritdoc/>
-    internal override bool CapturesDrafts(long tokens) =>
-        spec is { SharedGate: false, RoutingGroups: 1, LatentWidth: 0 } && IsFewOnDevice(tokens) && IsPlain;
-
     bool IsPlain => ProjectionWeights.All(name => Adapter(name) is null or { IsMerged: true });
 
     /// <summary>Reads only the weights of the experts that a few tokens selected, without sorting.</summary>

@@ -30,9 +30,6 @@ public sealed class SharedTransformer : HybridModule
     /// <summary>Gets the spec of the transformer.</summary>
     public SharedTransformerSpec Spec { get; }
 
-    /// <inheritdoc/>
-    internal override bool CapturesDrafts(long tokens) => false;
-
     internal Tensor Forward(Tensor x, SequenceContext context, MixerState? state, AttentionAdapters? adapters, LowRankAdapter? feedForwardAdapter)
     {
         // (B, L, 2 width)

@@ -36,9 +36,6 @@ public sealed class SwiGluFeedForward : FeedForward
         spec is { Activation: Activation.Silu, GateScale: 1, OutputScale: 1 } && Linear.ForwardGated(input, gate, up) is { } inner
             ? down.ForwardSum(inner, input.Stream) : null;
 
-    /// <inheritdoc/>
-    internal override bool CapturesDrafts(long tokens) => true;
-
     /// <summary>Computes the feed-forward with an adapter whose output is added to gate and up, in this order.</summary>
     internal Tensor Forward(Tensor x, LowRankAdapter? adapter)
     {

@@ -131,8 +131,8 @@ public sealed class GraphDeviceTests : IDisposable
                 var graphs = generator.Generate(prompts, options);
                 Assert.True(direct[0].Ids.SequenceEqual(graphs[0].Ids),
                     $"{name}, {drafts} drafts: [{string.Join(" ", direct[0].Ids)}] became [{string.Join(" ", graphs[0].Ids)}]");
-                bool captures = DraftPass.MayCapture(model, 2);
-                Assert.Equal(captures, name != "gated delta");
+                bool captures = DraftPass.MayCapture(model, 1 + drafts);
+                Assert.True(captures || (name, drafts) == ("gated delta", 7), $"{name}, {drafts} drafts");
                 Assert.True(!captures || Kept(model)!.Loop.DraftCaptures > 0, $"{name}, {drafts} drafts");
             }
         }
@@ -146,7 +146,7 @@ public sealed class GraphDeviceTests : IDisposable
         using var model = Model(name);
         foreach (int width in new[] { 2, 4, 8 })
         {
-            if (StepGraph.Refusal(model, width) is not null) continue;      // the host takes part in the pass
+            if (StepGraph.Refusal(model, 2 * width) is not null) continue;      // the host takes part in the pass
             AssertPassesEqual(model, width, null, name);
         }
     }
