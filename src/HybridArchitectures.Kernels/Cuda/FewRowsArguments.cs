@@ -64,13 +64,15 @@ struct FewRowsArguments
     public struct ConvolutionArguments
     {
         public nint State, Weight, Bias;
-        public long First, Channels, Silu;
+        public long First, Channels, Silu, Length;
+        public nint Before, Inputs;
 
         /// <summary>Returns the arguments for a convolution.</summary>
         public static ConvolutionArguments From(FewRowsConvolutionStep step) => new()
         {
             State = CudaMemory.Address(step.State), Weight = CudaMemory.Address(step.Weight), Bias = CudaMemory.Address(step.Bias),
             First = step.First, Channels = step.Weight.size(0), Silu = step.IsSilu ? 1 : 0,
+            Length = step.Length, Before = CudaMemory.Address(step.Before), Inputs = CudaMemory.Address(step.Inputs),
         };
     }
 }

@@ -2,14 +2,33 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>Describes a step of a causal convolution over some outputs of a product of a few rows. The step updates the state.</summary>
-/// <param name="State">(rows, width - 1, channels) bfloat16, newest last.</param>
+/// <summary>
+/// Describes a causal convolution over some outputs of a product of a few rows, which are one token or a few tokens of each sequence. It updates the
+/// state.
+/// </summary>
+/// <param name="State">(sequences, width - 1, channels) bfloat16, newest last.</param>
 /// <param name="Weight">(channels, width) float32.</param>
 /// <param name="Bias">(channels) float32, or null.</param>
 /// <param name="First">The output that is the first channel.</param>
 /// <param name="IsSilu">Whether SiLU follows.</param>
 sealed record FewRowsConvolutionStep(Tensor State, Tensor Weight, Tensor? Bias, int First, bool IsSilu)
 {
+    /// <summary>Gets the number of tokens of each sequence. The default is 1.</summary>
+    public long Length { get; private init; } = 1;
+
+    /// <summary>Gets the memory for the state before several tokens, like <see cref="State"/>; null for one token.</summary>
+    public Tensor? Before { get; private init; }
+
+    /// <summary>Gets the memory for the inputs of several tokens, (sequences, length, channels) bfloat16; null for one token.</summary>
+    public Tensor? Inputs { get; private init; }
+
+    /// <summary>Returns the same over several tokens of each sequence, with memory for what returns rows to earlier tokens.</summary>
+    public FewRowsConvolutionStep WithTokens(long length) => this with
+    {
+        Length = length, Before = CudaMemory.NewLike(State),
+        Inputs = CudaMemory.New(State, State.dtype, State.size(0), length, State.size(2)),
+    };
+
     /// <summary>Specifies the maximum width of a filter.</summary>
     const int MaxWidth = 8;
 

@@ -47,11 +47,12 @@ struct FewRowsCache {
     i64 keysRow, keysSlot, keysHead, valuesRow, valuesSlot, valuesHead, positionsRow;
 };
 
-// The convolution of the channels from `first` on. It reads and replaces the last inputs.
+// The convolution of the channels from `first` on. It reads and replaces the last inputs. Rows are `length` tokens of each sequence.
 struct FewRowsConvolution {
-    bfloat16* state;                                 // (rows, Taps - 1, channels), newest last
+    bfloat16* state;                                 // (sequences, Taps - 1, channels), newest last
     const float *weight, *bias;                      // (channels, Taps), (channels) or null
-    i64 first, channels, silu;
+    i64 first, channels, silu, length;
+    bfloat16 *before, *inputs;                       // with several tokens: the state before them, and the inputs (rows, channels); or null
 };
 
 struct FewRowsArguments {
@@ -72,7 +73,7 @@ struct FewRowsArguments {
     FewRowsConvolution convolution;
     float epsilon;
 };
-static_assert(sizeof(FewRowsArguments) == (1 + 3 + 6 + 3 + 1 + 9 + 5 + 3 + 1 + 2 + 20 + 6 + 1) * 8, "as the host has it");
+static_assert(sizeof(FewRowsArguments) == (1 + 3 + 6 + 3 + 1 + 9 + 5 + 3 + 1 + 2 + 20 + 9 + 1) * 8, "as the host has it");
 
 // What a block computes at a time: 16 outputs of one weight. The second eight outputs start `second_half` after the first eight.
 struct FewRowsTile {
@@ -324,8 +325,12 @@ struct FewRows {
             before.sum = filter.bias ? filter.bias[channel] : 0;
 #pragma unroll
             for (int k = 0; k < Taps; k++) before.filter[k] = filter.weight[channel * Taps + k];
+            const int length = static_cast<int>(filter.length), sequence = item.row / length, token = item.row - sequence * length;
+            const bfloat16* state = filter.state + static_cast<i64>(sequence) * (Taps - 1) * filter.channels + channel;
+            // inputs of earlier tokens of the launch are results of other threads
 #pragma unroll
-            for (int k = 0; k < Taps - 1; k++) before.past[k] = to_float(filter.state[(item.row * (Taps - 1) + k) * filter.channels + channel]);
+            for (int k = 0; k < Taps - 1; k++)
+                if (k + token < Taps - 1) before.past[k] = to_float(state[(k + token) * filter.channels]);
         }
         return before;
     }
@@ -366,13 +371,27 @@ struct FewRows {
         const FewRowsConvolution& filter = args.convolution;
         const i64 channel = item.output - filter.first;
         if (channel < 0 || channel >= filter.channels) return value;
-        float sum = before.sum;
+        const int length = static_cast<int>(filter.length), sequence = item.row / length, token = item.row - sequence * length;
+        float past[Taps - 1], sum = before.sum;
 #pragma unroll
-        for (int k = 0; k < Taps - 1; k++) sum += before.filter[k] * before.past[k];
+        for (int k = 0; k < Taps - 1; k++) {
+            const int back = Taps - 1 - k, row = item.row - back;
+            past[k] = before.past[k];
+            if (back <= token)
+                past[k] = to_float(from_float<bfloat16>(
+                    result(0, row / 8, row % 8 * 16 + item.index_in_tile % 16, args.bias[0], item.output)));
+            sum += before.filter[k] * past[k];
+        }
         sum += before.filter[Taps - 1] * value;
+        const i64 at = static_cast<i64>(sequence) * (Taps - 1) * filter.channels + channel;
+        if (token == 0 && filter.before)
 #pragma unroll
-        for (int k = 0; k < Taps - 1; k++)
-            filter.state[(item.row * (Taps - 1) + k) * filter.channels + channel] = from_float<bfloat16>(k < Taps - 2 ? before.past[k + 1] : value);
+            for (int k = 0; k < Taps - 1; k++) filter.before[at + k * filter.channels] = from_float<bfloat16>(past[k]);
+        if (filter.inputs) filter.inputs[item.row * filter.channels + channel] = from_float<bfloat16>(value);
+        if (token == length - 1)
+#pragma unroll
+            for (int k = 0; k < Taps - 1; k++)
+                filter.state[at + k * filter.channels] = from_float<bfloat16>(k < Taps - 2 ? past[k + 1] : value);
         return filter.silu ? sum * sigmoid(sum) : sum;
     }
 

@@ -106,8 +106,7 @@ public static class CausalConvolution
         {
             var before = CudaMemory.NewLike(state);
             var output = CausalConvolutionCuda.Steps(state, before, inputs);
-            return (output.MoveToOuterDisposeScope(), new([before, own.X], [own.Weight, own.Bias],
-                (states, counts) => CausalConvolutionCuda.Replay(states, before, counts, own)) { RunsOnDevice = true });
+            return (output.MoveToOuterDisposeScope(), ReplayOnCuda(before, own));
         }
         var copy = state.clone();
         var (result, final) = Forward(inputs.X, inputs.Weight, inputs.Bias, inputs.Silu, copy);
@@ -120,6 +119,17 @@ public static class CausalConvolution
                     states.select(0, row).copy_(cat([copy.select(0, row), own.X.select(0, row)], 0).narrow(0, values[row], own.Width - 1));
         }));
     }
+
+    /// <summary>Returns what returns rows to earlier tokens after a product with the convolution of several tokens.</summary>
+    /// <param name="step">The convolution, which the product has computed.</param>
+    internal static StateReplay Replay(FewRowsConvolutionStep step)
+    {
+        using var noGrad = no_grad();
+        return ReplayOnCuda(step.Before!, new(step.Inputs!, step.Weight.alias(), step.Bias?.alias()) { Silu = step.IsSilu });
+    }
+
+    static StateReplay ReplayOnCuda(Tensor before, CausalConvolutionInputs own) => new([before, own.X], [own.Weight, own.Bias],
+        (states, counts) => CausalConvolutionCuda.Replay(states, before, counts, own)) { RunsOnDevice = true };
 
     static Tensor StepRows(KernelBackend backend, Tensor state, CausalConvolutionInputs inputs)
     {

@@ -84,11 +84,17 @@ public sealed class Mamba2 : StateSpaceMixer
     (Tensor Output, Tensor Gate, Tensor Values) ScanInput(StepInput input, SequenceContext context, MixerState state)
     {
         var x = input.Stream;
-        if (x.size(1) == 1 && IsStep(x, Recurrent(state), context) && spec is { ProjectionScales: null, Activation: Activation.Silu })
+        if (IsStep(x, Recurrent(state), context) && spec is { ProjectionScales: null, Activation: Activation.Silu })
         {
-            var step = new FewRowsConvolutionStep(Recurrent(state)!.Convolution, Parameter("conv_weight", x),
+            var recurrent = Recurrent(state)!;
+            var step = new FewRowsConvolutionStep(recurrent.Convolution, Parameter("conv_weight", x),
                 spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.InnerWidth, IsSilu: true);
-            if (this.input.ForwardConvolved(input, step) is { } convolved) return Scan(x, convolved, context, state, isConvolved: true);
+            if (x.size(1) > 1 && step.IsServed) step = step.WithTokens(x.size(1));
+            if (this.input.ForwardConvolved(input, step) is { } convolved)
+            {
+                if (step.Length > 1) recurrent.Remember(0, CausalConvolution.Replay(step));
+                return Scan(x, convolved, context, state, isConvolved: true);
+            }
         }
         return Scan(x, Linear.ForwardMany(input, this.input)[0], context, state);
     }

@@ -173,6 +173,45 @@ public sealed class DecodingEmulationTests : IDisposable
     }
 
     [Theory]
+    [InlineData(1, 5, 4, true)]
+    [InlineData(3, 4, 3, false)]
+    [InlineData(2, 8, 2, true)]
+    [InlineData(2, 2, 8, true)]
+    public void A_product_with_a_convolution_of_several_tokens_is_one_product_for_each_token(int batch, int length, int width, bool biased)
+    {
+        using var random = manual_seed(12);
+        const int Inputs = 136, Outputs = 70, First = 20, Channels = 37;
+        Tensor x = Normal(batch, length, Inputs), weight = Normal(Outputs, Inputs) / 8, filter = randn(Channels, width),
+            state = Normal(batch, width - 1, Channels);
+        var bias = biased ? randn(Channels) : null;
+        Tensor Product(Tensor rows, FewRowsConvolutionStep step) =>
+            FewRowsLinear.ForwardFused(rows, [(weight, null)], false, new(Convolution: step))![0];
+        CudaEmulation.BothOrders(() =>
+        {
+            using var inner = NewDisposeScope();
+            var states = new Tensor[length + 1];
+            states[0] = state.clone();
+            var expected = new Tensor[length];
+            for (int token = 0; token < length; token++)
+            {
+                states[token + 1] = states[token].clone();
+                expected[token] = Product(x.narrow(1, token, 1), new(states[token + 1], filter, bias, First, IsSilu: true));
+            }
+            var after = state.clone();
+            var step = new FewRowsConvolutionStep(after, filter, bias, First, IsSilu: true).WithTokens(length);
+            Assert.True(Product(x, step).equal(cat(expected, 1)).all().item<bool>());
+            Assert.True(after.equal(states[length]).all().item<bool>());
+            using var replay = CausalConvolution.Replay(step);
+            for (int count = 1; count < length; count++)
+            {
+                replay.Run(after, full([batch], count, ScalarType.Int64));
+                Assert.True(after.equal(states[count]).all().item<bool>(), $"{count} tokens");
+                after.copy_(states[length]);
+            }
+        });
+    }
+
+    [Theory]
     [InlineData(1, 16, 1, true, false)]
     [InlineData(5, 40, 3, true, true)]
     [InlineData(4, 9, 2, false, true)]
