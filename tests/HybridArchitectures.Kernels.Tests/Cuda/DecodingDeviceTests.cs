@@ -74,6 +74,36 @@ public sealed class DecodingDeviceTests : IDisposable
             Assert.True(FewRowsLinear.ForwardFused(x, [(weight, null)], false, fusion)![0].equal(actual).all().item<bool>(), $"run {run}");
     }
 
+    /// <summary>The sizes of Mamba-2 in a 1B model. Draft passes have one product for several tokens, with its convolution.</summary>
+    [Theory]
+    [InlineData(1, 8), InlineData(2, 8), InlineData(4, 2), InlineData(3, 5)]
+    public void A_product_with_a_convolution_of_several_tokens_is_one_product_for_each_token(int batch, int length)
+    {
+        Gpu.IsNeeded();
+        using var random = manual_seed(4);
+        const int First = 4096, Channels = 4352, Width = 4;
+        Tensor x = Normal(batch, length, 2048), weight = Normal(8480, 2048) / 16, state = Normal(batch, Width - 1, Channels),
+            filter = randn([Channels, Width], ScalarType.Float32, Gpu.Device), bias = randn([Channels], ScalarType.Float32, Gpu.Device);
+        Tensor Product(Tensor rows, FewRowsConvolutionStep step) =>
+            FewRowsLinear.ForwardFused(rows, [(weight, null)], false, new(Convolution: step))![0];
+        using var poisoned = Gpu.Poisoned();
+        var states = new Tensor[length + 1];
+        states[0] = state.clone();
+        var expected = new Tensor[length];
+        for (int token = 0; token < length; token++)
+        {
+            states[token + 1] = states[token].clone();
+            expected[token] = Product(x.narrow(1, token, 1), new(states[token + 1], filter, bias, First, IsSilu: true));
+        }
+        var after = state.clone();
+        var several = new FewRowsConvolutionStep(after, filter, bias, First, IsSilu: true).WithTokens(length);
+        Assert.True(Product(x, several).equal(cat(expected, 1)).all().item<bool>());
+        Assert.True(after.equal(states[length]).all().item<bool>());
+        using var replay = CausalConvolution.Replay(several);
+        replay.Run(after, ones([batch], ScalarType.Int64, Gpu.Device));
+        Assert.True(after.equal(states[1]).all().item<bool>());
+    }
+
     [Fact]
     public void Products_with_a_weight_per_row()
     {
