@@ -1,4 +1,6 @@
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
+using Tensors = System.Collections.Generic.Dictionary<string, TorchSharp.torch.Tensor>;
 
 namespace HybridArchitectures.Kernels.Tests.Cuda;
 
@@ -30,5 +32,24 @@ public abstract class ChannelDecayEmulationTests(DeltaRuleOperator op) : DeltaRu
         var erased = rand([1, 128, 1, 1], ScalarType.Float64).lt(0.3);
         inputs["decay"] = where(erased, inputs["decay"].sub(1e6), inputs["decay"] * 0.1);
         IsAsGoodAsComposed(inputs);
+    }
+
+    [Fact]
+    public void Decays_in_bfloat16_give_the_results_of_the_same_decays_in_float32()
+    {
+        using var scope = NewDisposeScope();
+        using var emulation = new CudaEmulation();
+        var inputs = op.Leaves(op.Sized(1, 70, 2, 16, 2, 16), ScalarType.BFloat16);
+        var coarse = inputs["decay"].detach().to(ScalarType.BFloat16);
+        var results = new[] { coarse, coarse.to(ScalarType.Float32) }.Select(decay =>
+        {
+            var leaf = decay.detach().requires_grad_();
+            var (output, final) = op.Forward(new Tensors(inputs) { ["decay"] = leaf });
+            Autograd.Backward(output.to(ScalarType.Float32).sum().add(final.sum(), Scalars.One));
+            Assert.Equal(leaf.dtype, leaf.grad!.dtype);
+            return (Output: output, Final: final, Gradient: leaf.grad!.to(ScalarType.BFloat16));
+        }).ToArray();
+        Assert.True(results[0].Output.Equals(results[1].Output) && results[0].Final.Equals(results[1].Final));
+        Assert.True(results[0].Gradient.Equals(results[1].Gradient));
     }
 }

@@ -48,6 +48,13 @@ __device__ __forceinline__ unsigned scaled(unsigned word, Two scale) {
     return round_to_bfloat16_pair(first_of(word) * scale.x, second_of(word) * scale.y);
 }
 
+// loads `count` decays of one element, one per token; the rest is zeros
+template <class T, int Length>
+__device__ __forceinline__ void load_decays(float (&decays)[Length], const HeadNumbers& from, i64 at, i64 count) {
+#pragma unroll
+    for (int i = 0; i < Length; i++) decays[i] = i < count ? load_one<T>(from.numbers.base, at + i * from.tokenStride) : 0.f;
+}
+
 // Computes the numbers of a chunk; called by all threads of a block. Each thread loads all of its decays at once, and threads take turns to add. Sums
 // are exact to a last place or two, which is all that their differences need. A decay below -88 leaves nothing either, and would cost digits of the
 // decays after it.
@@ -55,10 +62,12 @@ template <int Threads> __device__ __forceinline__ void channel_numbers(
     const ChannelNumbers& numbers, const DeltaArguments& args, i64 row, i64 head, i64 begin, i64 end) {
     constexpr int Parts = Threads / (64 * KeyTiles), Length = Chunk / Parts;
     const int channel = threadIdx.x % (64 * KeyTiles), part = threadIdx.x / (64 * KeyTiles), first = part * Length;
+    const HeadNumbers& from = args.decay;
+    const i64 at = row * from.rowStride + (begin + first) * from.tokenStride + head * from.headStride + channel;
+    const i64 count = channel < KeySize ? end - begin - first : 0;
     float decays[Length];
-#pragma unroll
-    for (int i = 0; i < Length; i++)
-        decays[i] = channel < KeySize && begin + first + i < end ? args.decay.at(row, begin + first + i, head, channel) : 0.f;
+    if (from.numbers.bfloat16) load_decays<bfloat16>(decays, from, at, count);
+    else load_decays<float>(decays, from, at, count);
     for (int turn = 0; turn < Parts; turn++) {
         if (turn > 0) __syncthreads();
         if (part != turn) continue;
