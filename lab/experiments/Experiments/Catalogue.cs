@@ -46,11 +46,12 @@ sealed class Catalogue(StudySize size, int vocabularySize)
         [designs.InterWithout(ratio.Attention, ratio.Ssm, "convolution", designs.Convolution),
             designs.InterWithout(ratio.Attention, ratio.Ssm, "linear attention", designs.LinearAttention)]);
 
-    Experiment Recall => new("recall", "Recall", "Designs of the first experiment, and 1:5 with attention replaced, trained on the recall task "
+    Experiment Recall => new("recall", "Recall", "Attention, Mamba-2, hybrids of both, and 1:5 with attention replaced, trained on the recall task "
         + "alone.", "attention", [new(RecallDesigns, PartTasks.Recall) { IsRecall = true }]);
 
     /// <summary>Gets the designs of the recall experiment.</summary>
-    public IReadOnlyList<ExperimentDesign> RecallDesigns => [.. AllRatios, .. Replaced.Take(2)];
+    public IReadOnlyList<ExperimentDesign> RecallDesigns => [designs.Transformer, designs.Mamba, designs.Inter(1, 3), designs.Inter(1, 5),
+        designs.Intra(1, 3), designs.Intra(1, 5), .. Replaced.Take(2)];
 
     Experiment Placements
     {

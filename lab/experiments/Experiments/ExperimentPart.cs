@@ -17,6 +17,14 @@ sealed record ExperimentPart(IReadOnlyList<ExperimentDesign> Designs, PartTasks 
     /// <summary>Returns the name of a design in this part.</summary>
     public string NameOf(ExperimentDesign design) => design.Name + Suffix;
 
+    /// <summary>Returns the part with the designs of some names; null means all.</summary>
+    public ExperimentPart Only(IReadOnlyCollection<string>? names)
+    {
+        if (names is null) return this;
+        int[] chosen = [.. Enumerable.Range(0, Designs.Count).Where(index => names.Contains(NameOf(Designs[index])))];
+        return this with { Designs = [.. chosen.Select(index => Designs[index])], Rates = Rates is null ? null : [.. chosen.Select(index => Rates[index])] };
+    }
+
     /// <summary>Gets what distinguishes the names of the part from those of other parts, such as <c>, Muon</c>.</summary>
     string Suffix => IsRecall ? ", recall" : IsMuon ? ", Muon" : Context == 1 ? "" : FormattableString.Invariant($", context x {Context:0.#}");
 

@@ -27,8 +27,11 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
     int VocabularySize => data.Tokenizer.VocabularySize;
 
     /// <summary>Runs experiments, one after another and seed by seed.</summary>
+    /// <param name="experiments">The experiments.</param>
+    /// <param name="only">The names of the designs to run. Null means all.</param>
+    /// <param name="cancellation">Stops the runs.</param>
     /// <returns>True if every run is complete.</returns>
-    public bool Run(IEnumerable<Experiment> experiments, CancellationToken cancellation)
+    public bool Run(IEnumerable<Experiment> experiments, IReadOnlyCollection<string>? only, CancellationToken cancellation)
     {
         Directory.CreateDirectory(folder);
         bool isComplete = true;
@@ -36,7 +39,7 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
         {
             bool isTrial = experiment.Name == Catalogue.LearningRatesName;
             foreach (long seed in isTrial ? size.Seeds.Take(1) : size.Seeds)
-                foreach (var part in experiment.Parts.SelectMany(ByTasks))
+                foreach (var part in experiment.Parts.Select(part => part.Only(only)).SelectMany(ByTasks))
                 {
                     if (cancellation.IsCancellationRequested) return false;
                     isComplete &= Run(experiment, part, seed, waits: isTrial, cancellation);
@@ -83,10 +86,10 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
 
     double RateOf(ExperimentPart part, int index)
     {
-        if (part.Rates is { } rates) return rates[index];
-        var found = LearningRates.Read(RatesFile, size.Width)
+        if (part.Rates is { } own) return own[index];
+        var rates = part.IsRecall ? new LearningRates(size.Recall.Rates, size.Width) : LearningRates.Read(RatesFile, size.Width)
             ?? throw new InvalidDataException($"{RatesFile} does not exist; run {Catalogue.LearningRatesName} first.");
-        return found.For(part.Designs[index]) * (part.IsRecall ? size.Recall.RateFactor : 1);
+        return rates.For(part.Designs[index]);
     }
 
     TrainingOptions Training(ExperimentPart part)

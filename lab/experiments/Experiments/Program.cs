@@ -87,8 +87,10 @@ static class Program
         var minutes = new Option<double?>("--minutes") { Description = "Stops after this time. The same command continues." };
         var processes = new Option<int>("--processes") { Description = "The number of processes that share the runs, each on its own GPU.",
             DefaultValueFactory = _ => 1 };
+        var only = new Option<string[]>("--designs") { Description = "Runs these designs only, by the names of the report.",
+            AllowMultipleArgumentsPerToken = true };
         var results = new Option<string?>("--results") { Description = "A zip file: its runs are added first, and all runs are written to it last." };
-        var command = new Command("run", "Runs experiments.") { names, data, tokenizer, folder, device, minutes, processes, results, Tiny };
+        var command = new Command("run", "Runs experiments.") { names, data, tokenizer, folder, device, minutes, processes, only, results, Tiny };
         command.SetAction(arguments =>
         {
             var (runs, archive) = (arguments.GetValue(folder)!, arguments.GetValue(results));
@@ -98,14 +100,15 @@ static class Program
             if (arguments.GetValue(minutes) is { } limit) ends.CancelAfter(TimeSpan.FromMinutes(limit));
             var size = SizeOf(arguments);
             var chosen = Chosen(size, arguments.GetValue(names)!);
+            var designs = Only(chosen, arguments.GetValue(only)!);
             RequireGpus(arguments.GetValue(processes), arguments.GetValue(device)!);
             var helpers = Enumerable.Range(1, Math.Max(0, arguments.GetValue(processes) - 1)).Select(number => StartHelper(all, number)).ToArray();
             using var loaded = arguments.GetValue(data) is { } path ? StudyData.Open(path) : StudyData.OpenTiny(arguments.GetValue(tokenizer)!);
             var runner = new ExperimentRunner(size, loaded, runs, new Device(arguments.GetValue(device)!));
-            bool isComplete = runner.Run(chosen, ends.Token);
+            bool isComplete = runner.Run(chosen, designs, ends.Token);
             foreach (var helper in helpers) helper.WaitForExit();
             // what helpers were still training, or have left
-            if (helpers.Length > 0 && !isComplete) isComplete = runner.Run(chosen, ends.Token);
+            if (helpers.Length > 0 && !isComplete) isComplete = runner.Run(chosen, designs, ends.Token);
             if (archive is not null) ResultFiles.Pack(runs, archive);
             Console.WriteLine(isComplete ? "complete" : "not complete; the same command continues");
             return stop.Token.IsCancellationRequested ? stop.ExitCode : helpers.Select(helper => helper.ExitCode).FirstOrDefault(code => code != 0);
@@ -123,6 +126,8 @@ static class Program
         var minutes = new Option<double?>("--minutes") { Description = "Stops after this time. The same command continues." };
         var steps = new Option<int>("--steps") { Description = "The steps of AdamW.", DefaultValueFactory = _ => 600 };
         var share = new Option<double>("--share") { Description = "The share of the steps that Muon makes.", DefaultValueFactory = _ => 0.75 };
+        var only = new Option<string[]>("--designs") { Description = "Runs these designs only, by the names of the report.",
+            AllowMultipleArgumentsPerToken = true };
         var results = new Option<string?>("--results") { Description = "A zip file: its runs are added first, and all runs are written to it last." };
         var command = new Command("optimizers", "Compares Muon with AdamW on a small hybrid, both over the same rates and seeds.")
         {
@@ -199,6 +204,14 @@ static class Program
         if (names is ["all"]) return all;
         return [.. names.Select(name => all.FirstOrDefault(experiment => experiment.Name == name) ?? throw new ArgumentException(
             $"names contains {name}; expected all or some of {string.Join(", ", all.Select(experiment => experiment.Name))}."))];
+    }
+
+    static string[]? Only(IEnumerable<Experiment> experiments, string[] names)
+    {
+        if (names.Length == 0) return null;
+        var known = experiments.SelectMany(experiment => experiment.Parts).SelectMany(part => part.Designs.Select(part.NameOf)).ToHashSet();
+        return names.FirstOrDefault(name => !known.Contains(name)) is not { } unknown ? names : throw new ArgumentException(
+            $"--designs contains '{unknown}'; expected some of {string.Join("; ", known)}.");
     }
 
     // the same command, as one process on the GPU of its number and without the archive

@@ -20,8 +20,11 @@ sealed record RecallSetting
     /// <summary>Gets the number of tokens per step.</summary>
     public int TokensPerStep { get; init; } = 16_384;
 
-    /// <summary>Gets the factor from the learning rate of a design on text to its rate here.</summary>
-    public double RateFactor { get; init; } = 0.5;
+    /// <summary>Gets the peak learning rate of each class of designs at the base size, from trials with one seed.</summary>
+    public IReadOnlyDictionary<string, double> Rates { get; init; } = new Dictionary<string, double>
+    {
+        [LearningRates.Attention] = 1e-3, [LearningRates.Mamba] = 4e-3, [LearningRates.Inter] = 1e-3, [LearningRates.Intra] = 2e-3,
+    };
 
     /// <summary>Gets the number of test rows.</summary>
     public int TestRows { get; init; } = 64;
