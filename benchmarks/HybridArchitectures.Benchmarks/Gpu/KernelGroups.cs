@@ -21,7 +21,7 @@ static partial class KernelGroups
         ("fusion of branches", ["fuse"]),
         ("embedding", ["embedding", "EmbeddingBag", "indexSelect"]),
         ("experts", ["route_experts", "mix_experts"]),
-        ("gradient norm", ["NormTwoOps", "norm_kernel"]),
+        ("gradient norm", ["squares_many", "norm_of_squares", "NormTwoOps", "norm_kernel"]),
         ("sums of gradients, residual", ["CUDAFunctor_add", "CUDAFunctorOnSelf_add", "AddFunctor"]),
         ("casts and copies", ["copy", "CatArray"]),
         ("fills", ["FillFunctor", "fill"]),

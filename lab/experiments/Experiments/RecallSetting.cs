@@ -23,7 +23,7 @@ sealed record RecallSetting
     /// <summary>Gets the peak learning rate of each class of designs at the base size, from trials with one seed.</summary>
     public IReadOnlyDictionary<string, double> Rates { get; init; } = new Dictionary<string, double>
     {
-        [LearningRates.Attention] = 1e-3, [LearningRates.Mamba] = 4e-3, [LearningRates.Inter] = 1e-3, [LearningRates.Intra] = 2e-3,
+        [LearningRates.Attention] = 2e-3, [LearningRates.Mamba] = 4e-3, [LearningRates.Inter] = 1e-3, [LearningRates.Intra] = 2e-3,
     };
 
     /// <summary>Gets the number of test rows.</summary>
