@@ -7,9 +7,6 @@ namespace HybridArchitectures.Kernels;
 sealed record ConvolutionComputation(CausalConvolutionInputs Inputs, SequenceLayout? Layout, Tensor?[] LayoutTensors)
     : ISavedTensors<ConvolutionComputation>
 {
-    /// <summary>Gets the inputs, over the saved tensors of the layout.</summary>
-    public CausalConvolutionInputs WithLayout => Inputs with { Layout = Layout?.Over(LayoutTensors) };
-
     public ConvolutionComputation Map(Func<Tensor?, Tensor?> replace) =>
         new(Inputs.Map(replace), Layout, Array.ConvertAll(LayoutTensors, tensor => replace(tensor)));
 }

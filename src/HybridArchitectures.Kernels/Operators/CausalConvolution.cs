@@ -59,7 +59,11 @@ public static class CausalConvolution
     /// <param name="layout">Padding and documents. Null means full rows of one document.</param>
     internal static IDisposable? Offer(Tensor output, Tensor x, Tensor weight, Tensor? bias, bool silu, SequenceLayout? layout) =>
         Recomputation.Offer(output, new ConvolutionComputation(new(x, weight, bias) { Silu = silu }, layout, layout?.Tensors ?? []),
-            static computation => Compute(computation.WithLayout).Output);
+            static computation =>
+            {
+                using var again = computation.Layout?.Over(computation.LayoutTensors);
+                return Compute(computation.Inputs with { Layout = again }).Output;
+            });
 
     /// <summary>Processes one token without a gradient. The result equals that of <see cref="Forward"/> for rows of one token.</summary>
     /// <param name="state">The last inputs, shape (B, W-1, C), in the dtype of x, newest last. It is updated in place.</param>
