@@ -18,7 +18,7 @@ sealed record GroupedLinearInputs(Tensor X, Tensor Weight, Tensor Ends) : ISaved
         Require.Alive(Weight, "weight");
         if (Weight.dim() != 3 || Weight.size(0) == 0 || Weight.size(2) != X.size(1))
             throw Require.Refusal("weight", Weight.shape, $"(groups, outputs, {X.size(1)})");
-        Checks.Type(Weight, X.dtype, "weight");
+        Checks.ParameterType(Weight, X, "x", "weight");
         Checks.SameDevice(Weight, X, "x", "weight");
         Checks.Shape(Ends, [Weight.size(0)], "(groups)", "ends");
         Checks.Type(Ends, ScalarType.Int32, "ends");

@@ -13,6 +13,34 @@ public static class GroupedLinear
 {
     static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.GroupedLinearBackend);
 
+    // the weight is in the dtype of the rows, a copy if parameters have another
+    sealed record Saved<TInput>(TInput Input, Tensor Weight, Tensor Ends, ScalarType ParameterType) : ISavedTensors<Saved<TInput>>
+        where TInput : class, IProjectionInput<TInput>
+    {
+        public Saved<TInput> Map(Func<Tensor?, Tensor?> replace) =>
+            this with { Input = Input.Map(replace), Weight = replace(Weight)!, Ends = replace(Ends)! };
+    }
+
+    // rows that are there, whose input is saved
+    sealed record RowsInput(Tensor X) : IProjectionInput<RowsInput>
+    {
+        public Tensor Like => X;
+
+        public long[] Shape => X.shape;
+
+        public IReadOnlyList<Tensor?> Differentiable => [X];
+
+        public bool HasKernels => true;
+
+        public RowsInput Map(Func<Tensor?, Tensor?> replace) => new(replace(X)!);
+
+        public Tensor Forward() => X;
+
+        public (Tensor Output, RowsInput Saved) Compute() => (X, this);
+
+        public (Tensor?[] Gradients, Tensor? Output) Differentiate(Tensor gradient, BackwardContext context, bool wantsOutput) => ([gradient], X);
+    }
+
     const int Alignment = 16;       // the alignment of rows in bytes that libtorch's operator requires
 
     /// <summary>
@@ -58,7 +86,9 @@ public static class GroupedLinear
 
     /// <summary>Computes weight[g] x[r] for each row r of group g.</summary>
     /// <param name="x">The input, shape (rows, inputs), floating point: the rows of group 0, then those of group 1, and so on.</param>
-    /// <param name="weight">The weights, shape (groups, outputs, inputs), in the dtype of <paramref name="x"/>.</param>
+    /// <param name="weight">
+    /// The weights, shape (groups, outputs, inputs), float32 or in the dtype of <paramref name="x"/>. They are cast for the product.
+    /// </param>
     /// <param name="ends">
     /// The end of each group, shape (groups), int32, non-decreasing. The last one is the number of rows. A group can be empty; its gradient is then
     /// zero.
@@ -67,23 +97,38 @@ public static class GroupedLinear
     /// <exception cref="ArgumentException">
     /// A shape, dtype or device is invalid. The values of <paramref name="ends"/> are checked only on the CPU.
     /// </exception>
-    public static Tensor Forward(Tensor x, Tensor weight, Tensor ends)
-    {
-        var inputs = new GroupedLinearInputs(x, weight, ends);
-        inputs.Check();
-        var backend = BackendFor(x, weight);
-        if (backend == KernelBackend.Reference || x.size(0) == 0) return GroupedLinearReference.Forward(x, weight, ends);
-        return Autograd.Apply<GroupedLinearInputs>(
-            [x, weight], _ => ([Product(x.contiguous(), weight.contiguous().transpose(1, 2), ends)], inputs), Backward)[0];
-    }
+    public static Tensor Forward(Tensor x, Tensor weight, Tensor ends) => Forward(new RowsInput(x), weight, ends);
 
-    static Tensor?[] Backward(BackwardContext context, GroupedLinearInputs saved)
+    /// <summary>
+    /// Computes the same for the rows that an operator yields. They are not saved if the operator can compute them again.
+    /// </summary>
+    internal static Tensor ForwardOf<TInput>(TInput input, Tensor weight, Tensor ends) where TInput : class, IProjectionInput<TInput> =>
+        RecomputedLinear.Recomputes(input) ? Forward(input, weight, ends) : Forward(input.Forward(), weight, ends);
+
+    static Tensor Forward<TInput>(TInput input, Tensor weight, Tensor ends) where TInput : class, IProjectionInput<TInput>
     {
+        var like = input.Like;
+        var inputs = new GroupedLinearInputs(like.dim() == 2 ? like : like.view(input.Shape), weight, ends);
+        inputs.Check();
+        if (BackendFor(like, weight) == KernelBackend.Reference || like.NumberOfElements == 0)
+            return GroupedLinearReference.Forward(input.Forward(), weight.to(like.dtype), ends);
+        return Autograd.Apply<Saved<TInput>>([.. input.Differentiable, weight], _ =>
+        {
+            var (x, saved) = input.Compute();
+            var factor = weight.dtype == x.dtype ? weight : MasterWeightLinear.Copy(weight, x.dtype);
+            return ([Product(x.contiguous(), factor.contiguous().transpose(1, 2), ends)], new(saved, factor, ends, weight.dtype));
+        }, Backward)[0];
+    }
+    static Tensor?[] Backward<TInput>(BackwardContext context, Saved<TInput> saved) where TInput : class, IProjectionInput<TInput>
+    {
+        var (input, weight, ends, type) = saved;
+        int count = input.Differentiable.Count;
         var gradient = context.Gradients[0]!.contiguous();
-        var dX = context.Needs(0) ? Product(gradient, saved.Weight.contiguous(), saved.Ends) : null;
-        var dWeight = context.Needs(1) ? Product(gradient.transpose(0, 1), saved.X.contiguous(), saved.Ends) : null;
-        if (dWeight is not null) ClearEmpty(dWeight, saved.Ends);
-        return [dX, dWeight];
+        var (gradients, x) = input.Differentiate(Product(gradient, weight.contiguous(), ends), context, wantsOutput: context.Needs(count));
+        if (!context.Needs(count)) return [.. gradients, null];
+        var dWeight = Product(gradient.transpose(0, 1), x!.contiguous(), ends);
+        ClearEmpty(dWeight, ends);
+        return [.. gradients, dWeight.to(type)];
     }
 
     // libtorch does not initialize results that it does not compute

@@ -22,11 +22,15 @@ static class RecomputedLinear
         public Saved<TInput> Map(Func<Tensor?, Tensor?> replace) => this with { Input = Input.Map(replace), Weight = replace(Weight)! };
     }
 
+    /// <summary>Returns whether the input is computed again instead of saved.</summary>
+    public static bool Recomputes<TInput>(TInput input) where TInput : class, IProjectionInput<TInput> =>
+        is_grad_enabled() && OperatorOptions.Current.RecomputeInputs && input.HasKernels;
+
     /// <summary>Returns whether the operator serves a projection. Without a gradient, it would save nothing.</summary>
     public static bool Serves<TInput>(TInput input, Tensor weight, Tensor? bias) where TInput : class, IProjectionInput<TInput>
     {
         var like = input.Like;
-        if (!is_grad_enabled() || !OperatorOptions.Current.RecomputeInputs || !input.HasKernels) return false;
+        if (!Recomputes(input)) return false;
         if (weight.size(1) != input.Shape[^1] || weight.device_type != like.device_type) return false;
         return (weight.dtype == like.dtype && (bias is null || bias.dtype == like.dtype)) || MasterWeightLinear.HaveTypes(like, weight, bias);
     }

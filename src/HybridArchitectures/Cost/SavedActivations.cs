@@ -48,9 +48,9 @@ sealed class SavedActivations(TrainingStepShape step)
                 return (2.0 * mlp.Width + (mlp.TokenShift ? 3.0 * width : 0)) * elementSize;
             case MixtureOfExpertsSpec experts:
                 // a copy of the token per selected expert, its output, and the shared expert
-                double layers = experts.Gated ? 3 : 2;
+                double layers = experts.Gated ? GatedWidths(experts.Activation) : 2;
                 double channels = experts.ExpertsPerToken * (layers * experts.ExpertWidth + 2.0 * experts.InnerSpace(width))
-                    + (experts.Gated ? GatedWidths(experts.Activation) : layers) * experts.SharedWidth + 2.0 * experts.LatentWidth;
+                    + layers * experts.SharedWidth + 2.0 * experts.LatentWidth;
                 // the scores and the input of the router in float32, and the source and destination of each assignment
                 double router = 4.0 * (2.0 * experts.Experts + (elementSize == 4 ? 0 : width)) + 8.0 * 4 * experts.ExpertsPerToken;
                 return channels * elementSize + router;

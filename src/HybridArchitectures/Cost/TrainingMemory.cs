@@ -14,8 +14,8 @@ namespace HybridArchitectures.Cost;
 /// <param name="Gradients">The bytes of gradients, 4 per parameter.</param>
 /// <param name="Optimizer">The bytes of the optimizer, 8 per parameter.</param>
 /// <param name="WeightCopies">
-/// The bytes of weights in the dtype of the activations. In bfloat16 on CUDA, the optimizer keeps them from step to step for all blocks and the head,
-/// except for routed experts. Others are saved from a product to its backward pass. 0 for float32.
+/// The bytes of weights in the dtype of the activations. In bfloat16 on CUDA, the optimizer keeps them from step to step for all blocks and the head.
+/// Others are saved from a product to its backward pass. 0 for float32.
 /// </param>
 /// <param name="Loss">
 /// The bytes that the loss needs between its forward and backward pass: the gradients of the head (float32) and of the output of the last norm. The
@@ -97,8 +97,8 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
             + (block.Shared is { } use ? design.SharedTransformers[use.Transformer].CountParameters(design.Width) : 0)))];
         bool keeps = elementSize == 2 && device == DeviceType.CUDA;
         long head = count.Head > 0 ? count.Head : count.Embedding;
-        double[] castWithKept = keeps ? [.. design.Blocks.Select(block => (double)elementSize * Routed(block, design.Width))] : cast;
-        double kept = keeps ? cast.Sum() - castWithKept.Sum() + elementSize * head : 0;
+        double[] castWithKept = keeps ? new double[cast.Length] : cast;
+        double kept = keeps ? cast.Sum() + elementSize * head : 0;
         // the output of the embedding is the input of its norm or of the first block; then the input and output of the last norm
         double outer = (design.EmbeddingNorm ? 3 : 2) * input * tokens;
         (double Copies, double Activations) Saved(double[] copies)
@@ -117,8 +117,4 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
             KeptCopies = (long)kept, WithoutKeptCopies = ((long)allCopies, (long)otherActivations),
         };
     }
-
-    // the weights that are cast in each step: those of routed experts
-    static long Routed(BlockSpec block, int width) =>
-        block.FeedForward is MixtureOfExpertsSpec experts ? experts.Experts * experts.ExpertParameters(width) : 0;
 }

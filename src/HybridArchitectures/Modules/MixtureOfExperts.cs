@@ -138,19 +138,29 @@ public sealed class MixtureOfExperts : FeedForward
             source = order.div(Scalars.From(choices), RoundingMode.floor).to(ScalarType.Int64);
             ends = zeros([spec.Experts], ScalarType.Int64, tokens.device).scatter_add_(0, flat, ones_like(flat)).cumsum(0).to(ScalarType.Int32);
         }
-        var visits = tokens.index_select(0, source);                                            // (T k, width), expert by expert
+        var rows = new ExpertRows(order, inverse, source, choices);
+        var visits = rows.Spread(tokens);                                                       // (T k, width), expert by expert
         var visitWeights = weights.flatten().index_select(0, order).unsqueeze(-1);
         if (spec.ScoreBeforeExperts) visits = visits * visitWeights;
+        var output = VisitExperts(visits, ends);
+        if (!spec.ScoreBeforeExperts) output = output * visitWeights;
+        return rows.Combine(output);
+    }
+
+    // rows (T k, width), expert by expert, through the experts
+    Tensor VisitExperts(Tensor visits, Tensor ends)
+    {
         Tensor Project(string weight, Tensor rows)
         {
-            var projected = GroupedLinear.Forward(rows, Parameter(weight).to(tokens.dtype), ends);
+            var projected = GroupedLinear.Forward(rows, Parameter(weight), ends);
             return Adapter(weight) is { IsMerged: false } adapter ? projected.add(adapter.Forward(rows, ends), Scalars.One) : projected;
         }
         var inner = Project("up", visits);
-        inner = spec.Gated ? Activations.Gated(spec.Activation, Project("gate", visits), inner) : Activations.Apply(spec.Activation, inner);
-        var output = Project("down", inner);
-        if (!spec.ScoreBeforeExperts) output = output * visitWeights;
-        return output.index_select(0, inverse).view(count, choices, -1).sum(1);
+        if (!spec.Gated) return Project("down", Activations.Apply(spec.Activation, inner));
+        var gate = Project("gate", visits);
+        return spec.Activation == Activation.Silu && Adapter("down") is null or { IsMerged: true }
+            ? GroupedLinear.ForwardOf(new SwiGluProduct(gate, inner), Parameter("down"), ends)
+            : Project("down", Activations.Gated(spec.Activation, gate, inner));
     }
 
     // with more choices than this, tokens that share an expert should read it together

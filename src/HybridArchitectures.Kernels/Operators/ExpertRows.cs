@@ -1,0 +1,34 @@
+using HybridArchitectures.Kernels.Runtime;
+using static TorchSharp.torch;
+
+namespace HybridArchitectures.Kernels.Operators;
+
+/// <summary>
+/// Sorts tokens by the experts that they visit, and adds up what comes back. Each token makes the same number of visits. Both directions only gather
+/// rows, also for gradients, where libtorch adds rows to zeros one by one.
+/// </summary>
+/// <param name="Order">
+/// The visits in the order of experts, shape (visits), int64. Visit number token x choices + choice is that of a token to one of its experts.
+/// </param>
+/// <param name="Inverse">The place of each visit in that order, shape (visits), int64.</param>
+/// <param name="Source">The token of each visit in that order, shape (visits), int64.</param>
+/// <param name="Choices">The number of visits of a token.</param>
+sealed record ExpertRows(Tensor Order, Tensor Inverse, Tensor Source, long Choices) : ISavedTensors<ExpertRows>
+{
+    public ExpertRows Map(Func<Tensor?, Tensor?> replace) =>
+        new(replace(Order)!, replace(Inverse)!, replace(Source)!, Choices);
+
+    /// <summary>Returns the rows (visits, width) of the tokens (tokens, width), expert by expert.</summary>
+    public Tensor Spread(Tensor tokens) => Autograd.Apply<ExpertRows>([tokens], _ => ([tokens.index_select(0, Source)], this),
+        static (context, rows) => [rows.Sum(context.Gradients[0]!)])[0];
+
+    /// <summary>Returns the sums (tokens, width) over the visits (visits, width) of each token.</summary>
+    public Tensor Combine(Tensor visits) => Autograd.Apply<ExpertRows>([visits], _ => ([Sum(visits)], this),
+        static (context, rows) => [context.Gradients[0]!.index_select(0, rows.Source)])[0];
+
+    Tensor Sum(Tensor visits)
+    {
+        var restored = visits.index_select(0, Inverse);
+        return Choices == 1 ? restored : restored.view(-1, Choices, visits.size(1)).sum(1);
+    }
+}
