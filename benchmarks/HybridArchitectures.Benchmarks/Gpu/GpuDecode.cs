@@ -165,11 +165,14 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
         foreach (int batch in Device.type == DeviceType.CUDA ? Batches : [])
             foreach (int width in (int[])[2, 4, 8])
             {
-                var (direct, _) = PassTime(model, batch, width, captures: false);
-                var (graph, nodes) = PassTime(model, batch, width, captures: true);
-                Figures.Add(Kind("drafts"), new { design = name, batch, tokens = width, direct_ms = 1e3 * direct, graph_ms = 1e3 * graph, nodes });
+                var (direct, _, _) = PassTime(model, batch, width, captures: false);
+                var (graph, nodes, replays) = PassTime(model, batch, width, captures: true);
+                Figures.Add(Kind("drafts"), new
+                {
+                    design = name, batch, tokens = width, direct_ms = 1e3 * direct, graph_ms = 1e3 * graph, nodes, replays,
+                });
                 Print($"{name}, {batch} rows, pass over {width} tokens: {1e3 * direct:f3} ms directly, {1e3 * graph:f3} ms as a graph of {nodes} "
-                    + "nodes");
+                    + $"nodes, and one of {replays} after the rejection");
             }
         using var generator = new TextGenerator(model);
         int[][] prompts = [[.. Enumerable.Range(0, Tiny ? 16 : PromptLength).Select(i => i % 16)]];
@@ -186,8 +189,8 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
             + $"drafts directly, {Rate(3, true):f0} as graphs");
     }
 
-    // seconds, and launches of the graph
-    (double Seconds, long Nodes) PassTime(HybridLanguageModel model, int batch, int width, bool captures)
+    // seconds of a pass whose last token is rejected, and launches of its graphs
+    (double Seconds, long Nodes, long Replays) PassTime(HybridLanguageModel model, int batch, int width, bool captures)
     {
         const int Warm = 4, Timed = 16;
         using var scope = NewDisposeScope();
@@ -210,7 +213,7 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
             }
         }
         Passes(Warm);
-        return (Seconds(() => Passes(Timed)) / Timed, pass.Nodes);
+        return (Seconds(() => Passes(Timed)) / Timed, pass.Nodes, pass.ReplayNodes);
     }
 
     // the whole call, with the prompt; the second call uses the captured step of the first

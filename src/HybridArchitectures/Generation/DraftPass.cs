@@ -62,6 +62,9 @@ sealed class DraftPass : IDisposable
     /// <summary>Gets the number of kernels, copies and fills of a captured pass; 0 before the capture.</summary>
     public long Nodes => graph.Nodes;
 
+    /// <summary>Gets the number of kernels that <see cref="Keep"/> launches as a graph after a rejection; 0 before the capture.</summary>
+    public long ReplayNodes => replay?.Nodes ?? 0;
+
     /// <summary>Gets the size in bytes of the copies of the states that the last pass made; 0 before the first.</summary>
     public long CopyBytes { get; private set; }
 
