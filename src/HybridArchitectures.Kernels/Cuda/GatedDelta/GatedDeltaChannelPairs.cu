@@ -97,7 +97,7 @@ __device__ __forceinline__ void add_through(const ChannelPairs& block, ChannelSu
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         const int i = block.token(half);
-        const bool counts = which == 2 ? numbers.writes_state(i) : numbers.reads_state(i);
+        const float counts = (which == 2 ? numbers.writes_state(i) : numbers.reads_state(i)) ? 1.f : 0.f;
         const float beta = numbers.beta[i];
 #pragma unroll
         for (int n = 0; n < 8; n++) {
@@ -107,7 +107,7 @@ __device__ __forceinline__ void add_through(const ChannelPairs& block, ChannelSu
 #pragma unroll
             for (int e = 0; e < 2; e++) {
                 const int at = 4 * n + 2 * half + e;
-                const float element = e ? row.y : row.x, sum = counts ? sums[at] * (e ? decay.y : decay.x) : 0.f;
+                const float element = e ? row.y : row.x, sum = sums[at] * (counts * (e ? decay.y : decay.x));
                 if (which == 2) {
                     const float change = element * beta * sum;
                     add_column(gradients, at, half, sum, element, beta);
@@ -150,6 +150,7 @@ __device__ __forceinline__ void decay_level(const ChannelPairs& block, int half)
     for (int i = threadIdx.x % 128; i < Tile / 8; i += 128) {
         const int token = i / 8, column = i % 8 * 8, at = swizzled(token, column);
         const bool is_row = token & half;
+        const float sign = is_row ? 1.f : -1.f;
         const float* c = numbers.c + 64 * block.warp_group + column;
         const float *first = c + reference_of(token, half) * DecayPitch, *second = c + token * DecayPitch;
         const auto key = load_raw<bfloat16, 8>(keys, at), query = load_raw<bfloat16, 8>(queries, at);
@@ -157,9 +158,9 @@ __device__ __forceinline__ void decay_level(const ChannelPairs& block, int half)
         float left[8], right[8];
 #pragma unroll
         for (int e = 0; e < 8; e++) {
-            const float decay = exp2_approximate(is_row ? second[e] - first[e] : first[e] - second[e]);
-            left[e] = (is_row ? query[e] : key[e] * beta) * decay;
-            right[e] = is_row ? key[e] * decay : 0.f;
+            const float decay = exp2_approximate(sign * (second[e] - first[e])), column = key[e] * beta;
+            left[e] = (is_row ? query[e] : column) * decay;
+            right[e] = key[e] * decay;                         // of columns, nothing reads it
         }
         store<bfloat16, 8>(columns_and_queries, at, left);
         store<bfloat16, 8>(row_keys, at, right);
@@ -178,13 +179,43 @@ __device__ __forceinline__ void multiply_block(float (&sums)[32], const unsigned
     }
 }
 
+// Adds the products of a level for a row of this thread, which is a row or a column of the level's pairs.
+template <bool IsRow, int Half> __device__ __forceinline__ void add_level_row(
+    const ChannelPairs& block, ChannelSums& gradients, const float (&rn)[32], const float (&rm)[32], int half) {
+    const ChannelNumbers& numbers = block.numbers;
+    const u16 *left_tile = block.level_tiles() + block.warp_group * Tile, *right_tile = left_tile + KeyTiles * Tile;
+    const int i = block.token(half), reference = reference_of(i, Half);
+    const float beta = numbers.beta[i];
+#pragma unroll
+    for (int n = 0; n < 8; n++) {
+        const int channel = block.channel(n), place = swizzled(i, 8 * n) + 2 * block.quad_lane;
+        const Two decay = between(numbers.decays(i, channel), numbers.decays(reference, channel), IsRow ? 1 : -1);
+        const Two left = ChannelPairs::two_of(*reinterpret_cast<const unsigned*>(left_tile + place));
+        const Two right = IsRow ? ChannelPairs::two_of(*reinterpret_cast<const unsigned*>(right_tile + place)) : block.keys_at(i, channel);
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            const int at = 4 * n + 2 * half + e;
+            const float scale = e ? decay.y : decay.x, factor = e ? left.y : left.x, key = e ? right.y : right.x;
+            if constexpr (IsRow) {
+                gradients.query[at] += scale * rn[at];
+                gradients.decay[at] += factor * rn[at];
+                if constexpr (Corrects) {
+                    gradients.key[at] += scale * rm[at];
+                    gradients.decay[at] += key * rm[at];
+                }
+            } else {
+                add_column(gradients, at, half, scale * rn[at], key, beta);
+                gradients.decay[at] -= factor * rn[at];
+            }
+        }
+    }
+}
+
 // Adds the pairs of a level. In `rn`, rows have the sums of N, and columns those of both N and M; `rm` has those of M for rows.
 template <int Half> __device__ __forceinline__ void add_level(const ChannelPairs& block, ChannelSums& gradients) {
     constexpr int Blocks = Half < 16 ? 1 : Half / 16;
     constexpr bool Within = Half == 8;               // both rows and columns are in the warp's 16 tokens
-    const ChannelNumbers& numbers = block.numbers;
-    const u16 *left_tile = block.level_tiles() + block.warp_group * Tile, *right_tile = left_tile + KeyTiles * Tile;
-    const Place factors = place_of(const_cast<u16*>(left_tile)), row_keys = place_of(const_cast<u16*>(right_tile));
+    const Place factors = place_of(block.level_tiles() + block.warp_group * Tile), row_keys = factors + KeyTiles * Tile;
     const int rows = 16 * block.warp;
     decay_level(block, Half);
     __syncthreads();
@@ -210,32 +241,15 @@ template <int Half> __device__ __forceinline__ void add_level(const ChannelPairs
             if constexpr (Corrects) multiply_block(rn, m, row_keys, other);
         }
     }
+    if constexpr (Within) {
+        add_level_row<false, Half>(block, gradients, rn, rm, 0);
+        add_level_row<true, Half>(block, gradients, rn, rm, 1);
+    } else if (warp_has_rows) {
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-        const int i = block.token(half), reference = reference_of(i, Half);
-        const bool is_row = i & Half;
-        const float beta = numbers.beta[i];
+        for (int half = 0; half < 2; half++) add_level_row<true, Half>(block, gradients, rn, rm, half);
+    } else {
 #pragma unroll
-        for (int n = 0; n < 8; n++) {
-            const int channel = block.channel(n), place = swizzled(i, 8 * n) + 2 * block.quad_lane;
-            const Two c = numbers.decays(i, channel), c_reference = numbers.decays(reference, channel);
-            const Two decay = is_row ? between(c, c_reference) : between(c_reference, c), key = block.keys_at(i, channel);
-            const unsigned left = *reinterpret_cast<const unsigned*>(left_tile + place);
-            const unsigned right = *reinterpret_cast<const unsigned*>(right_tile + place);
-#pragma unroll
-            for (int e = 0; e < 2; e++) {
-                const int at = 4 * n + 2 * half + e;
-                const float scale = e ? decay.y : decay.x, factor = e ? second_of(left) : first_of(left);
-                if (is_row) {
-                    gradients.query[at] += scale * rn[at];
-                    gradients.key[at] += scale * rm[at];
-                    gradients.decay[at] += factor * rn[at] + (e ? second_of(right) : first_of(right)) * rm[at];
-                } else {
-                    add_column(gradients, at, half, scale * rn[at], e ? key.y : key.x, beta);
-                    gradients.decay[at] -= factor * rn[at];
-                }
-            }
-        }
+        for (int half = 0; half < 2; half++) add_level_row<false, Half>(block, gradients, rn, rm, half);
     }
     __syncthreads();
 }
@@ -249,19 +263,19 @@ __device__ __forceinline__ void add_within(const ChannelPairs& block, ChannelSum
     const ChannelNumbers& numbers = block.numbers;
     const int own = block.token(half), first = own / 8 * 8;
     float rn[16] = {}, rm[16] = {}, u[16] = {};
+    Two c[8];
+#pragma unroll
+    for (int n = 0; n < 8; n++) c[n] = numbers.decays(own, block.channel(n));
     for (int other = first; other < first + 8; other++) {
-        // pairs (own, other) and (other, own), of which one or, for a token with itself, both exist; the exponent must not be above 0
-        const bool is_row = other <= own, is_column = other >= own;
-        const float row_n = is_row ? element(block.matrix_n, own, other) : 0.f;
-        const float row_m = Corrects && is_row ? element(block.matrix_m, own, other) : 0.f;
-        const float column_n = is_column ? element(block.matrix_n, other, own) : 0.f;
-        const float column_m = Corrects && is_column ? element(block.matrix_m, other, own) : 0.f;
+        // pairs (own, other) and (other, own): N and M are 0 where there is no such pair. The exponent must not be above 0.
+        const float sign = other <= own ? 1.f : -1.f;
+        const float row_n = element(block.matrix_n, own, other), column_n = element(block.matrix_n, other, own);
+        const float row_m = Corrects ? element(block.matrix_m, own, other) : 0.f, column_m = Corrects ? element(block.matrix_m, other, own) : 0.f;
         const float beta = numbers.beta[other];
 #pragma unroll
         for (int n = 0; n < 8; n++) {
             const int channel = block.channel(n);
-            const Two c = numbers.decays(own, channel), c_other = numbers.decays(other, channel);
-            const Two decay = is_row ? between(c, c_other) : between(c_other, c);
+            const Two decay = between(c[n], numbers.decays(other, channel), sign);
             const Two key = block.keys_at(other, channel), query = block.queries_at(other, channel);
 #pragma unroll
             for (int e = 0; e < 2; e++) {

@@ -118,15 +118,15 @@ __device__ __forceinline__ void store_decayed(const ChannelPrepare& block, const
     for (int i = threadIdx.x; i < Chunk * Pieces; i += 128) {
         const int token = i / Pieces, channel = i % Pieces * 8, at = in_tiles(token, channel);
         const auto keys = load_raw<bfloat16, 8>(block.keys, at), queries = load_raw<bfloat16, 8>(block.queries, at);
-        const bool reads = numbers.reads_state(token), writes = numbers.writes_state(token);
+        const float reads = numbers.reads_state(token) ? 1.f : 0.f, writes = numbers.writes_state(token) ? numbers.beta[token] : 0.f;
         float reading_keys[8], reading_queries[8], writing_keys[8];
 #pragma unroll
         for (int e = 0; e < 8; e++) {
             const float c = numbers.c[token * DecayPitch + channel + e], last = numbers.c[(Chunk - 1) * DecayPitch + channel + e];
-            const float gamma = reads ? exp2_approximate(c) : 0.f;
+            const float gamma = reads * exp2_approximate(c);
             reading_keys[e] = keys[e] * gamma;
             reading_queries[e] = queries[e] * gamma;
-            writing_keys[e] = writes ? keys[e] * exp2_approximate(last - c) * numbers.beta[token] : 0.f;
+            writing_keys[e] = keys[e] * (writes * exp2_approximate(last - c));
         }
         const i64 to = (place * Chunk + token) * KeySize + channel;
         if constexpr (Corrects) store<bfloat16, 8>(args.readingKeys, to, reading_keys);

@@ -34,8 +34,10 @@ struct ChannelNumbers {
 // the token to which the pairs of a level refer
 __device__ __forceinline__ int reference_of(int token, int half) { return token / (2 * half) * 2 * half + half; }
 
-// exp(c[i] - c[j]) of two elements
-__device__ __forceinline__ Two between(Two i, Two j) { return {exp2_approximate(i.x - j.x), exp2_approximate(i.y - j.y)}; }
+// exp(c[i] - c[j]) of two elements, or exp(c[j] - c[i]) with a sign of -1: a branch would cost more
+__device__ __forceinline__ Two between(Two i, Two j, float sign = 1) {
+    return {exp2_approximate(sign * (i.x - j.x)), exp2_approximate(sign * (i.y - j.y))};
+}
 
 // the place of an element in tiles of 64 columns, `Tile` elements apart
 __device__ __forceinline__ int in_tiles(int token, int channel) { return channel / 64 * Tile + swizzled(token, channel % 64); }
