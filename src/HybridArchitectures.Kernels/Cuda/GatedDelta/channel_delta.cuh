@@ -50,11 +50,14 @@ __device__ __forceinline__ unsigned scaled(unsigned word, Two scale) {
     return round_to_bfloat16_pair(first_of(word) * scale.x, second_of(word) * scale.y);
 }
 
-// loads `count` decays of one element, one per token; the rest is zeros
+// Loads decays of one element, one per token from `first` on. The first `count` of them exist, and the rest is zeros. Tokens after `last` are not
+// read: all loads are on their way together, without branches.
 template <class T, int Length>
-__device__ __forceinline__ void load_decays(float (&decays)[Length], const HeadNumbers& from, i64 at, i64 count) {
+__device__ __forceinline__ void load_decays(float (&decays)[Length], const HeadNumbers& from, i64 at, int first, int last, i64 count) {
 #pragma unroll
-    for (int i = 0; i < Length; i++) decays[i] = i < count ? load_one<T>(from.numbers.base, at + i * from.tokenStride) : 0.f;
+    for (int i = 0; i < Length; i++) decays[i] = load_one<T>(from.numbers.base, at + (first + i < last ? first + i : last) * from.tokenStride);
+#pragma unroll
+    for (int i = 0; i < Length; i++) decays[i] = i < count ? decays[i] : 0.f;
 }
 
 // Computes the numbers of a chunk; called by all threads of a block. Each thread loads all of its decays at once, and threads take turns to add. Sums
@@ -65,11 +68,12 @@ template <int Threads> __device__ __forceinline__ void channel_numbers(
     constexpr int Parts = Threads / (64 * KeyTiles), Length = Chunk / Parts;
     const int channel = threadIdx.x % (64 * KeyTiles), part = threadIdx.x / (64 * KeyTiles), first = part * Length;
     const HeadNumbers& from = args.decay;
-    const i64 at = row * from.rowStride + (begin + first) * from.tokenStride + head * from.headStride + channel;
+    const int last = static_cast<int>(minimum(args.length - begin, Chunk)) - 1;
+    const i64 at = row * from.rowStride + begin * from.tokenStride + head * from.headStride + (channel < KeySize ? channel : KeySize - 1);
     const i64 count = channel < KeySize ? end - begin - first : 0;
     float decays[Length];
-    if (from.numbers.bfloat16) load_decays<bfloat16>(decays, from, at, count);
-    else load_decays<float>(decays, from, at, count);
+    if (from.numbers.bfloat16) load_decays<bfloat16>(decays, from, at, first, last, count);
+    else load_decays<float>(decays, from, at, first, last, count);
     for (int turn = 0; turn < Parts; turn++) {
         if (turn > 0) __syncthreads();
         if (part != turn) continue;
