@@ -78,36 +78,38 @@ template <int Blocks, bool UpperRows> __device__ __forceinline__ void multiply_l
             block.store_pair(rows + block.quad + e / 2 * 8, columns + 8 * n + 2 * block.quad_lane + e % 2, key_sums[n][e], query_sums[n][e]);
 }
 
-// computes the products within the two times 8 tokens of a warp, one row of both at a time
+// computes the products within the two times 8 tokens of a warp
 __device__ __forceinline__ void multiply_within(const ChannelPrepare& block) {
     const int channel = block.lane * PerLane;
-    for (int row = 0; row < 8; row++) {
-        // of either 8 tokens: 8 products of keys, then 8 of queries
-        float sums[32] = {};
+#pragma unroll 1
+    for (int part = 0; part < 2; part++) {
+        const int first = 16 * block.warp + 8 * part;
+        Raw<float, PerLane> c[8];
+        Raw<bfloat16, PerLane> keys[8], queries[8];
 #pragma unroll
-        for (int part = 0; part < 2; part++) {
-            const int first = 16 * block.warp + 8 * part, i = first + row, at = in_tiles(i, channel);
-            const auto decays = load_raw<float, PerLane>(block.numbers.c, i * DecayPitch + channel);
-            const auto keys = load_raw<bfloat16, PerLane>(block.keys, at), queries = load_raw<bfloat16, PerLane>(block.queries, at);
+        for (int i = 0; i < 8; i++) {
+            const int at = in_tiles(first + i, channel);
+            c[i] = load_raw<float, PerLane>(block.numbers.c, (first + i) * DecayPitch + channel);
+            keys[i] = load_raw<bfloat16, PerLane>(block.keys, at);
+            queries[i] = load_raw<bfloat16, PerLane>(block.queries, at);
+        }
 #pragma unroll
-            for (int column = 0; column < 8; column++) {
-                if (column > row) continue;
-                const int j = first + column;
-                const auto earlier = load_raw<float, PerLane>(block.numbers.c, j * DecayPitch + channel);
-                const auto right = load_raw<bfloat16, PerLane>(block.keys, in_tiles(j, channel));
+        for (int row = 0; row < 8; row++) {
+            float sums[16] = {};                     // 8 products of keys, then 8 of queries
+#pragma unroll
+            for (int column = 0; column <= row; column++)
 #pragma unroll
                 for (int e = 0; e < PerLane; e++) {
-                    const float decayed = right[e] * exp2_approximate(decays[e] - earlier[e]);
-                    if constexpr (Corrects) sums[16 * part + column] += keys[e] * decayed;
-                    sums[16 * part + 8 + column] += queries[e] * decayed;
+                    const float decay = column < row ? exp2_approximate(c[row][e] - c[column][e]) : 1.f, decayed = keys[column][e] * decay;
+                    if (Corrects && column < row) sums[column] += keys[row][e] * decayed;
+                    sums[8 + column] += queries[row][e] * decayed;
                 }
-            }
+            reduce_scatter<16, 16, 1>(sums, block.lane);
+            // two neighbouring lanes have each product, lanes 0 to 15 those of keys and the others those of queries
+            const float query_product = from_lane_xor(sums[0], 16);
+            const int column = block.lane / 2;
+            if (block.lane % 2 == 0 && column <= row) block.store_pair(first + row, first + column, sums[0], query_product);
         }
-        reduce_scatter<32, 16, 1>(sums, block.lane);
-        // lanes 0 to 7 of each half have products of keys, the next 8 those of queries
-        const float other = from_lane_xor(sums[0], 8);
-        const int first = 16 * block.warp + block.lane / 16 * 8, column = block.lane % 8;
-        if (block.lane % 16 < 8 && column <= row) block.store_pair(first + row, first + column, sums[0], other);
     }
 }
 
