@@ -45,6 +45,7 @@ __device__ __forceinline__ void split_scaled(unsigned word, Two scale, unsigned&
 template <int Blocks, bool UpperRows> __device__ __forceinline__ void multiply_level(const ChannelPrepare& block, int rows, int columns, int half) {
     float key_sums[Blocks][4] = {}, query_sums[Blocks][4] = {};
     const int reference = reference_of(columns, half);
+#pragma unroll 2
     for (int first = 0; first < KeySize; first += 16) {
         unsigned keys[4] = {}, keys_rest[4] = {}, queries[4] = {};
 #pragma unroll
