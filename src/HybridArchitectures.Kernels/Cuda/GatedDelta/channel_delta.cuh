@@ -2,10 +2,10 @@
 //
 // The weight G[i, j] = exp(c[i] - c[j]) of a product of two tokens is a vector over the elements of a key, so a product of matrices needs it as a
 // product of two factors. Both are at most 1 if they refer to a token between j and i: exp(c[i] - c[m]) exp(c[m] - c[j]), j < m <= i. Nothing is
-// divided by a decay, so no decay is too strong. A chunk is halved four times: the pairs of the upper and the lower 32 tokens refer to the first of
-// the upper ones, and so on at the levels of 16 and 8 tokens. In a level, a token either has the first factor (row: bit `half` of its number is 1) or
-// the second (column). The products of the three levels run on tensor cores with factors in bfloat16. The pairs within 8 tokens are weighed one by
-// one in float32.
+// divided by a decay, so no decay is too strong. A chunk is halved three times: the pairs of a token of the second 32 and one of the first 32 refer
+// to token 32, and so on with 16 and 8 tokens. At each of these levels, a token has either the first factor (it is the row of a pair: bit `half` of
+// its number is 1) or the second (column). The products of the levels run on tensor cores with factors in bfloat16. The pairs within 8 tokens are
+// weighed one by one in float32.
 #pragma once
 #include "gated_delta.cuh"
 
