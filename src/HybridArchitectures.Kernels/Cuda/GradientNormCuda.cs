@@ -37,7 +37,7 @@ static class GradientNormCuda
         public long Count;
     }
 
-    /// <summary>Returns whether the kernels serve a gradient: float32 on a GPU, contiguous, in memory that can be read in pieces of 16 bytes.</summary>
+    /// <summary>Returns whether the kernels serve a gradient: float32 on a GPU, contiguous, at an address that is a multiple of 16.</summary>
     public static bool Serves(Tensor gradient) =>
         (gradient.device_type == DeviceType.CUDA || CudaRuntime.Emulated) && gradient.dtype == ScalarType.Float32 && gradient.is_contiguous()
         && CudaMemory.Address(gradient) % 16 == 0;
