@@ -3,6 +3,7 @@ using HybridArchitectures.Benchmarks.Accuracy;
 using HybridArchitectures.Benchmarks.Checkpoints;
 using HybridArchitectures.Benchmarks.Cpu;
 using HybridArchitectures.Benchmarks.Gpu;
+using HybridArchitectures.Kernels;
 using HybridArchitectures.Training.Distributed;
 
 namespace HybridArchitectures.Benchmarks;
@@ -188,13 +189,15 @@ static class Program
         var tiny = new Option<bool>("--tiny") { Description = "Small models, to see that everything runs." };
         var anchors = new Option<bool>("--anchors") { Description = "Measure PyTorch too." };
         var folder = new Option<string?>("--kernels") { Description = "The folder for the kernels of a step of each case, one file each." };
+        var saves = new Option<bool>("--save-inputs") { Description = "Save inputs that the backward pass could compute again." };
         var (device, json) = (DeviceOption(), FiguresOption());
         var command = new Command("gpu-train",
             "Training steps: tokens per second, model FLOP utilisation, memory, and the time of each group of kernels.")
-            { filter, tiny, anchors, folder, device, json };
+            { filter, tiny, anchors, folder, saves, device, json };
         command.SetAction(arguments => Guarded(() =>
         {
             var place = GpuOps.Named(arguments.GetValue(device)!);
+            using var options = OperatorOptions.Use(OperatorOptions.Current with { RecomputeInputs = !arguments.GetValue(saves) });
             return new GpuTrain(arguments.GetValue(filter), arguments.GetValue(tiny), arguments.GetValue(anchors), arguments.GetValue(folder), place,
                 new FigureFile(arguments.GetValue(json), place)).Run();
         }));

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Modules;
@@ -143,6 +144,8 @@ sealed class CapturedStep : IDisposable
     {
         using var scope = NewDisposeScope();
         using var context = new SequenceContext();
+        // small models have memory, and launches take much of their time
+        using var options = OperatorOptions.Use(OperatorOptions.Current with { RecomputeInputs = false });
         var losses = model.Loss(ids, targets, context);
         Autograd.Backward(losses.Total);
         using var noGrad = no_grad();
