@@ -49,7 +49,7 @@ public static class CausalConvolution
 
     /// <summary>
     /// Offers to compute the output of a convolution without an initial state again for operators that read it, until the offer is disposed. Returns
-    /// null if no gradient is recorded.
+    /// null if no gradient is recorded, or the options say so.
     /// </summary>
     /// <param name="output">The output of <see cref="Forward"/>.</param>
     /// <param name="x">The input.</param>
@@ -58,8 +58,8 @@ public static class CausalConvolution
     /// <param name="silu">Whether SiLU is applied.</param>
     /// <param name="layout">Padding and documents. Null means full rows of one document.</param>
     internal static IDisposable? Offer(Tensor output, Tensor x, Tensor weight, Tensor? bias, bool silu, SequenceLayout? layout) =>
-        Recomputation.Offer(output, new ConvolutionComputation(new(x, weight, bias) { Silu = silu }, layout, layout?.Tensors ?? []),
-            static computation =>
+        !OperatorOptions.Current.RecomputeInputs ? null : Recomputation.Offer(output,
+            new ConvolutionComputation(new(x, weight, bias) { Silu = silu }, layout, layout?.Tensors ?? []), static computation =>
             {
                 using var again = computation.Layout?.Over(computation.LayoutTensors);
                 return Compute(computation.Inputs with { Layout = again }).Output;

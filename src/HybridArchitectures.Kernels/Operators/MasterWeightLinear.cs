@@ -25,7 +25,8 @@ static class MasterWeightLinear
         x.dtype == ScalarType.BFloat16 && weight.dtype == ScalarType.Float32 && bias?.dtype is null or ScalarType.Float32;
 
     /// <summary>Returns a float32 weight in the type of the activations: the copy that the optimizer has written, if there is one.</summary>
-    public static Tensor Copy(Tensor weight, ScalarType type) => WeightCopies.Find(weight) ?? weight.to(type);
+    public static Tensor Copy(Tensor weight, ScalarType type) =>
+        (type == ScalarType.BFloat16 ? WeightCopies.Find(weight) : null) ?? weight.to(type);
 
     /// <summary>Computes x W^T + b of every projection.</summary>
     /// <param name="x">The input, shape (..., inputs), bfloat16.</param>

@@ -58,15 +58,16 @@ public static class RmsNorm
     }
 
     /// <summary>
-    /// Offers to compute the output of a norm again for operators that read it, until the offer is disposed. Returns null if no gradient is recorded.
+    /// Offers to compute the output of a norm again for operators that read it, until the offer is disposed. Returns null if no gradient is recorded,
+    /// or the options say so.
     /// </summary>
     /// <param name="output">The output of <see cref="Forward"/> or <see cref="ForwardSum"/>.</param>
     /// <param name="x">The input of the norm, or the sum.</param>
     /// <param name="weight">The weight. Null means none.</param>
     /// <param name="epsilon">The number added to the mean square.</param>
     internal static IDisposable? Offer(Tensor output, Tensor x, Tensor? weight, double epsilon) =>
-        Recomputation.Offer(output, new NormInputs(x, null, weight, epsilon, 1, NormFirst: false),
-            static inputs => Forward(inputs.X, inputs.Weight, inputs.Epsilon));
+        !OperatorOptions.Current.RecomputeInputs ? null : Recomputation.Offer(output,
+            new NormInputs(x, null, weight, epsilon, 1, NormFirst: false), static inputs => Forward(inputs.X, inputs.Weight, inputs.Epsilon));
 
     internal static Tensor Vectorized(NormInputs inputs) => Autograd.Apply<Saved>([inputs.X, inputs.Gate, inputs.Weight], _ =>
     {

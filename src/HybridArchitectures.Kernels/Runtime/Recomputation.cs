@@ -36,12 +36,10 @@ sealed class Recomputation : IDisposable
     /// <param name="tensor">The tensor, contiguous.</param>
     /// <param name="inputs">The inputs of the computation.</param>
     /// <param name="compute">Computes the tensor, with the same bits. It must capture no tensor.</param>
-    /// <returns>
-    /// The offer, which the caller disposes; null if no gradient is recorded, or <see cref="OperatorOptions.RecomputeInputs"/> is false.
-    /// </returns>
+    /// <returns>The offer, which the caller disposes; null if no gradient is recorded.</returns>
     public static Recomputation? Offer<TInputs>(Tensor tensor, TInputs inputs, Func<TInputs, Tensor> compute)
         where TInputs : class, ISavedTensors<TInputs> =>
-        is_grad_enabled() && OperatorOptions.Current.RecomputeInputs && tensor.NumberOfElements > 0 && tensor.is_contiguous()
+        is_grad_enabled() && tensor.NumberOfElements > 0 && tensor.is_contiguous()
             ? new(tensor, SavedComputation.From(inputs, compute)) : null;
 
     /// <summary>Returns the open offer for a tensor, and its place in the tensor that is computed again; null if there is none.</summary>

@@ -147,19 +147,23 @@ public sealed class MixtureOfExperts : FeedForward
         return rows.Combine(output);
     }
 
+    // the product casts float32 weights itself
+    Tensor Factor(string weight, Tensor rows) =>
+        Parameter(weight) is { dtype: ScalarType.Float32 } wide ? wide : Parameter(weight).to(rows.dtype);
+
     // rows (T k, width), expert by expert, through the experts
     Tensor VisitExperts(Tensor visits, Tensor ends)
     {
         Tensor Project(string weight, Tensor rows)
         {
-            var projected = GroupedLinear.Forward(rows, Parameter(weight), ends);
+            var projected = GroupedLinear.Forward(rows, Factor(weight, rows), ends);
             return Adapter(weight) is { IsMerged: false } adapter ? projected.add(adapter.Forward(rows, ends), Scalars.One) : projected;
         }
         var inner = Project("up", visits);
         if (!spec.Gated) return Project("down", Activations.Apply(spec.Activation, inner));
         var gate = Project("gate", visits);
         return spec.Activation == Activation.Silu && Adapter("down") is null or { IsMerged: true }
-            ? GroupedLinear.ForwardOf(new SwiGluProduct(gate, inner), Parameter("down"), ends)
+            ? GroupedLinear.ForwardOf(new SwiGluProduct(gate, inner), Factor("down", inner), ends)
             : Project("down", Activations.Gated(spec.Activation, gate, inner));
     }
 
