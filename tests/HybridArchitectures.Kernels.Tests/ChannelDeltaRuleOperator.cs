@@ -16,6 +16,9 @@ public sealed class ChannelDeltaRuleOperator : DeltaRuleOperator
     // Kimi delta attention passes decays and strengths in float32
     public override IReadOnlyList<string> Activations => ["query", "key", "value"];
 
+    // decayed keys too
+    protected override int RoundedOperands => 3;
+
     protected override long[] DecaySize(long batch, long length, long heads, long keySize) => [batch, length, heads, keySize];
 
     public override (Tensor Output, Tensor Final) Forward(Tensors i, SequenceLayout? layout, int chunkSize) =>

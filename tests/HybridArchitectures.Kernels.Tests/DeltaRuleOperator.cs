@@ -13,9 +13,12 @@ public abstract class DeltaRuleOperator : RecurrentOperator
 
     public override IReadOnlyList<string> Timed => ["query", "key", "value", "decay", "strength"];
 
-    // tensor cores take states and errors rounded to bfloat16: 2^-9 each
+    // tensor cores take operands rounded to bfloat16: 2^-9 each
     public override double StateTolerance(Tensor output) =>
-        output.dtype == ScalarType.BFloat16 && BackendFor(output) == KernelBackend.Cuda ? 4e-3 : Tolerance;
+        output.dtype == ScalarType.BFloat16 && BackendFor(output) == KernelBackend.Cuda ? RoundedOperands * 2e-3 : Tolerance;
+
+    /// <summary>Gets how many of the numbers that make up a state tensor cores take rounded: states and errors by default.</summary>
+    protected virtual int RoundedOperands => 2;
 
     public override Tensors Inputs(long batch, long length, int variant = 0) =>
         Sized(batch, length, Sizes[variant].H, Sizes[variant].V, Sizes[variant].G, Sizes[variant].K);

@@ -41,7 +41,7 @@ sealed record GatedDeltaShape(long KeySize, long ValueSize, bool Grouped, int Sl
     public int PairThreads => 128 * KeyTiles;
 
     public int PrepareShared => Alignment + (Channels
-        ? (2 * KeyTiles + 1) * Tile + Chunk * Pitch * sizeof(float) + ChannelNumbersBytes
+        ? Math.Max(2 * KeyTiles * Tile, Tile + Chunk * Pitch * sizeof(float)) + ChannelNumbersBytes
         : Math.Max(2 * KeyTiles * Tile, 2 * Chunk * Pitch * sizeof(float)) + NumbersBytes);
 
     // tiles of a stage of a scan, and those on their way out
