@@ -42,7 +42,7 @@ public class SeveralTokensTests
     {
         foreach (var (channels, states) in new[] { (6, 5), (72, 16), (40, 200) }) SelectiveScan(type, device, channels, states);
         // kernels for any sizes, and those for several rows of a head at once
-        foreach (var (size, states) in new[] { (3, 7), (64, 16), (16, 128), (64, 64), (64, 32), (16, 256) })
+        foreach (var (size, states) in new[] { (3, 7), (64, 16), (16, 128), (32, 128), (64, 64), (64, 32), (32, 256) })
             foreach (bool isSliced in new[] { false, true }) Dual(type, device, size, states, isSliced);
         foreach (var (channels, width) in new[] { (5, 4), (16, 4), (16, 2), (8, 7), (8, 1) })
             Convolution(type, device, channels, width, isConvolutionExact);

@@ -106,6 +106,7 @@ template <int Bytes> struct Word;
 template <> struct Word<4> { unsigned words[1]; };
 template <> struct alignas(8) Word<8> { unsigned words[2]; };
 template <> struct alignas(16) Word<16> { unsigned words[4]; };
+template <> struct alignas(16) Word<32> { unsigned words[8]; };  // two accesses
 
 // The elements of one access, as they are stored in memory.
 template <class T, int V> struct Raw {

@@ -72,7 +72,8 @@ static class StateUpdateCuda
     /// <summary>Returns the kernels for a type of states: float32 or bfloat16.</summary>
     internal static KernelVariant Variant(ScalarType states) => new Options(states == ScalarType.BFloat16);
 
-    const int RowsTogether = 4;                          // as in the kernel
+    // the number of rows of a head that lanes process together, as in the kernel
+    static int RowsTogether(Tensor state) => state.dtype == ScalarType.BFloat16 && state.size(-1) > 32 ? 8 : 4;
 
     /// <summary>Computes one step of the selective scan and updates the state (B, D, N), or with slots (slots, D, N), in place.</summary>
     public static Tensor Step(Tensor state, SelectiveScanInputs inputs, Tensor? slots) => Run(state, Token.From(inputs), slots);
@@ -114,7 +115,8 @@ static class StateUpdateCuda
         bool wide = ReadsFours(state, token);
         // the shapes of the kernel for several rows of a head at once
         int teams = states is 32 or 64 or 128 or 256 ? 128 / (int)Math.Min(32, states / 4) : 0;
-        bool together = wide && teams > 0 && FitsTogether(token, teams);
+        int rowsTogether = RowsTogether(state);
+        bool together = wide && teams > 0 && FitsTogether(token, teams, rowsTogether);
         if (!together && rows >= int.MaxValue)
             throw Require.Unfit(nameof(state), $"state has {rows} rows of {states} numbers",
                 "at most 2^31 - 1 rows of 32, 64, 128 or 256 numbers for the CUDA back end");
@@ -128,7 +130,7 @@ static class StateUpdateCuda
         var (x, device, variant) = (token.X, CudaRuntime.DeviceOf(token.X), Variant(state.dtype));
         if (together)
             device.Launch(variant, $"state_update_rows_{states}_{(x.dtype == ScalarType.BFloat16 ? "bfloat16" : "float32")}",
-                (token.HeadSize / (teams * RowsTogether), token.Heads, x.size(0)), 128, 0, arguments);
+                (token.HeadSize / (teams * rowsTogether), token.Heads, x.size(0)), 128, 0, arguments);
         else device.Launch(variant, wide ? "state_update_vector" : "state_update_single", ((rows * lanes + 127) / 128, 1, 1), 128, 0,
             arguments);
         GC.KeepAlive((token, slots, state, output, before, counts));
@@ -157,12 +159,12 @@ static class StateUpdateCuda
     }
 
     // whether several rows of a head can be computed at once
-    static bool FitsTogether(Token token, int teams)
+    static bool FitsTogether(Token token, int teams, int rows)
     {
         var x = token.X;
-        if (token.A.dim() != 1 || token.HeadSize % (teams * RowsTogether) != 0 || x.size(0) > 65535 || token.Heads > 65535) return false;
+        if (token.A.dim() != 1 || token.HeadSize % (teams * rows) != 0 || x.size(0) > 65535 || token.Heads > 65535) return false;
         foreach (var tensor in (ReadOnlySpan<Tensor?>)[x, token.Dt, token.Z, token.B, token.C])
             if (tensor is not null && (tensor.dtype != x.dtype || CudaMemory.Address(tensor) % 16 != 0)) return false;
-        return (x.stride(0) | token.TokenStride(x)) % 4 == 0;
+        return (x.stride(0) | token.TokenStride(x)) % rows == 0;
     }
 }
