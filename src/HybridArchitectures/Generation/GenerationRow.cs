@@ -10,6 +10,7 @@ sealed class GenerationRow
     readonly StreamingDecoder? decoder;
     readonly StopFilter filter;
     readonly RowRandom random;
+    int minMatch = 1;           // of the last tokens with an earlier occurrence
 
     public GenerationRow(int index, IReadOnlyList<int> prompt, Tokenizer? tokenizer, GenerationOptions options, long seed)
     {
@@ -33,6 +34,15 @@ sealed class GenerationRow
     public int GeneratedCount => History.Count - Prompt.Count;
 
     public bool IsFinished { get; private set; }
+
+    /// <summary>Returns at most <paramref name="count"/> guesses of the next tokens, from earlier occurrences of the last ones.</summary>
+    public int[] Guess(int count) => PromptLookup.Guess(History, count, minMatch);
+
+    /// <summary>
+    /// Notes how many guesses of a pass were right. After a pass without any, the next guess must follow a longer match, so that a text that does not
+    /// repeat itself is soon decoded without drafts. A right guess permits the shortest match again.
+    /// </summary>
+    public void NoteGuesses(int right) => minMatch = right > 0 ? 1 : Math.Min(minMatch + 1, PromptLookup.MaxMatch);
 
     /// <summary>Gets the random number for the next token.</summary>
     public double NextNumber => NumberAt(GeneratedCount);

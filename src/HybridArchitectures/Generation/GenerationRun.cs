@@ -201,7 +201,7 @@ sealed class GenerationRun : IDisposable
     int[][]? Drafts()
     {
         if (options.DraftTokens is not { } count || !CanDraft) return null;
-        return [.. active.Select(row => PromptLookup.Guess(row.History, count))];
+        return [.. active.Select(row => row.Guess(count))];
     }
 
     // one pass over the last token of each row and its drafts; drafts that the model would have selected are kept
@@ -227,6 +227,7 @@ sealed class GenerationRun : IDisposable
                 pieces.Add(active[row].Accept(chosen[at]));
             }
             while (!active[row].IsFinished && counts[row] <= drafts[row].Length && drafts[row][counts[row] - 1] == active[row].History[^1]);
+            if (drafts[row].Length > 0) active[row].NoteGuesses(counts[row] - 1);
         }
         predicted?.Accept(verified!, chosen, counts);
         if (hasLoop) loop!.Keep(counts, width);

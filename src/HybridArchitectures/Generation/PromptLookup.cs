@@ -3,15 +3,18 @@ namespace HybridArchitectures.Generation;
 /// <summary>Guesses the next tokens of a text: those that followed an earlier occurrence of its last tokens.</summary>
 static class PromptLookup
 {
-    const int MaxMatch = 3;
+    /// <summary>Specifies the maximum number of tokens that are compared.</summary>
+    public const int MaxMatch = 3;
 
-    /// <summary>Returns the guess, which is empty if the last token has not occurred before.</summary>
+    /// <summary>Returns the guess, which is empty if too few of the last tokens have occurred before.</summary>
     /// <param name="history">The text so far.</param>
     /// <param name="count">The number of tokens to guess.</param>
+    /// <param name="minMatch">The minimum number of last tokens that an occurrence repeats, 1 to <see cref="MaxMatch"/>. The default is 1.</param>
     /// <returns>
-    /// At most <paramref name="count"/> tokens. Of several occurrences the one with the longest match counts, and of those the last.
+    /// <paramref name="count"/> tokens or none. Of several occurrences the one with the longest match counts, and of those the last. A guess that
+    /// reaches the end of the text goes on with its own tokens: the text repeats itself from the occurrence on.
     /// </returns>
-    public static int[] Guess(IReadOnlyList<int> history, int count)
+    public static int[] Guess(IReadOnlyList<int> history, int count, int minMatch = 1)
     {
         int best = -1, maxLength = 0;
         for (int end = history.Count - 2; end >= 0 && maxLength < MaxMatch; end--)
@@ -20,9 +23,10 @@ static class PromptLookup
             while (length < MaxMatch && end - length >= 0 && history[end - length] == history[history.Count - 1 - length]) length++;
             if (length > maxLength) (best, maxLength) = (end, length);
         }
-        if (best < 0) return [];
-        var guess = new int[Math.Min(count, history.Count - 1 - best)];
-        for (int i = 0; i < guess.Length; i++) guess[i] = history[best + 1 + i];
+        if (maxLength < minMatch) return [];
+        var guess = new int[count];
+        int period = history.Count - 1 - best;
+        for (int i = 0; i < count; i++) guess[i] = i < period ? history[best + 1 + i] : guess[i - period];
         return guess;
     }
 }

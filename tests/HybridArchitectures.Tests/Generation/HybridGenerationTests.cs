@@ -133,8 +133,13 @@ public class HybridGenerationTests
     {
         Assert.Equal([5, 6, 7], PromptLookup.Guess([4, 5, 6, 7, 4], 3));
         Assert.Equal([9, 1], PromptLookup.Guess([1, 2, 9, 1, 5, 2, 8, 1, 2], 2));
-        Assert.Equal([3], PromptLookup.Guess([3, 3, 3], 2));
+        // a text that repeats itself is continued beyond its end
+        Assert.Equal([3, 3], PromptLookup.Guess([3, 3, 3], 2));
+        Assert.Equal([5, 4, 5, 4, 5], PromptLookup.Guess([5, 4, 5, 4], 5));
         Assert.Empty(PromptLookup.Guess([1, 2, 3], 4));
+        // a minimum length of the match
+        Assert.Equal([9, 1], PromptLookup.Guess([1, 2, 9, 1, 5, 2, 8, 1, 2], 2, minMatch: 2));
+        Assert.Empty(PromptLookup.Guess([1, 2, 9, 1, 5, 2, 8, 1, 2], 2, minMatch: 3));
         Assert.Empty(PromptLookup.Guess([1], 4));
         Assert.Throws<ArgumentOutOfRangeException>(() => new GenerationOptions { DraftTokens = 8 });
     }
