@@ -22,6 +22,7 @@ sealed class DecodeLoop : IDisposable
     readonly StepGraph graph;
     readonly DraftPasses drafts;
     readonly DeviceReadback[] readbacks;
+    readonly DeviceUpload idsUpload;
     IReadOnlyList<GenerationRow> rows;
     Func<Tensor, Tensor> prepare;
     int launched, taken;
@@ -42,6 +43,7 @@ sealed class DecodeLoop : IDisposable
         result = Own(zeros([2, rows.Count], ScalarType.Int64, device));
         numbers = Own(zeros([rows.Count, Block], ScalarType.Float64, device));
         at = Own(zeros([1], ScalarType.Int64, device));
+        idsUpload = new DeviceUpload(ids);
         graph = new StepGraph(cache, Step);
         drafts = new DraftPasses(model, cache, PrepareDrafts);
         readbacks = [new(result), new(result)];
@@ -69,10 +71,9 @@ sealed class DecodeLoop : IDisposable
     /// <param name="prepare">Does the same to the scores as that of the rows before.</param>
     public void Restart(IReadOnlyList<GenerationRow> rows, Func<Tensor, Tensor> prepare)
     {
-        using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         (this.rows, this.prepare) = (rows, prepare);
-        ids.copy_(tensor(rows.Select(row => (long)row.History[^1]).ToArray(), [rows.Count, 1], ScalarType.Int64, device: model.Device));
+        idsUpload.Copy<long>([.. rows.Select(row => (long)row.History[^1])], ids);
         (launched, taken) = (0, 0);
     }
 
@@ -162,6 +163,7 @@ sealed class DecodeLoop : IDisposable
     {
         graph.Dispose();
         drafts.Dispose();
+        idsUpload.Dispose();
         foreach (var readback in readbacks) readback.Dispose();
         foreach (var tensor in new[] { ids, result, numbers, at }) tensor.Dispose();
     }

@@ -20,6 +20,7 @@ sealed class DraftPass : IDisposable
     readonly Func<Tensor, Tensor> prepare;
     readonly Tensor ids, next, result, counts;
     readonly StepGraph graph;
+    readonly DeviceUpload idsUpload, countsUpload;
     readonly DeviceReadback readback;
     readonly int tokens;
     IReadOnlyList<TokenCopies?>? copies;
@@ -41,6 +42,7 @@ sealed class DraftPass : IDisposable
         counts = Own(zeros([cache.Batch], ScalarType.Int64, model.Device));
         graph = new StepGraph(cache, Step, tokens);
         CanBeCaptured = MayCapture(model, (long)cache.Batch * tokens);
+        (idsUpload, countsUpload) = (new DeviceUpload(ids), new DeviceUpload(counts));
         readback = new DeviceReadback(result);
     }
 
@@ -76,7 +78,7 @@ sealed class DraftPass : IDisposable
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        ids.copy_(tensor(values, [cache.Batch, tokens], ScalarType.Int64, device: model.Device));
+        idsUpload.Copy<long>(values, ids);
         if (captures)
         {
             int before = graph.Captures;
@@ -102,7 +104,7 @@ sealed class DraftPass : IDisposable
     void Replay(IReadOnlyList<int> values)
     {
         if (!copies!.Any(one => one is { HasReplays: true })) return;
-        counts.copy_(tensor(values.Select(value => (long)value).ToArray(), device: model.Device));
+        countsUpload.Copy<long>([.. values.Select(value => (long)value)], counts);
         void Body() => cache.Replay(copies!, counts);
         if (!copies!.All(one => one is null or { ReplaysOnDevice: true })) Body();
         else if (isReplayReady)
@@ -133,6 +135,8 @@ sealed class DraftPass : IDisposable
     public void Dispose()
     {
         graph.Dispose();
+        idsUpload.Dispose();
+        countsUpload.Dispose();
         readback.Dispose();
         DisposeCopies();
         foreach (var tensor in new[] { ids, next, result, counts }) tensor.Dispose();

@@ -13,6 +13,7 @@ public sealed partial class HybridCache
     readonly Dictionary<(RotarySpec Spec, int HeadSize), (Tensor Cosine, Tensor Sine)> tables = [];
     readonly Dictionary<int, AttentionDecodeWorkspace> workspaces = [];
     Tensor? stepLengths, one;
+    DeviceUpload? lengthsUpload;
     bool areCurrent;                // whether stepLengths are the lengths
 
     /// <summary>Gets or sets whether passes over one token read lengths and positions from the device. The default is true on a GPU.</summary>
@@ -59,8 +60,13 @@ public sealed partial class HybridCache
     {
         if (areCurrent || stepLengths is null) return;
         using var noGrad = no_grad();
-        using var upload = tensor(lengths.Select(value => checked((int)value)).ToArray(), ScalarType.Int32, device: stepLengths.device);
-        stepLengths.copy_(upload);
+        int[] values = Array.ConvertAll(lengths, value => checked((int)value));
+        if (stepLengths.device_type == TorchSharp.DeviceType.CUDA) (lengthsUpload ??= new(stepLengths)).Copy<int>(values, stepLengths);
+        else
+        {
+            using var upload = tensor(values, ScalarType.Int32);
+            stepLengths.copy_(upload);
+        }
         areCurrent = true;
     }
 
@@ -180,6 +186,8 @@ public sealed partial class HybridCache
     {
         NextStep?.Dispose();
         NextStep = null;
+        lengthsUpload?.Dispose();
+        lengthsUpload = null;
         stepLengths?.Dispose();
         one?.Dispose();
         foreach (var (cosine, sine) in tables.Values)
