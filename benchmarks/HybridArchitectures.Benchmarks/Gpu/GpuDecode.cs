@@ -106,6 +106,7 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
     {
         var model = Design(name).CreateBlankModel(ScalarType.BFloat16, Device, ScalarType.BFloat16);
         using var noGrad = no_grad();
+        manual_seed(0);
         foreach (var (key, value, _) in model.AllParameters())
         {
             if (key.EndsWith("A_log", StringComparison.Ordinal) || key.EndsWith(".D", StringComparison.Ordinal) || key.Contains("norm",
@@ -174,19 +175,40 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
                 Print($"{name}, {batch} rows, pass over {width} tokens: {1e3 * direct:f3} ms directly, {1e3 * graph:f3} ms as a graph of {nodes} "
                     + $"nodes, and one of {replays} after the rejection");
             }
+        DraftRates(name, model, "a cycle of 16 tokens, continued by random weights", i => i % 16);
+        RepeatFirstToken(model);
+        DraftRates(name, model, "one token, which the model repeats", _ => 0);
+    }
+
+    // makes the first token follow itself: its embedding outweighs all that blocks add to it
+    static void RepeatFirstToken(HybridLanguageModel model)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var embedding = model.Embedding.narrow(0, 0, 1);
+        embedding.mul_(Scalars.From(1000));
+        if (!model.Design.TiedHead) model.Head.narrow(0, 0, 1).copy_(embedding);
+    }
+
+    // tokens per second after the prompt, of the second of two equal generations, without drafts, with direct passes and with graphs
+    void DraftRates(string name, HybridLanguageModel model, string text, Func<int, int> token)
+    {
         using var generator = new TextGenerator(model);
-        int[][] prompts = [[.. Enumerable.Range(0, Tiny ? 16 : PromptLength).Select(i => i % 16)]];
-        double Rate(int? drafts, bool graphs)
+        int[][] prompts = [[.. Enumerable.Range(0, Tiny ? 16 : PromptLength).Select(token)]];
+        foreach (var (drafts, graphs) in new (int?, bool)[] { (null, true), (3, false), (3, true), (7, true) })
         {
             var options = new GenerationOptions
             {
                 Temperature = 0, MaxNewTokens = Short, DraftTokens = drafts, CudaGraphs = graphs, StateType = States,
             };
-            generator.Generate(prompts, options);
-            return Short / Seconds(() => generator.Generate(prompts, options));
+            generator.Time(prompts, options, default);
+            var times = generator.Time(prompts, options, default);
+            double rate = (Short - 1) / (times[^1] - times[0]).TotalSeconds;
+            int passes = times.Count - 1;
+            Figures.Add(Kind("draft_rates"), new { design = name, text, drafts = drafts ?? 0, graphs, tokens_per_second = rate, passes });
+            Print($"{name}, {text}, {drafts ?? 0} drafts, {(graphs ? "graphs" : "direct")}: {rate:f0} tokens/s in the second generation, "
+                + $"{passes} passes for {Short - 1} tokens");
         }
-        Print($"{name}, prompt of {prompts[0].Length} and {Short} tokens: {Rate(null, true):f0} tokens/s without drafts, {Rate(3, false):f0} with 3 "
-            + $"drafts directly, {Rate(3, true):f0} as graphs");
     }
 
     // seconds of a pass whose last token is rejected, and launches of its graphs
