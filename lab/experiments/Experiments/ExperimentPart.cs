@@ -22,7 +22,10 @@ sealed record ExperimentPart(IReadOnlyList<ExperimentDesign> Designs, PartTasks 
     {
         if (names is null) return this;
         int[] chosen = [.. Enumerable.Range(0, Designs.Count).Where(index => names.Contains(NameOf(Designs[index])))];
-        return this with { Designs = [.. chosen.Select(index => Designs[index])], Rates = Rates is null ? null : [.. chosen.Select(index => Rates[index])] };
+        return this with
+        {
+            Designs = [.. chosen.Select(index => Designs[index])], Rates = Rates is { } rates ? [.. chosen.Select(index => rates[index])] : null,
+        };
     }
 
     /// <summary>Gets what distinguishes the names of the part from those of other parts, such as <c>, Muon</c>.</summary>
