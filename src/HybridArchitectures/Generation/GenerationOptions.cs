@@ -97,8 +97,8 @@ public sealed record GenerationOptions
     /// <summary>
     /// Gets or sets the number of draft tokens to verify in one pass, from 1 to 7. Drafts are the tokens that followed an earlier occurrence of the
     /// last tokens in the same text (prompt lookup, as in transformers), so no second model is needed. Repetitive text, such as code or quotations,
-    /// takes fewer passes. Each pass whose drafts are all wrong raises the number of last tokens that must have occurred together, from 1 to 3; a right
-    /// draft resets it. The tokens are those of greedy decoding, unless the difference of the two best scores is in the range of rounding. The
+    /// takes fewer passes. Each pass whose drafts are all wrong raises the number of last tokens that must have occurred together, from 1 to 3. A
+    /// right draft resets it. The tokens are those of greedy decoding, unless the difference of the two best scores is in the range of rounding. The
     /// default, null, verifies none. The option is used if <see cref="Temperature"/> is 0, no rule needs the tokens on the host, and the model has no
     /// custom mixer.
     /// </summary>
