@@ -143,4 +143,17 @@ public class HybridGenerationTests
         Assert.Empty(PromptLookup.Guess([1], 4));
         Assert.Throws<ArgumentOutOfRangeException>(() => new GenerationOptions { DraftTokens = 8 });
     }
+
+    [Fact]
+    public void Wrong_guesses_require_longer_matches_until_one_is_right()
+    {
+        var row = new GenerationRow(0, [1, 2, 9, 1, 5, 2, 8, 1, 2], null, new(), 0);
+        Assert.Equal([9, 1], row.Guess(2));
+        row.NoteGuesses(right: 0);
+        Assert.Equal([9, 1], row.Guess(2));
+        row.NoteGuesses(right: 0);
+        Assert.Empty(row.Guess(2));
+        row.NoteGuesses(right: 1);
+        Assert.Equal([9, 1], row.Guess(2));
+    }
 }
