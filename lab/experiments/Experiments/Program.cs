@@ -14,7 +14,7 @@ static class Program
 
     static int Main(string[] arguments)
     {
-        var root = new RootCommand("The experiments of lab/experiments.") 
+        var root = new RootCommand("The experiments of lab/experiments.")
         {
             Tokens(), List(), Run(arguments), Optimizers(), Trial(), Merge(), Collect(), Report(),
         };
@@ -126,8 +126,6 @@ static class Program
         var minutes = new Option<double?>("--minutes") { Description = "Stops after this time. The same command continues." };
         var steps = new Option<int>("--steps") { Description = "The steps of AdamW.", DefaultValueFactory = _ => 600 };
         var share = new Option<double>("--share") { Description = "The share of the steps that Muon makes.", DefaultValueFactory = _ => 0.75 };
-        var only = new Option<string[]>("--designs") { Description = "Runs these designs only, by the names of the report.",
-            AllowMultipleArgumentsPerToken = true };
         var results = new Option<string?>("--results") { Description = "A zip file: its runs are added first, and all runs are written to it last." };
         var command = new Command("optimizers", "Compares Muon with AdamW on a small hybrid, both over the same rates and seeds.")
         {
