@@ -44,7 +44,8 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
                     if (cancellation.IsCancellationRequested) return false;
                     isComplete &= Run(experiment, part, seed, waits: isTrial, cancellation);
                 }
-            if (isTrial && isComplete && !File.Exists(RatesFile))
+            // a part of the trials selects no rates
+            if (isTrial && isComplete && only is null && !File.Exists(RatesFile))
                 LearningRates.Write(RatesFile, LearningRates.Select(Sweep.Read(folder)));
         }
         return isComplete;
