@@ -49,7 +49,7 @@ public sealed partial class HybridCache
         var lengths = ReadLengths(file);
         var byBlock = Group(file, lengths.Length);
         var stateType = ReadStateType(file);
-        using (var example = create(1, stateType)) Check(file, example, byBlock, lengths.Length);
+        using (var example = CreateExample(file, create, stateType)) Check(file, example, byBlock, lengths.Length);
         var cache = create(Math.Max(1, lengths.Length), stateType);
         if (lengths.Length == 0)
         {
@@ -71,6 +71,18 @@ public sealed partial class HybridCache
         {
             cache.Dispose();
             throw;
+        }
+    }
+
+    static HybridCache CreateExample(SafetensorsFile file, Func<int, ScalarType?, HybridCache> create, ScalarType? stateType)
+    {
+        try
+        {
+            return create(1, stateType);
+        }
+        catch (ArgumentException error) when (stateType is not null)
+        {
+            throw new InvalidDataException($"{file.Path}: {Require.Text(error)}", error);
         }
     }
 

@@ -106,6 +106,27 @@ public sealed class StateTypeTests : IDisposable
         Assert.Contains("BFloat16", Assert.ThrowsAny<ArgumentException>(() => wide.Append(fork)).Message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void Files_with_states_of_a_type_that_the_model_does_not_support_are_refused_as_files()
+    {
+        using var model = TinyDesigns.Model("mamba2");
+        using var cache = model.CreateCache(1, ScalarType.BFloat16);
+        Read(model, cache, 1, 2);
+        string folder = Directory.CreateTempSubdirectory("states").FullName;
+        string path = Path.Combine(folder, "cache.safetensors");
+        cache.Save(path);
+        using var delta = TinyDesigns.Model("gated delta");
+        using var exact = TinyDesigns.Get("mamba2").CreateModel(ScalarType.Float64, CPU);
+        using var table = new Generation.TableModel(37);
+        foreach (var (other, text) in new (LanguageModel, string)[] { (delta, "GatedDelta"), (exact, "Float64"), (table, "BFloat16") })
+        {
+            string message = Assert.Throws<InvalidDataException>(() => other.LoadCache(path)).Message;
+            Assert.Contains(path, message, StringComparison.Ordinal);
+            Assert.Contains(text, message, StringComparison.Ordinal);
+        }
+        Directory.Delete(folder, true);
+    }
+
     [Theory, InlineData("inter"), InlineData("mamba2"), InlineData("lightning attention")]
     public void A_generation_uses_the_type_also_with_drafts(string name)
     {
