@@ -1,4 +1,3 @@
-using HybridArchitectures.Kernels.Cuda.GatedDelta;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 

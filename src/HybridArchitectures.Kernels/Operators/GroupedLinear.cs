@@ -97,7 +97,11 @@ public static class GroupedLinear
     /// <exception cref="ArgumentException">
     /// A shape, dtype or device is invalid. The values of <paramref name="ends"/> are checked only on the CPU.
     /// </exception>
-    public static Tensor Forward(Tensor x, Tensor weight, Tensor ends) => Forward(new RowsInput(x), weight, ends);
+    public static Tensor Forward(Tensor x, Tensor weight, Tensor ends)
+    {
+        Require.Alive(x);
+        return Forward(new RowsInput(x), weight, ends);
+    }
 
     /// <summary>
     /// Computes the same for the rows that an operator yields. They are not saved if the operator can compute them again.
@@ -119,6 +123,7 @@ public static class GroupedLinear
             return ([Product(x.contiguous(), factor.contiguous().transpose(1, 2), ends)], new(saved, factor, ends, weight.dtype));
         }, Backward)[0];
     }
+
     static Tensor?[] Backward<TInput>(BackwardContext context, Saved<TInput> saved) where TInput : class, IProjectionInput<TInput>
     {
         var (input, weight, ends, type) = saved;

@@ -1,4 +1,4 @@
-namespace HybridArchitectures.Kernels.Cuda.GatedDelta;
+namespace HybridArchitectures.Kernels;
 
 /// <summary>Specifies which recurrence the kernels of the gated delta rule compute.</summary>
 enum GatedDeltaForm
