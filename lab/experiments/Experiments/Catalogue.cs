@@ -113,7 +113,7 @@ sealed class Catalogue(StudySize size, int vocabularySize)
             return new("next", "Next checks", "Attention replaced by a convolution or by linear attention at the same positions; Mamba-2 replaced by "
                 + "gated delta nets, Mamba-1 and Mamba-3; attention without positions; half and twice the training length at equal tokens; Muon.",
                 "inter 1:5",
-                [new([.. Replaced], PartTasks.Needle), new([.. main, designs.Inter(1, 3), .. mixers, .. noPositions]),
+                [new([.. Replaced.Take(2)], PartTasks.Needle), new([.. main, designs.Inter(1, 3), .. Replaced.Skip(2), .. mixers, .. noPositions]),
                     new(main, PartTasks.Positions) { Context = 0.5 }, new(main, PartTasks.Positions) { Context = 2 },
                     new(main) { IsMuon = true }]);
         }
