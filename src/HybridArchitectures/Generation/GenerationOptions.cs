@@ -124,12 +124,7 @@ public sealed record GenerationOptions
     /// Mamba-1, Mamba-2 and lightning attention; a model with other recurrent layers is refused, and the message names the layer. The default, null,
     /// means Float32, or Float64 with float64 activations. The option corresponds to <c>mamba_ssm_cache_dtype</c> of vLLM.
     /// </summary>
-    public ScalarType? StateType
-    {
-        get;
-        init => field = value is null or ScalarType.Float32 or ScalarType.BFloat16 ? value
-            : throw Require.OutOfRange(nameof(StateType), value, "Float32, BFloat16, or null");
-    }
+    public ScalarType? StateType { get; init => field = Require.Defined(value, nameof(StateType)); }
 
     /// <summary>Gets why tokens cannot be selected without the host, or null if they can.</summary>
     internal string? HostRule =>
