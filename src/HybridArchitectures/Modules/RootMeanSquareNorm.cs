@@ -1,5 +1,6 @@
-using HybridArchitectures.Kernels.Operators;
+using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -30,7 +31,9 @@ public sealed class RootMeanSquareNorm : Norm
     // one pass on a GPU and without a gradient
     internal override (Tensor Output, Tensor Sum) ForwardSum(Tensor x, Tensor residual) => RmsNorm.ForwardSum(x, residual, Scale(x), epsilon);
 
-    internal override IDisposable? Offer(Tensor output, Tensor x) => RmsNorm.Offer(output, x, Scale(x), epsilon);
+    // without a gradient, a zero-centered scale is not computed in vain
+    internal override IDisposable? Offer(Tensor output, Tensor x) =>
+        is_grad_enabled() && OperatorOptions.Current.RecomputeInputs ? RmsNorm.Offer(output, x, Scale(x), epsilon) : null;
 
     internal override FewRowsFusion? Fusion(Tensor x) => new(FewRowsNorm.Plain, Scale(x), epsilon);
 
