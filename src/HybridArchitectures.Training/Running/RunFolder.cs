@@ -184,8 +184,7 @@ sealed class RunFolder(string path)
     {
         Require.NotEmpty(folder);
         var full = System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(folder));
-        AtomicWrite.Recover(full);
-        if (!Directory.Exists(full)) throw new DirectoryNotFoundException($"no folder '{folder}'");
+        if (!AtomicWrite.Exists(full)) throw new DirectoryNotFoundException($"no folder '{folder}'");
         if (File.Exists(System.IO.Path.Combine(full, TrainingState.FileName))) return (full, System.IO.Path.GetDirectoryName(full)!);
         var checkpoints = new RunFolder(full).Checkpoints();
         if (checkpoints.Count > 0) return (checkpoints[^1].Folder, full);

@@ -24,8 +24,7 @@ sealed class CheckpointSource : IDisposable
     public static CheckpointSource Open(string path)
     {
         Require.NotEmpty(path);
-        AtomicWrite.Recover(path);
-        if (!File.Exists(path) && !Directory.Exists(path))
+        if (!File.Exists(path) && !AtomicWrite.Exists(path))
         {
             string message = HubNames.IsName(path) ? HubNames.NoFolder(path) : $"path is '{path}', which does not exist; expected a file or folder.";
             throw new FileNotFoundException(message, path);

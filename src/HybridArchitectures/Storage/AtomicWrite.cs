@@ -146,7 +146,6 @@ public static class AtomicWrite
     internal static T Read<T>(string folder, Func<T> open)
     {
         Require.NotEmpty(folder);
-        Recover(folder);
         var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
         PathLock? held = null;
         try
@@ -157,17 +156,28 @@ public static class AtomicWrite
         {
             // the disk is read-only
         }
-        using (held) return open();
+        using (held)
+        {
+            // only under the lock: the process that held it before may have died between the two moves
+            if (held is not null && !Directory.Exists(full)) Complete(full);
+            return open();
+        }
     }
 
     /// <summary>Completes an exchange of <paramref name="folder"/> that a dying process left unfinished, if any.</summary>
-    public static void Recover(string folder)
+    public static void Recover(string folder) => Exists(folder);
+
+    /// <summary>Returns whether a folder exists, also while another process exchanges it. An unfinished exchange is completed first.</summary>
+    internal static bool Exists(string folder)
     {
         Require.NotEmpty(folder);
         var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder));
-        if (Directory.Exists(full) || !Leftovers(full, "old").Any()) return;
+        if (Directory.Exists(full)) return true;
+        // without leftovers, a running process may have completed its exchange since the line above
+        if (!Leftovers(full, "old").Any()) return Directory.Exists(full);
         using var held = Lock(full);
         Complete(full);
+        return Directory.Exists(full);
     }
 
     // requires the lock of the folder: an old folder that is visible now belongs to a dead process, and its new folder is complete

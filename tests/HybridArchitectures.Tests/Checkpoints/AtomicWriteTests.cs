@@ -54,6 +54,23 @@ public sealed class AtomicWriteTests : IDisposable
     }
 
     [Fact]
+    public async Task A_reader_completes_the_exchange_of_a_process_that_died_while_the_reader_waited_for_it()
+    {
+        AtomicWrite.Folder(folder["run"], Writes("one"));
+        var held = PathLock.Try(folder[".run.lock"], out _);
+        Assert.NotNull(held);
+        Task<string> reader;
+        using (held)
+        {
+            reader = Task.Run(() => AtomicWrite.Read(folder["run"], () => File.ReadAllText(folder["run/file"])), TestContext.Current.CancellationToken);
+            Assert.NotSame(reader, await Task.WhenAny(reader, Task.Delay(300, TestContext.Current.CancellationToken)));
+            Directory.Move(folder["run"], folder[$".run.{new string('a', 32)}.old"]);
+        }
+        Assert.Equal("one", await reader);
+        Assert.Equal([folder["run"]], Directory.GetFileSystemEntries(folder.Path));
+    }
+
+    [Fact]
     public void A_half_written_folder_never_replaces_the_old_one()
     {
         Directory.CreateDirectory(folder[$".run.{new string('b', 32)}.new"]);
