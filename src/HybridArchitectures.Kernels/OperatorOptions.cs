@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels;
@@ -130,6 +131,12 @@ public sealed record OperatorOptions
     /// memory as it is.
     /// </summary>
     internal float? NewMemoryFill { get; init; }
+
+    /// <summary>
+    /// Gets or sets the collection that keeps gradients of weights in the type in which products write them. The default, null, means that libtorch
+    /// accumulates all gradients in the type of their weights.
+    /// </summary>
+    internal GradientCollection? Gradients { get; init; }
 
     /// <summary>Sets the options of the current thread until the returned scope is disposed, which restores the previous options.</summary>
     /// <param name="options">The options. To change some of the current options, use <c>OperatorOptions.Current with { ... }</c>.</param>

@@ -14,7 +14,8 @@ static class AdamWCuda
     internal struct TensorArguments
     {
         public nint Value, Gradient, First, Second, Copy;
-        public long Count, EndBlock;
+        public long Count;
+        public int EndBlock, IsBFloat16;        // the type of the gradient
     }
 
     [InlineArray(MaxTensors)]
@@ -31,13 +32,17 @@ static class AdamWCuda
         public double Beta1, Beta2, Epsilon, Decay;
     }
 
-    /// <summary>Returns whether the kernel serves a parameter: float32 on a GPU, in memory that can be read in pieces of 16 bytes.</summary>
+    /// <summary>
+    /// Returns whether the kernel serves a parameter: float32 (the gradient also bfloat16) on a GPU, in memory that can be read in pieces of 16
+    /// bytes.
+    /// </summary>
     public static bool Serves(AdamWTensors tensors) =>
         (tensors.Value.device_type == DeviceType.CUDA || CudaRuntime.Emulated)
-        && IsPlain(tensors.Value) && IsPlain(tensors.Gradient) && IsPlain(tensors.First) && IsPlain(tensors.Second);
+        && IsPlain(tensors.Value) && IsPlain(tensors.Gradient, orBFloat16: true) && IsPlain(tensors.First) && IsPlain(tensors.Second);
 
-    static bool IsPlain(Tensor tensor) =>
-        tensor.dtype == ScalarType.Float32 && tensor.is_contiguous() && CudaMemory.Address(tensor) % 16 == 0;
+    static bool IsPlain(Tensor tensor, bool orBFloat16 = false) =>
+        (tensor.dtype == ScalarType.Float32 || (orBFloat16 && tensor.dtype == ScalarType.BFloat16)) && tensor.is_contiguous()
+        && CudaMemory.Address(tensor) % 16 == 0;
 
     /// <summary>Updates parameters that <see cref="Serves"/> accepts, all on one device.</summary>
     public static void Update(IReadOnlyList<AdamWTensors> all, AdamWStep step)
@@ -59,7 +64,8 @@ static class AdamWCuda
                 arguments.Tensors[i] = new()
                 {
                     Value = CudaMemory.Address(value), Gradient = CudaMemory.Address(gradient), First = CudaMemory.Address(mean),
-                    Second = CudaMemory.Address(square), Copy = CudaMemory.Address(copy), Count = elements, EndBlock = blocks,
+                    Second = CudaMemory.Address(square), Copy = CudaMemory.Address(copy), Count = elements, EndBlock = checked((int)blocks),
+                    IsBFloat16 = gradient.dtype == ScalarType.BFloat16 ? 1 : 0,
                 };
             }
             arguments.TensorCount = count;

@@ -15,7 +15,8 @@ static class GradientNormCuda
     internal struct TensorArguments
     {
         public nint Gradient;
-        public long Count, EndBlock;
+        public long Count;
+        public int EndBlock, IsBFloat16;
     }
 
     [InlineArray(MaxTensors)]
@@ -37,10 +38,12 @@ static class GradientNormCuda
         public long Count;
     }
 
-    /// <summary>Returns whether the kernels serve a gradient: float32 on a GPU, contiguous, at an address that is a multiple of 16.</summary>
+    /// <summary>
+    /// Returns whether the kernels serve a gradient: float32 or bfloat16 on a GPU, contiguous, at an address that is a multiple of 16.
+    /// </summary>
     public static bool Serves(Tensor gradient) =>
-        (gradient.device_type == DeviceType.CUDA || CudaRuntime.Emulated) && gradient.dtype == ScalarType.Float32 && gradient.is_contiguous()
-        && CudaMemory.Address(gradient) % 16 == 0;
+        (gradient.device_type == DeviceType.CUDA || CudaRuntime.Emulated) && gradient.dtype is ScalarType.Float32 or ScalarType.BFloat16
+        && gradient.is_contiguous() && CudaMemory.Address(gradient) % 16 == 0;
 
     /// <summary>Returns the norm of gradients that <see cref="Serves"/> accepts, all on one device: a float32 scalar on that device.</summary>
     public static Tensor Compute(IReadOnlyList<Tensor> gradients)
@@ -56,7 +59,8 @@ static class GradientNormCuda
             for (int i = 0; i < some.Length; i++)
                 arguments.Tensors[i] = new()
                 {
-                    Gradient = CudaMemory.Address(some[i]), Count = some[i].NumberOfElements, EndBlock = blocks += BlocksOf(some[i]),
+                    Gradient = CudaMemory.Address(some[i]), Count = some[i].NumberOfElements,
+                    EndBlock = checked((int)(blocks += BlocksOf(some[i]))), IsBFloat16 = some[i].dtype == ScalarType.BFloat16 ? 1 : 0,
                 };
             if (blocks > 0) device.Launch(File, "squares_many", (blocks, 1, 1), Threads, SharedBytes, arguments);
             written += blocks;

@@ -14,8 +14,8 @@ public static class GroupedLinear
     static KernelBackend Backend => OperatorOptions.BackendOf(static options => options.GroupedLinearBackend);
 
     // the weight is in the dtype of the rows, a copy if parameters have another
-    sealed record Saved<TInput>(TInput Input, Tensor Weight, Tensor Ends, ScalarType ParameterType) : ISavedTensors<Saved<TInput>>
-        where TInput : class, IProjectionInput<TInput>
+    sealed record Saved<TInput>(TInput Input, Tensor Weight, Tensor Ends, ScalarType ParameterType, GradientCollection.Place? Place)
+        : ISavedTensors<Saved<TInput>> where TInput : class, IProjectionInput<TInput>
     {
         public Saved<TInput> Map(Func<Tensor?, Tensor?> replace) =>
             this with { Input = Input.Map(replace), Weight = replace(Weight)!, Ends = replace(Ends)! };
@@ -116,24 +116,25 @@ public static class GroupedLinear
         inputs.Check();
         if (BackendFor(like, weight) == KernelBackend.Reference || like.NumberOfElements == 0)
             return GroupedLinearReference.Forward(input.Forward(), weight.to(like.dtype), ends);
+        var place = OperatorOptions.Current.Gradients?.For(weight);
         return Autograd.Apply<Saved<TInput>>([.. input.Differentiable, weight], _ =>
         {
             var (x, saved) = input.Compute();
             var factor = weight.dtype == x.dtype ? weight : MasterWeightLinear.Copy(weight, x.dtype);
-            return ([Product(x.contiguous(), factor.contiguous().transpose(1, 2), ends)], new(saved, factor, ends, weight.dtype));
+            return ([Product(x.contiguous(), factor.contiguous().transpose(1, 2), ends)], new(saved, factor, ends, weight.dtype, place));
         }, Backward)[0];
     }
 
     static Tensor?[] Backward<TInput>(BackwardContext context, Saved<TInput> saved) where TInput : class, IProjectionInput<TInput>
     {
-        var (input, weight, ends, type) = saved;
+        var (input, weight, ends, type, place) = saved;
         int count = input.Differentiable.Count;
         var gradient = context.Gradients[0]!.contiguous();
         var (gradients, x) = input.Differentiate(Product(gradient, weight.contiguous(), ends), context, wantsOutput: context.Needs(count));
         if (!context.Needs(count)) return [.. gradients, null];
         var dWeight = Product(gradient.transpose(0, 1), x!.contiguous(), ends);
         ClearEmpty(dWeight, ends);
-        return [.. gradients, dWeight.to(type)];
+        return [.. gradients, place is null ? dWeight.to(type) : place.Offer(dWeight)];
     }
 
     // libtorch does not initialize results that it does not compute

@@ -31,17 +31,24 @@ sealed class AdamGroup(AdamWOptions options, double decay)
                 return;
             }
         }
-        UpdateByLibtorch(present, step);
+        // libtorch's form needs gradients in the type of the parameters
+        foreach (var type in present.ToLookup(item => step.Gradients[item.Parameter.Name].dtype == item.Parameter.Value.dtype))
+        {
+            if (type.Key) UpdateByLibtorch([.. type], step);
+            else
+                foreach (var one in type) UpdateByLibtorch([one], step);
+        }
     }
 
     void UpdateByLibtorch(List<(OptimizedParameter Parameter, Tensor First, Tensor Second)> present, OptimizerStep step)
     {
+        using var scope = NewDisposeScope();
         OperatorArgument rate = step.Rate;
         if (step.RateOnDevice is { } onDevice) rate = onDevice;
         // libtorch divides gradients by the scale, and changes nothing if the flag is 1
         TorchOperator.CallMany("aten::_fused_adamw_", step.RateOnDevice is null ? "" : "tensor_lr", 0,
             present.ConvertAll(item => (Tensor)item.Parameter.Value).ToArray(),
-            present.ConvertAll(item => step.Gradients[item.Parameter.Name]).ToArray(),
+            present.ConvertAll(item => step.Gradients[item.Parameter.Name].to(item.Parameter.Value.dtype)).ToArray(),
             present.ConvertAll(item => item.First).ToArray(), present.ConvertAll(item => item.Second).ToArray(), Array.Empty<Tensor>(),
             Enumerable.Repeat(step.Steps, present.Count).ToArray(), rate, options.Beta1, options.Beta2, decay, options.Epsilon, false, false,
             OperatorArgument.Optional(step.Divisor), OperatorArgument.Optional(step.Failed));

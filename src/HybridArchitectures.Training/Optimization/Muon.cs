@@ -95,6 +95,7 @@ public sealed class Muon : Optimizer
     Tensor Direction(Tensor gradient, Tensor momentum, OptimizerStep update, Tensor isFailed)
     {
         using var scope = NewDisposeScope();
+        gradient = gradient.to(momentum.dtype);
         if (update.Divisor is not null) gradient = gradient.div(update.Divisor);
         var mean = Mix(momentum, gradient);
         momentum.copy_(where(isFailed, momentum, mean));

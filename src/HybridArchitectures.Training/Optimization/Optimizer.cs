@@ -52,6 +52,7 @@ public abstract class Optimizer : IDisposable
         normFloor = tensor(1e-6f, device: device).DetachFromDisposeScope();
         rateOnDevice = zeros([], float32, device).DetachFromDisposeScope();
         state.Add(StepName, step);
+        Collected = new(items.Select(item => item.Value));
     }
 
     void Check(OptimizedParameter item, ScalarType type)
@@ -66,6 +67,12 @@ public abstract class Optimizer : IDisposable
 
     /// <summary>Gets the parameters that require a gradient.</summary>
     private protected IReadOnlyList<OptimizedParameter> Items => items;
+
+    /// <summary>
+    /// Gets what keeps gradients in a narrower type than that of their parameters during a backward pass. The next step reads them too, as if they
+    /// had been cast.
+    /// </summary>
+    internal GradientCollection Collected { get; }
 
     /// <summary>Creates a state tensor of zeros with the shape and type of a parameter. It is a part of <see cref="State"/>.</summary>
     private protected Tensor CreateState(string name, Tensor like)
@@ -168,7 +175,7 @@ public abstract class Optimizer : IDisposable
         RequireAlive();
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        var norm = Norm(items.Select(item => item.Value.grad).OfType<Tensor>());
+        var norm = Norm(items.Select(item => Collected.Of(item.Value)).OfType<Tensor>());
         return (Others?.Invoke(norm) ?? norm).item<float>();
     }
 
@@ -211,7 +218,7 @@ public abstract class Optimizer : IDisposable
             if (item.Value.IsInvalid)
                 throw new InvalidOperationException(
                     $"parameter '{item.Name}' is gone: the model was moved or disposed after the optimizer was created");
-            if (item.Value.grad is not { } gradient) continue;
+            if (Collected.Of(item.Value) is not { } gradient) continue;
             gradients.Add(item.Name, gradient.is_contiguous() ? gradient : gradient.contiguous());     // the fused kernel ignores strides
         }
         return gradients;
@@ -221,7 +228,13 @@ public abstract class Optimizer : IDisposable
     {
         var all = gradients.ToList();
         return all.TrueForAll(GradientNormCuda.Serves) ? GradientNormCuda.Compute(all)
-            : stack(all.Select(gradient => gradient.norm())).norm().to(float32);
+            : stack(all.Select(WideNorm)).norm().to(float32);
+    }
+
+    static Tensor WideNorm(Tensor gradient)
+    {
+        using var scope = NewDisposeScope();
+        return (gradient.ElementSize < sizeof(float) ? gradient.to(float32) : gradient).norm().MoveToOuterDisposeScope();
     }
 
     /// <summary>Deletes all gradients: after a step, or after a failed backward pass that left only some of them.</summary>
@@ -229,6 +242,7 @@ public abstract class Optimizer : IDisposable
     {
         RequireAlive();
         foreach (var item in items) item.Value.grad = null;
+        Collected.Clear();
     }
 
     /// <summary>Loads a saved state.</summary>
@@ -245,6 +259,7 @@ public abstract class Optimizer : IDisposable
     {
         disposed = true;
         WeightCopies.Release(items.Select(item => item.Value));
+        Collected.Clear();
         foreach (var tensor in state.Values.Append(failed).Append(one).Append(none).Append(normFloor).Append(rateOnDevice)) tensor.Dispose();
         clipTensor?.Dispose();
         GC.SuppressFinalize(this);

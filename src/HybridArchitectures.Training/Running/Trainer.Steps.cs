@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
@@ -89,11 +90,18 @@ public sealed partial class Trainer
         for (int i = 0; i < passes; i++)
         {
             bool isLast = i == passes - 1;
-            if (i < batches.Count && batches[i].WeightSum > 0) loss.add_(RunPass(batches[i], batches[i].WeightSum / counted, isLast), Scalars.One);
+            if (i < batches.Count && batches[i].WeightSum > 0)
+            {
+                // gradients of several passes or ranks are summed in float32
+                using var collecting = passes == 1 && exchange is null ? CollectGradients() : null;
+                loss.add_(RunPass(batches[i], batches[i].WeightSum / counted, isLast), Scalars.One);
+            }
             else exchange?.IdlePass(hasBackward: true, isLast);
         }
         return loss;
     }
+
+    IDisposable CollectGradients() => OperatorOptions.Use(OperatorOptions.Current with { Gradients = optimizer.Own.Collected });
 
     // the rank with the most rows has the most passes
     int PassesOfAllRanks => ((Options.BatchSize + ranks.Size - 1) / ranks.Size + Options.RowsPerPass - 1) / Options.RowsPerPass;

@@ -49,6 +49,26 @@ public class AdamWCudaTests
     });
 
     [Fact]
+    public void BFloat16_gradients_are_as_their_float32_copies_to_the_bit() => CudaEmulation.BothOrders(() =>
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(5);
+        AdamWTensors[] Copy(AdamWTensors[] of, Func<Tensor, Tensor> gradient) => Array.ConvertAll(of, tensors => new AdamWTensors(
+            tensors.Value.clone(), gradient(tensors.Gradient), tensors.First.clone(), tensors.Second.clone(), tensors.Copy!.clone()));
+        long[] sizes = [1, 3, 4, 4096, 4097, 9000, .. Enumerable.Repeat(5L, 70)];
+        var all = Array.ConvertAll(sizes, size => Create(size, copies: true));
+        var narrow = Copy(all, gradient => gradient.to(ScalarType.BFloat16));
+        for (int i = 0; i < narrow.Length; i += 3) narrow[i] = narrow[i] with { Gradient = all[i].Gradient };
+        var wide = Copy(narrow, gradient => gradient.to(ScalarType.Float32));
+        Assert.All(narrow, tensors => Assert.True(AdamWCuda.Serves(tensors)));
+        AdamWCuda.Update(wide, Step(7, 2.5));
+        AdamWCuda.Update(narrow, Step(7, 2.5));
+        foreach (var (expected, own) in wide.Zip(narrow))
+            Assert.All([(expected.Value, own.Value), (expected.First, own.First), (expected.Second, own.Second), (expected.Copy!, own.Copy!)],
+                pair => Assert.True(pair.Item1.equal(pair.Item2).all().item<bool>()));
+    });
+
+    [Fact]
     public void A_failed_step_changes_nothing() => CudaEmulation.BothOrders(() =>
     {
         using var scope = NewDisposeScope();

@@ -31,6 +31,15 @@ public class GradientNormCudaTests
     });
 
     [Fact]
+    public void BFloat16_gradients_have_the_norm_of_their_float32_copies_to_the_bit() => CudaEmulation.BothOrders(() =>
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(2);
+        Tensor[] mixed = [.. Sizes.Select((size, i) => randn(size).to(i % 3 == 0 ? ScalarType.Float32 : ScalarType.BFloat16))];
+        Assert.Equal(Norm(Array.ConvertAll(mixed, gradient => gradient.to(ScalarType.Float32))), Norm(mixed));
+    });
+
+    [Fact]
     public void Gradients_without_elements_have_norm_0() => CudaEmulation.BothOrders(() =>
     {
         using var scope = NewDisposeScope();
