@@ -99,8 +99,8 @@ public sealed record OperatorOptions
 
     /// <summary>
     /// Gets or sets whether the backward pass computes inputs of operators again that one pass over memory yields, instead of saving them: the
-    /// output of SwiGLU and of a gated norm before a projection, the output of a norm before projections of bfloat16 activations, and the output of
-    /// the convolution of Mamba-2. Results are the same to the bit. The default is true.
+    /// output of SwiGLU and of a gated norm before a projection, the output of a norm before projections of bfloat16 activations, the output of
+    /// the convolution of Mamba-2, and the float32 input of a router of bfloat16 activations. Results are the same to the bit. The default is true.
     /// </summary>
     public bool RecomputeInputs { get; init; } = true;
 

@@ -51,8 +51,9 @@ sealed class SavedActivations(TrainingStepShape step)
                 double layers = experts.Gated ? GatedWidths(experts.Activation) : 2;
                 double channels = experts.ExpertsPerToken * (layers * experts.ExpertWidth + 2.0 * experts.InnerSpace(width))
                     + layers * experts.SharedWidth + 2.0 * experts.LatentWidth;
-                // the scores and the input of the router in float32, and the source and destination of each assignment
-                double router = 4.0 * (2.0 * experts.Experts + (elementSize == 4 ? 0 : width)) + 8.0 * 4 * experts.ExpertsPerToken;
+                // the scores in float32, and the source and destination of each assignment; the input of the router is cast again in bfloat16
+                bool savesInput = elementSize != 4 && !(elementSize == 2 && step.RecomputesInputs);
+                double router = 4.0 * (2.0 * experts.Experts + (savesInput ? width : 0)) + 8.0 * 4 * experts.ExpertsPerToken;
                 return channels * elementSize + router;
             default:
                 return 0;

@@ -60,7 +60,7 @@ public sealed class MixtureOfExperts : FeedForward
         long batch = x.size(0), length = x.size(1), width = x.size(2);
         var tokens = x.reshape(batch * length, width);
         if (RouteStep(tokens, context) is { } step) return step.view(batch, length, width);
-        var logits = router.Forward(tokens.to(ScalarType.Float32));                             // (T, E)
+        var logits = router.ForwardOf(new WidenedInput(tokens));                                // (T, E), float32
         var scores = spec.Score == RouterScore.Sigmoid ? logits.sigmoid() : logits.softmax(-1);
         var (chosen, weights) = Choose(scores);                                                 // (T, k) each
         context.Record(logits, chosen);
