@@ -79,6 +79,7 @@ static class CrossEntropyCuda
     {
         bool grad = is_grad_enabled();
         bool[] needs = [grad && inputs.Hidden.requires_grad, grad && inputs.Weight.requires_grad, grad && inputs.Bias is { requires_grad: true }];
+        var place = OperatorOptions.Current.Gradients?.For(inputs.Weight);
         // views: a leaf would copy a gradient that was saved, but nothing else uses the memory of these
         return Autograd.Apply<Saved>([inputs.Hidden, inputs.Weight.alias(), inputs.Bias?.alias()], context =>
         {
@@ -86,7 +87,7 @@ static class CrossEntropyCuda
             if (!context.NeedsGradient) return ([Losses(inputs).sum() / counted], new Saved(null, null, null));
             var (losses, saved) = Differentiate(inputs, counted, needs);
             return ([losses.sum() / counted], saved);
-        }, static (context, saved) => Scaled(saved, context.Gradients[0]!))[0];
+        }, (context, saved) => place is null ? Scaled(saved, context.Gradients[0]!) : place.OfferAt(1, Scaled(saved, context.Gradients[0]!)))[0];
     }
 
     static Tensor Counted(CrossEntropyInputs inputs) =>

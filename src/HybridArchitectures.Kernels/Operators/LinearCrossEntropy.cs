@@ -86,11 +86,12 @@ public static class LinearCrossEntropy
     {
         bool grad = is_grad_enabled();
         bool[] needs = [grad && inputs.Hidden.requires_grad, grad && inputs.Weight.requires_grad, grad && inputs.Bias is { requires_grad: true }];
+        var place = OperatorOptions.Current.Gradients?.For(inputs.Weight);
         return Autograd.Apply<LossGradients>([inputs.Hidden, inputs.Weight, inputs.Bias], _ =>
         {
             var (loss, gradients) = ChunkedCrossEntropy.Run(inputs, needs);
             return ([loss], new LossGradients(gradients[0], gradients[1], gradients[2]));
-        }, static (context, saved) => saved.Times(context.Gradients[0]!))[0];
+        }, (context, saved) => place is null ? saved.Times(context.Gradients[0]!) : place.OfferAt(1, saved.Times(context.Gradients[0]!)))[0];
     }
 
     /// <summary>Computes the cross entropy of each token in nats, without a gradient.</summary>

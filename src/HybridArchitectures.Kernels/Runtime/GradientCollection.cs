@@ -10,7 +10,8 @@ namespace HybridArchitectures.Kernels.Runtime;
 /// 2. In the forward pass, an operator asks for the place of a weight (<see cref="For"/>).
 /// 3. In the backward pass, the operator offers the gradient to that place, which keeps it. If the weight is used again, the place returns the sum in
 /// the type of the weight, and libtorch accumulates it and all later ones.
-/// 4. The optimizer reads the gradient of a weight (<see cref="Of"/>): the kept one, that of libtorch, or their sum.
+/// 4. A gradient in the type of its weight is kept too if the operator that comes last in the backward pass adds to it in place.
+/// 5. The optimizer reads the gradient of a weight (<see cref="Of"/>): the kept one, that of libtorch, or their sum.
 /// </para>
 /// </summary>
 sealed class GradientCollection
@@ -29,10 +30,18 @@ sealed class GradientCollection
         Tensor? kept;
         bool isShared;          // the weight is used several times, and libtorch accumulates its gradients
 
+        /// <summary>
+        /// Gets or sets whether a gradient in the type of the weight is kept too, because the operator before it adds to it in place.
+        /// </summary>
+        public bool KeepsWhole { get; set; }
+
+        /// <summary>Gets the kept gradient in the type of the weight, to which a later part of the backward pass can add; null if there is none.</summary>
+        public Tensor? Whole => kept?.dtype == type ? kept : null;
+
         /// <summary>Keeps a new tensor that nothing else uses, and returns null; or returns the gradient that libtorch must accumulate.</summary>
         public Tensor? Offer(Tensor gradient)
         {
-            if (gradient.dtype == type) return gradient;
+            if (gradient.dtype == type && !KeepsWhole) return gradient;
             lock (this)
             {
                 if (kept is null && !isShared)
@@ -41,12 +50,19 @@ sealed class GradientCollection
                     return null;
                 }
                 isShared = true;
-                var wide = gradient.to(type);
+                var wide = gradient.dtype == type ? gradient : gradient.to(type);
                 if (kept is null) return wide;
                 using var first = kept;
                 kept = null;
-                return first.to(type).add_(wide, Scalars.One);
+                return wide.add_(first, Scalars.One);
             }
+        }
+
+        /// <summary>Offers one of several gradients, and returns them with what libtorch must accumulate in its place.</summary>
+        public Tensor?[] OfferAt(int index, Tensor?[] gradients)
+        {
+            if (gradients[index] is { } gradient) gradients[index] = Offer(gradient);
+            return gradients;
         }
 
         /// <summary>Returns the gradient of a weight that has this gradient in addition.</summary>
@@ -62,7 +78,7 @@ sealed class GradientCollection
         public void Clear()
         {
             kept?.Dispose();
-            (kept, isShared) = (null, false);
+            (kept, isShared, KeepsWhole) = (null, false, false);
         }
     }
 
@@ -71,6 +87,18 @@ sealed class GradientCollection
 
     /// <summary>Returns the gradient of a weight, in its type or a narrower one; null if it has none.</summary>
     public Tensor? Of(Tensor weight) => places.TryGetValue(weight, out var place) ? place.With(weight.grad) : weight.grad;
+
+    /// <summary>Sets the gradients of the weights to what libtorch would have accumulated, for code that reads them.</summary>
+    public void MoveToWeights()
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        foreach (var (weight, place) in places)
+        {
+            if (place.With(weight.grad) is { } gradient) weight.grad = gradient.dtype == weight.dtype ? gradient : gradient.to(weight.dtype);
+            place.Clear();
+        }
+    }
 
     /// <summary>Forgets all gradients.</summary>
     public void Clear()

@@ -15,6 +15,7 @@ public sealed partial class Trainer
         if (spikes.Judge(guard, value, norm) is not { } reason) return false;
         long step = Step + 1;
         var spike = new TrainingSpike(step, value, norm, position, reason, SaveBatch(step, reason, position, batches));
+        if (callbacks.Length > 0) optimizer.Own.Collected.MoveToWeights();
         foreach (var callback in callbacks) callback.OnSpike(this, spike);
         bool tooMany = spikes.ConsecutiveSkips == guard.MaxConsecutiveSkips;
         if (guard.Action == SpikeAction.Skip && !tooMany)

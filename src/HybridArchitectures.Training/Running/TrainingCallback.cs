@@ -17,9 +17,6 @@ public abstract class TrainingCallback
     public virtual void OnProgress(Trainer trainer, TrainingProgress progress) { }
 
     /// <summary>Called when the <see cref="SpikeGuard"/> has found a spike, before the step is skipped or ends the run.</summary>
-    /// <remarks>
-    /// The gradients are in <c>grad</c> of the parameters, except those of the weights of experts in bfloat16, which the trainer may keep elsewhere.
-    /// </remarks>
     public virtual void OnSpike(Trainer trainer, TrainingSpike spike) { }
 
     /// <summary>Is called after each measurement on the held-out data.</summary>

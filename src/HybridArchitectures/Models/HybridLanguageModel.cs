@@ -161,7 +161,7 @@ public sealed partial class HybridLanguageModel : LanguageModel
 
     Tensor Embed(Tensor ids)
     {
-        var embedded = TorchOperator.Call("aten::embedding", "", Embedding, ids, (long)(Design.PaddingId ?? -1), false, false);
+        var embedded = TokenEmbedding.Forward(Embedding, ids, Design.PaddingId);
         if (embedded.dtype != ComputeType) embedded = embedded.to(ComputeType);
         return Scaled(embedded, Design.EmbeddingScale);
     }
@@ -308,7 +308,11 @@ public sealed partial class HybridLanguageModel : LanguageModel
     /// </summary>
     internal Tensor HeadForLoss(Tensor hidden) => hidden.device_type == TorchSharp.DeviceType.CUDA ? AdaptedHead : HeadFor(hidden);
 
-    Tensor HeadFor(Tensor hidden) => AdaptedHead.to(hidden.dtype);
+    Tensor HeadFor(Tensor hidden)
+    {
+        var head = AdaptedHead;
+        return head.dtype == hidden.dtype ? head : head.to(hidden.dtype);
+    }
 
     void CheckIds(Tensor ids, string name)
     {

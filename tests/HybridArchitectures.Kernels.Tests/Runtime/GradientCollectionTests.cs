@@ -68,4 +68,19 @@ public class GradientCollectionTests
         collection.Clear();
         Assert.Null(collection.Of(weight));
     }
+
+    [Fact]
+    public void Gradients_move_to_the_weights_in_their_type()
+    {
+        using var scope = NewDisposeScope();
+        Tensor[] weights = [.. Enumerable.Range(0, 3).Select(_ => randn(4).requires_grad_())];
+        var collection = new GradientCollection(weights);
+        Assert.Null(collection.For(weights[0])!.Offer(ones(4, ScalarType.BFloat16)));
+        collection.For(weights[1])!.KeepsWhole = true;
+        Assert.Null(collection.For(weights[1])!.Offer(ones(4)));
+        collection.MoveToWeights();
+        for (int i = 0; i < 2; i++) Assert.Equal([1, 1, 1, 1], weights[i].grad!.data<float>().ToArray());
+        Assert.Null(weights[2].grad);
+        Assert.Equal([1, 1, 1, 1], collection.Of(weights[1])!.data<float>().ToArray());
+    }
 }

@@ -10,8 +10,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Training.Tests.Running;
 
 /// <summary>
-/// Compares runs that keep the gradients of experts in bfloat16 with runs in which libtorch casts them. A loss that is computed with the default
-/// options does not collect gradients.
+/// Compares runs that keep the gradients of experts in bfloat16, and add the gradient of the embedding to that of the head in place, with runs in which
+/// libtorch does both. A loss that is computed with the default options does not collect gradients.
 /// </summary>
 public sealed class CollectedGradientsTests : IDisposable
 {
@@ -24,26 +24,31 @@ public sealed class CollectedGradientsTests : IDisposable
         folder.Dispose();
     }
 
-    static HybridLanguageModel Model(Device? device = null) => HybridDesign.Create(16, Small.VocabularySize).WithAttention(2, 1)
-        .WithFeedForward(FeedForwardSpec.MixtureOfExperts(3, 1, 16)).Pattern("TT").Build().CreateModel(ScalarType.BFloat16, device, seed: 1);
+    // more rows than tokens of a step
+    static HybridLanguageModel Model(Device? device = null, ScalarType compute = ScalarType.BFloat16) => HybridDesign.Create(16, 512)
+        .WithAttention(2, 1).WithFeedForward(FeedForwardSpec.MixtureOfExperts(3, 1, 16)).Pattern("TT").Build().CreateModel(compute, device, seed: 1);
 
-    sealed class Loss(bool collects) : TrainingObjective
+    sealed class Loss(bool collects, string watched) : TrainingObjective
     {
         public override string Description => "the loss of the model";
 
-        /// <summary>Gets the types of the gradients of the experts in the parameters, by step; null where there is none.</summary>
-        public List<ScalarType?> InParameters { get; } = [];
+        /// <summary>Gets the types of the gradients of a watched parameter, by spike; null where there is none.</summary>
+        public List<ScalarType?> AtSpikes { get; } = [];
+
+        /// <summary>Gets whether passes were collected.</summary>
+        public HashSet<bool> Collected { get; } = [];
 
         public override ModelLoss Compute(HybridLanguageModel model, TokenBatch batch, SequenceContext context)
         {
             using var options = collects ? null : OperatorOptions.Use(new());
+            Collected.Add(OperatorOptions.Current.Gradients is not null);
             return model.Loss(batch.Ids, batch.Targets, context, batch.Weights);
         }
 
         public override void OnSpike(Trainer trainer, TrainingSpike spike)
         {
             using var scope = NewDisposeScope();
-            InParameters.Add(trainer.Model.Parameters.First(item => item.Name.EndsWith(".up", StringComparison.Ordinal)).Value.grad?.dtype);
+            AtSpikes.Add(trainer.Model.Parameters.First(item => item.Name.EndsWith(watched, StringComparison.Ordinal)).Value.grad?.dtype);
         }
     }
 
@@ -55,31 +60,33 @@ public sealed class CollectedGradientsTests : IDisposable
         "muon" => Small.Options with { Optimizer = new MuonOptions(), ClipNorm = 0.05 },
         "checkpointing" => Small.Options with { ActivationCheckpointing = true },
         // nearly every step after the first four is a spike
-        "skipping" => Small.Options with { SpikeGuard = new SpikeGuard { Window = 4, Deviations = 1e-6, MaxConsecutiveSkips = 100 } },
+        "skipping" or "float32" => Small.Options with { SpikeGuard = new SpikeGuard { Window = 4, Deviations = 1e-6, MaxConsecutiveSkips = 100 } },
         "passes" => Small.Options with { MicroBatchSize = 2 },
         _ => throw new ArgumentOutOfRangeException(nameof(name)),
     };
 
-    (Dictionary<string, byte[]> State, object[] History, Loss Objective) Train(TrainingOptions options, bool collects, Device? device = null)
+    (Dictionary<string, byte[]> State, object[] History, Loss Objective) Train(string name, bool collects, Device device)
     {
         using var scope = NewDisposeScope();
-        using var model = Model(device);
-        var objective = new Loss(collects);
-        using var trainer = new Trainer(model, data, options, callbacks: [objective]);
+        bool isWide = name == "float32";
+        using var model = Model(device, isWide ? ScalarType.Float32 : ScalarType.BFloat16);
+        var objective = new Loss(collects, isWide ? "embedding" : ".up");
+        using var trainer = new Trainer(model, data, Options(name), callbacks: [objective]);
         var result = trainer.Run();
         var state = Small.Bytes(model);
-        foreach (var (name, value) in trainer.OptimizerState) state.Add("optimizer." + name, value.cpu().bytes.ToArray());
+        foreach (var (key, value) in trainer.OptimizerState) state.Add("optimizer." + key, value.cpu().bytes.ToArray());
         return (state, [.. result.History.Select(item => (item.Step, item.Loss, item.GradientNorm)), trainer.SkippedSteps], objective);
     }
 
     [Theory]
     [InlineData("adamw"), InlineData("clipped"), InlineData("unclipped"), InlineData("muon"), InlineData("checkpointing"), InlineData("skipping"),
-        InlineData("passes")]
+        InlineData("passes"), InlineData("float32")]
     public void Parameters_optimizer_and_norms_have_the_same_bits(string name) => Compare(name, CPU);
 
     [Theory]
     [Trait("device", "cuda")]
-    [InlineData("clipped"), InlineData("unclipped"), InlineData("muon"), InlineData("checkpointing"), InlineData("skipping"), InlineData("passes")]
+    [InlineData("clipped"), InlineData("unclipped"), InlineData("muon"), InlineData("checkpointing"), InlineData("skipping"), InlineData("passes"),
+        InlineData("float32")]
     public void They_have_the_same_bits_on_a_GPU(string name)
     {
         Assert.SkipUnless(cuda.is_available(), "no CUDA device: no gradients were collected there");
@@ -88,15 +95,15 @@ public sealed class CollectedGradientsTests : IDisposable
 
     void Compare(string name, Device device)
     {
-        var expected = Train(Options(name), collects: false, device);
-        var own = Train(Options(name), collects: true, device);
+        var expected = Train(name, collects: false, device);
+        var own = Train(name, collects: true, device);
         Assert.Equal(expected.History, own.History);
         Assert.Equal(expected.State.Keys.Order(), own.State.Keys.Order());
         foreach (var (key, bytes) in expected.State) Assert.True(bytes.AsSpan().SequenceEqual(own.State[key]), $"'{key}' differs");
-        if (name != "skipping") return;
-        Assert.NotEmpty(own.Objective.InParameters);
-        Assert.All(expected.Objective.InParameters, type => Assert.Equal(ScalarType.Float32, type));
-        Assert.All(own.Objective.InParameters, Assert.Null);
+        Assert.Equal([false], expected.Objective.Collected);
+        Assert.Equal([name != "passes"], own.Objective.Collected);
+        Assert.Equal(name is "skipping" or "float32", own.Objective.AtSpikes.Count > 0);
+        Assert.All(own.Objective.AtSpikes, type => Assert.Equal(ScalarType.Float32, type));
     }
 
     [Fact]
