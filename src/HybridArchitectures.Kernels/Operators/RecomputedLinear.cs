@@ -58,6 +58,7 @@ static class RecomputedLinear
         return [.. gradients, dWeight, context.Needs(count + 1) ? gradient.sum(0, type: type) : null];
     }
 
-    static Tensor WeightGradient(Tensor gradient, Tensor x, ScalarType type) =>
+    /// <summary>Returns the gradient of a weight in its type from those of the outputs and the inputs, both rows of one type.</summary>
+    public static Tensor WeightGradient(Tensor gradient, Tensor x, ScalarType type) =>
         type == x.dtype ? gradient.t().mm(x) : MasterWeightLinear.WeightGradient(gradient, x);
 }

@@ -13,6 +13,8 @@ namespace HybridArchitectures.Modules;
 /// </summary>
 public sealed class GatedDelta : Mixer
 {
+    const string InputOrder = "input_order", RatesOrder = "rates_order", Inverse = "_inverse";
+
     readonly GatedDeltaSpec spec;
     readonly int width;
     readonly Linear input, rates, output;
@@ -38,7 +40,40 @@ public sealed class GatedDelta : Mixer
         }
         AddParameter("norm_weight", factory.Constant(1, spec.ValueHeadSize), decays: false);
         output = Add("output", new Linear(factory.Projection(factory.Width, spec.ValueWidth, intoResidual: true)));
+        AddOrder(InputOrder, InputParts, factory.Device);
+        AddOrder(RatesOrder, RatesParts, factory.Device);
     }
+
+    // the outputs of a projection for one key head
+    long[] InputParts
+    {
+        get
+        {
+            long values = spec.ValueHeads / spec.KeyHeads * spec.ValueHeadSize;
+            return spec.OutputGate ? [spec.KeyHeadSize, spec.KeyHeadSize, values, values] : [spec.KeyHeadSize, spec.KeyHeadSize, values];
+        }
+    }
+
+    long[] RatesParts
+    {
+        get
+        {
+            long group = spec.ValueHeads / spec.KeyHeads;
+            return spec.Decays ? [group, group] : [group];
+        }
+    }
+
+    // the order of the rows of a projection in which each part of all key heads is together
+    void AddOrder(string name, long[] parts, Device device)
+    {
+        using var scope = NewDisposeScope();
+        var rows = Indices.Range(0, spec.KeyHeads * parts.Sum(), device).view(spec.KeyHeads, parts.Sum());
+        var order = cat([.. rows.split(parts, 1).Select(part => part.flatten())]);
+        register_buffer(name, order.DetachFromDisposeScope(), persistent: false);
+        register_buffer(name + Inverse, order.argsort().DetachFromDisposeScope(), persistent: false);
+    }
+
+    RowOrder Order(string name) => new(get_buffer(name)!, get_buffer(name + Inverse)!);
 
     /// <inheritdoc/>
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state)
@@ -46,11 +81,7 @@ public sealed class GatedDelta : Mixer
         ModuleChecks.Input(x, width, context);
         var recurrent = ModuleChecks.State<RecurrentState>(state, "a gated delta net");
         long batch = x.size(0), length = x.size(1);
-        int values = spec.ValueHeads / spec.KeyHeads * spec.ValueHeadSize;
-        var projected = input.Forward(x).view(batch, length, spec.KeyHeads, spec.InputWidth / spec.KeyHeads);
-        var parts = projected.split(
-            spec.OutputGate ? [spec.KeyHeadSize, spec.KeyHeadSize, values, values] : [spec.KeyHeadSize, spec.KeyHeadSize, values], -1);
-        var mixed = cat([parts[0].flatten(2), parts[1].flatten(2), parts[2].flatten(2)], -1);
+        var (mixed, gate) = Project(x);
         var convolved = StatefulConvolution.Forward(mixed, Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null,
             spec.Activation == Activation.Silu, recurrent, context);
         if (spec.Activation != Activation.Silu) convolved = Activations.Apply(spec.Activation, convolved);
@@ -63,27 +94,41 @@ public sealed class GatedDelta : Mixer
         var mixing = Mix(query, key, value, decay, strength, recurrent, context);
         var weight = Parameter("norm_weight", x);
         if (!spec.OutputGate) return output.Forward(RmsNorm.Forward(mixing, weight, normEpsilon).reshape(batch, length, spec.ValueWidth));
-        var gate = parts[3].flatten(2).view(batch, length, spec.ValueHeads, spec.ValueHeadSize);
+        gate = gate!.view(batch, length, spec.ValueHeads, spec.ValueHeadSize);
         return output.ForwardOf(new GatedNormProduct(new(mixing, gate, weight, normEpsilon, 1, NormFirst: true), JoinsHeads: true));
+    }
+
+    // the input of the convolution, (B, L, channels), and the gates, (B, L, value width), if there are any
+    (Tensor Mixed, Tensor? Gate) Project(Tensor x)
+    {
+        if (input.ForwardReordered(x, Order(InputOrder)) is { } projected)
+            return spec.OutputGate ? LastDimension.Split(projected, spec.ConvolutionChannels, spec.ValueWidth) : (projected, null);
+        var parts = input.Forward(x).view(x.size(0), x.size(1), spec.KeyHeads, -1).split(InputParts, -1);
+        return (cat([parts[0].flatten(2), parts[1].flatten(2), parts[2].flatten(2)], -1), spec.OutputGate ? parts[3].flatten(2) : null);
     }
 
     // update strengths and logarithms of decays, (B, L, value heads) each
     (Tensor Strength, Tensor Decay) Rates(Tensor x, RecurrentState? recurrent, SequenceContext context)
     {
-        int group = spec.ValueHeads / spec.KeyHeads;
-        var rate = rates.Forward(x).view(x.size(0), x.size(1), spec.KeyHeads, spec.RatesWidth / spec.KeyHeads)
-            .to(recurrent?.Scan.dtype ?? SequenceChecks.StateType(x));
+        var type = recurrent?.Scan.dtype ?? SequenceChecks.StateType(x);
         double maxStrength = spec.NegativeEigenvalues ? 2 : 1;
         if (!spec.Decays)
         {
-            var alone = Scaled(rate.flatten(2).sigmoid(), maxStrength);
+            var alone = Scaled(rates.Forward(x).to(type).sigmoid(), maxStrength);
             return (alone, zeros_like(alone));
         }
-        var (strength, step) = LastDimension.Split(rate, group, group);
-        step = step.flatten(2).add(Parameter("dt_bias", x), Scalars.One);
+        Tensor strength, step;
+        if (rates.ForwardReordered(x, Order(RatesOrder)) is { } rate)
+            (strength, step) = LastDimension.Split(rate.to(type), spec.ValueHeads, spec.ValueHeads);
+        else
+        {
+            var parts = rates.Forward(x).view(x.size(0), x.size(1), spec.KeyHeads, -1).to(type).split(RatesParts, -1);
+            (strength, step) = (parts[0].flatten(2), parts[1].flatten(2));
+        }
+        step = step.add(Parameter("dt_bias", x), Scalars.One);
         var decay = Activations.Softplus(step) * Derived("A_log", x, logarithm => logarithm.exp().neg());
         context.Probe?.OnDecay(context, decay.neg(), full([spec.ValueHeads], Scalars.MinusOne, decay.dtype, decay.device));
-        return (Scaled(strength.flatten(2).sigmoid(), maxStrength), decay);
+        return (Scaled(strength.sigmoid(), maxStrength), decay);
     }
 
     // single tokens update the state in place; longer passes run the chunked rule and store its final state

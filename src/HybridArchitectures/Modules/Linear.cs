@@ -65,6 +65,12 @@ public sealed class Linear : HybridModule
         Plain is { } plain && RecomputedLinear.Serves(input, plain.Weight, plain.Bias) ? RecomputedLinear.Forward(input, plain.Weight, plain.Bias)
             : Forward(input.Forward());
 
+    /// <summary>
+    /// Computes the projection of a training step with its outputs in another order; null if that is not possible, or there is an adapter.
+    /// </summary>
+    internal Tensor? ForwardReordered(Tensor x, RowOrder rows) =>
+        Plain is { Bias: null } plain && ReorderedLinear.Serves(x, plain.Weight) ? ReorderedLinear.Forward(x, plain.Weight, rows) : null;
+
     /// <summary>Returns whether x has so few rows, without a gradient, that the time is that of reading the weight.</summary>
     internal static bool IsStep(Tensor x)
     {
