@@ -17,7 +17,9 @@ static class ReorderedLinear
             this with { X = replace(X), Weight = replace(Weight)!, Rows = new(replace(Rows.Order)!, replace(Rows.Inverse)!) };
     }
 
-    /// <summary>Returns whether the operator serves a projection: its gradient is needed, and types and devices are those of a training step.</summary>
+    /// <summary>
+    /// Returns whether the operator serves a projection: its gradient is needed, and types and devices are those of a training step.
+    /// </summary>
     public static bool Serves(Tensor x, Tensor weight) => is_grad_enabled() && (x.requires_grad || weight.requires_grad) && x.NumberOfElements > 0
         && x.device_type == weight.device_type && (weight.dtype == x.dtype || MasterWeightLinear.HaveTypes(x, weight, null));
 

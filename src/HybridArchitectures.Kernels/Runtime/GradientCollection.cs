@@ -35,7 +35,9 @@ sealed class GradientCollection
         /// </summary>
         public bool KeepsWhole { get; set; }
 
-        /// <summary>Gets the kept gradient in the type of the weight, to which a later part of the backward pass can add; null if there is none.</summary>
+        /// <summary>
+        /// Gets the kept gradient in the type of the weight, to which a later part of the backward pass can add; null if there is none.
+        /// </summary>
         public Tensor? Whole => kept?.dtype == type ? kept : null;
 
         /// <summary>Keeps a new tensor that nothing else uses, and returns null; or returns the gradient that libtorch must accumulate.</summary>

@@ -10,8 +10,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Training.Tests.Running;
 
 /// <summary>
-/// Compares runs that keep the gradients of experts in bfloat16, and add the gradient of the embedding to that of the head in place, with runs in which
-/// libtorch does both. A loss that is computed with the default options does not collect gradients.
+/// Compares runs that keep the gradients of experts in bfloat16, and add the gradient of the embedding to that of the head in place, with runs in
+/// which libtorch does both. A loss that is computed with the default options does not collect gradients.
 /// </summary>
 public sealed class CollectedGradientsTests : IDisposable
 {
