@@ -62,7 +62,8 @@ public sealed class AtomicWriteTests : IDisposable
         Task<string> reader;
         using (held)
         {
-            reader = Task.Run(() => AtomicWrite.Read(folder["run"], () => File.ReadAllText(folder["run/file"])), TestContext.Current.CancellationToken);
+            reader = Task.Run(
+                () => AtomicWrite.Read(folder["run"], () => File.ReadAllText(folder["run/file"])), TestContext.Current.CancellationToken);
             Assert.NotSame(reader, await Task.WhenAny(reader, Task.Delay(300, TestContext.Current.CancellationToken)));
             Directory.Move(folder["run"], folder[$".run.{new string('a', 32)}.old"]);
         }
