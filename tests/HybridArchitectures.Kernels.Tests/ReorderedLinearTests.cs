@@ -54,7 +54,7 @@ public class ReorderedLinearTests
         var (x, weight) = (randn(3, 8).requires_grad_(), randn(4, 8));
         Assert.True(ReorderedLinear.Serves(x, weight));
         Autograd.Backward(ReorderedLinear.Forward(x, weight, Order(4)).sum());
-        OperatorCheck.Close(weight.sum(0).expand(3, 8).to(ScalarType.Float64), x.grad!, 1e-6, "gradient of x");
+        OperatorCheck.Close(weight.sum(dim: 0).expand(3, 8).to(ScalarType.Float64), x.grad!, 1e-6, "gradient of x");
         Assert.False(ReorderedLinear.Serves(x.detach(), weight));
         Assert.False(ReorderedLinear.Serves(x, weight.to(ScalarType.Float64)));
         using var noGrad = no_grad();

@@ -55,7 +55,7 @@ static class TokenEmbedding
         var places = cat([zeros([1], ScalarType.Int64, ids.device), isNew.cumsum(0)], 0);
         var table = Gradient(gradient, zeros_like(ids).scatter_(0, order, places), tokens);
         // rows of the table without a token are added to different rows of the vocabulary
-        var targets = Indices.Range(0, tokens, ids.device).clone().scatter_(0, places, sorted);
+        var targets = Indices.Range(0, tokens, ids.device).scatter_(0, places, sorted);
         whole.index_add_(0, targets, table, Scalars.One);
     }
 }

@@ -94,8 +94,15 @@ public sealed class GatedDelta : Mixer
         var mixing = Mix(query, key, value, decay, strength, recurrent, context);
         var weight = Parameter("norm_weight", x);
         if (!spec.OutputGate) return output.Forward(RmsNorm.Forward(mixing, weight, normEpsilon).reshape(batch, length, spec.ValueWidth));
-        gate = gate!.view(batch, length, spec.ValueHeads, spec.ValueHeadSize);
-        return output.ForwardOf(new GatedNormProduct(new(mixing, gate, weight, normEpsilon, 1, NormFirst: true), JoinsHeads: true));
+        return output.ForwardOf(Gated(mixing, gate!, weight));
+    }
+
+    GatedNormProduct Gated(Tensor mixing, Tensor gate, Tensor weight)
+    {
+        if (gate.is_contiguous()) return new(new(mixing, gate.view(mixing.shape), weight, normEpsilon, 1, NormFirst: true), JoinsHeads: true);
+        // a slice of the projection is read in place as rows of all heads; gradients of heads are summed in float32
+        var weights = (weight.dtype == ScalarType.BFloat16 ? weight.to(ScalarType.Float32) : weight).repeat(spec.ValueHeads);
+        return new(new(mixing.flatten(2), gate, weights, normEpsilon, spec.ValueHeads, NormFirst: true));
     }
 
     // the input of the convolution, (B, L, channels), and the gates, (B, L, value width), if there are any

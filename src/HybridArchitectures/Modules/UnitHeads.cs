@@ -15,7 +15,8 @@ static class UnitHeads
     /// </summary>
     public static Tensor Forward(Tensor x, int heads, int size, double to, double epsilon = LengthEpsilon)
     {
-        var normed = RmsNorm.Forward(x.view(x.size(0), x.size(1), heads, size), null, epsilon / size);
+        // as groups of one row: a slice of a projection is then read in place
+        var normed = RmsNorm.Forward(x, null, epsilon / size, heads).view(x.size(0), x.size(1), heads, size);
         double factor = to / Math.Sqrt(size);
         return factor == 1 ? normed : normed.mul(Scalars.From(factor));
     }
