@@ -10,7 +10,7 @@ namespace HybridArchitectures.Kernels.Runtime;
 /// which are saved for the gradient of that computation anyway.
 /// 3. In its backward pass, the operator computes the tensor again, once for all of its views. It exists only during that pass.
 /// </para>
-/// A tensor that was changed in place after the offer is saved as usual.
+/// A tensor that was changed in place after the offer is saved as usual. A disposed tensor ends its offer: other tensors may use its memory.
 /// </summary>
 sealed class Recomputation : IDisposable
 {
@@ -49,7 +49,7 @@ sealed class Recomputation : IDisposable
         nint storage = TensorMemory.Storage(saved);
         for (var offer = innermost; offer is not null; offer = offer.outer)
         {
-            if (offer.memory != storage || offer.tensor.dtype != saved.dtype || Version(saved) != offer.version) continue;
+            if (offer.memory != storage || offer.tensor.IsInvalid || offer.tensor.dtype != saved.dtype || Version(saved) != offer.version) continue;
             var view = new TensorView(saved.shape, saved.stride(), saved.storage_offset() - offer.tensor.storage_offset());
             if (view.IsWithin(offer.tensor.NumberOfElements)) return (offer, view);
         }

@@ -130,6 +130,24 @@ public class RecomputationTests
         Assert.Null(Recomputation.Offer(ones(2), new Pair(input, null), static pair => pair.First));
     }
 
+    /// <summary>A mixer that disposed its input failed at the next operator, whose tensors were compared with the disposed one.</summary>
+    [Fact]
+    public void The_offer_of_a_disposed_tensor_is_not_used()
+    {
+        using var scope = NewDisposeScope();
+        var (leaf, input) = (zeros(3).requires_grad_(), ones(2, 3));
+        var tensor = input + input;
+        var inSameMemory = tensor.alias();
+        Tensor read;
+        using (Recomputation.Offer(tensor, new Pair(input, null), static pair => pair.First + pair.First + pair.First))
+        {
+            tensor.Dispose();
+            read = Reader(leaf, inSameMemory);
+        }
+        Autograd.Backward(read.sum());
+        Assert.Equal(4, leaf.grad![0].item<float>());
+    }
+
     [Fact]
     public void A_changed_input_of_the_computation_is_an_error()
     {
