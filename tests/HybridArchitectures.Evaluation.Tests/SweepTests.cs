@@ -150,6 +150,37 @@ public sealed class SweepTests : IDisposable
     }
 
     [Fact]
+    public void A_family_can_be_set_and_changed_after_the_runs_are_complete()
+    {
+        var options = Options("family") with { Seeds = [1], Tasks = [] };
+        Assert.All(new Sweep(options).Run().Runs, run => Assert.Null(run.Settings.Family));
+        foreach (string family in (string[])["small", "tiny"])
+        {
+            var lines = new Lines();
+            var result = new Sweep(options with { Designs = [.. options.Designs.Select(design => design with { Family = family })] }).Run(lines);
+            Assert.Empty(lines.All);
+            Assert.All(result.Runs, run => Assert.Equal(family, run.Settings.Family));
+            Assert.All(Sweep.Read(folder["family"]).Runs, run => Assert.Equal(family, run.Settings.Family));
+        }
+    }
+
+    /// <summary>Each run of one design was paired with each run of the other, so that one seed counted as four.</summary>
+    [Fact]
+    public void Runs_of_one_seed_with_other_options_in_the_same_folder_are_not_compared()
+    {
+        var options = Options("changed") with { Seeds = [1], Tasks = [] };
+        new Sweep(options).Run();
+        var result = new Sweep(options with { Training = options.Training with { Duration = Duration.Steps(6) } }).Run();
+        Assert.Equal(1, result.Compare("attention", "mamba", SweepRun.TrainingTask, "held-out loss")!.Pairs);
+        var all = Sweep.Read(folder["changed"]);
+        string message = Assert.Throws<InvalidDataException>(() => all.Compare("attention", "mamba", SweepRun.TrainingTask, "held-out loss")).Message;
+        foreach (var run in all.Runs.Where(run => run.Settings.Name == "attention"))
+            Assert.Contains(Path.GetFileName(run.Folder), message, StringComparison.Ordinal);
+        Directory.Delete(all.Runs[0].Folder, true);
+        Assert.Single(Sweep.Read(folder["changed"]).Values("attention", SweepRun.TrainingTask, "held-out loss"));
+    }
+
+    [Fact]
     public void A_file_of_results_gives_the_same_numbers_and_a_damaged_line_is_named()
     {
         var result = new Sweep(Options("kept") with { Seeds = [1] }).Run();

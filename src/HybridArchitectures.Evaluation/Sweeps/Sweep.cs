@@ -98,8 +98,9 @@ public sealed class Sweep
         foreach (var plan in plans)
         {
             if (cancellation.IsCancellationRequested) break;
-            if (IsDone(plan)) continue;
+            if (IsDone(plan) && HasFamily(plan)) continue;
             using var held = plan.Folder.TryLock();
+            if (held is not null) UpdateFamily(plan);
             // another process may have the run, or have completed it just now
             if (held is null || IsDone(plan)) continue;
             var clock = Stopwatch.StartNew();
@@ -108,6 +109,14 @@ public sealed class Sweep
             Report(progress, plan, "done", times);
         }
         return new SweepResult([.. plans.Where(plan => plan.Folder.HasSettings).Select(plan => plan.Folder.Read())], IsComplete);
+    }
+
+    static bool HasFamily(SweepPlan plan) => plan.Folder.ReadSettings().Family == plan.Design.Family;
+
+    // the family changes no result, so it may be set after the run
+    static void UpdateFamily(SweepPlan plan)
+    {
+        if (plan.Folder.HasSettings && !HasFamily(plan)) plan.Folder.Write(plan.Folder.ReadSettings() with { Family = plan.Design.Family });
     }
 
     int CountComplete()

@@ -38,20 +38,34 @@ public sealed record SweepResult(IReadOnlyList<SweepRun> Runs, bool IsComplete)
         [.. Runs.SelectMany(run => run.AllTasks.SelectMany(task => task.Metrics.Select(metric => (task.Task, metric))))
             .DistinctBy(item => (item.Task, item.metric.Name))];
 
-    /// <summary>Returns the values of a metric of a design, in the order of the seeds.</summary>
+    /// <summary>
+    /// Returns the values of a metric of a design, in the order of the seeds. The list is empty if the metric was not measured, also for a name that
+    /// does not exist: <see cref="Designs"/> and <see cref="Metrics"/> list the names.
+    /// </summary>
     /// <param name="design">The name of the design.</param>
     /// <param name="task">The name of the task, or <see cref="SweepRun.TrainingTask"/>.</param>
     /// <param name="metric">The name of the metric.</param>
-    public IReadOnlyList<(long Seed, double Value)> Values(string design, string task, string metric) =>
-        [.. Runs.Where(run => run.Settings.Name == design).Select(run => (run.Settings.Seed, Found: run.Find(task, metric)))
-            .Where(item => item.Found is not null).OrderBy(item => item.Seed).Select(item => (item.Seed, item.Found!.Value))];
+    /// <exception cref="InvalidDataException">
+    /// Two runs of the design with the same seed have the metric, because the folder contains runs with other options. The message names the runs.
+    /// </exception>
+    public IReadOnlyList<(long Seed, double Value)> Values(string design, string task, string metric)
+    {
+        var found = Runs.Where(run => run.Settings.Name == design && run.Find(task, metric) is not null).OrderBy(run => run.Settings.Seed).ToArray();
+        if (found.GroupBy(run => run.Settings.Seed).FirstOrDefault(runs => runs.Count() > 1) is { } same)
+            throw new InvalidDataException($"'{design}' has {same.Count()} runs with seed {same.Key} and different options, "
+                + $"{string.Join(" and ", same.Select(run => Path.GetFileName(run.Folder)))}; expected one. Move or delete the folders of the others.");
+        return [.. found.Select(run => (run.Settings.Seed, run.Find(task, metric)!.Value))];
+    }
 
     /// <summary>Returns the mean over seeds and its standard error, or null if no run of the design has the metric.</summary>
     /// <inheritdoc cref="Values"/>
     public Estimate? Mean(string design, string task, string metric) =>
         Values(design, task, metric) is { Count: > 0 } values ? Estimate.FromSamples(values.Select(item => item.Value)) : null;
 
-    /// <summary>Compares two designs by the seeds that both have, or returns null if they have no common seed.</summary>
+    /// <summary>
+    /// Compares two designs by the seeds for which both have the metric, or returns null if there are none, also for a name that does not exist:
+    /// <see cref="Designs"/> and <see cref="Metrics"/> list the names.
+    /// </summary>
     /// <param name="first">The name of the first design, the baseline.</param>
     /// <param name="second">The name of the second design.</param>
     /// <param name="task">The name of the task, or <see cref="SweepRun.TrainingTask"/>.</param>

@@ -109,9 +109,11 @@ sealed class SweepRunFolder(string path)
         SweepJson.Write(TaskFile(result.Task), result, SweepJson.Default.TaskResult);
     }
 
+    public SweepRunSettings ReadSettings() => SweepJson.Read(SettingsFile, SweepJson.Default.SweepRunSettings);
+
     public SweepTraining ReadTraining() => SweepJson.Read(TrainingFile, SweepJson.Default.SweepTraining);
 
-    public SweepRun Read() => new(path, SweepJson.Read(SettingsFile, SweepJson.Default.SweepRunSettings), HasTraining ? ReadTraining() : null,
+    public SweepRun Read() => new(path, ReadSettings(), HasTraining ? ReadTraining() : null,
         [.. TaskFiles().Select(file => SweepJson.Read(file, SweepJson.Default.TaskResult))]);
 
     IEnumerable<string> TaskFiles() => !Directory.Exists(TasksFolder) ? []
@@ -136,7 +138,7 @@ sealed class SweepRunFolder(string path)
     /// <summary>Copies files of this run that another folder of the same run lacks.</summary>
     public void CopyTo(SweepRunFolder target)
     {
-        if (!target.HasSettings) target.Write(SweepJson.Read(SettingsFile, SweepJson.Default.SweepRunSettings));
+        if (!target.HasSettings) target.Write(ReadSettings());
         bool isNews = HasTraining && !target.HasTraining;
         if (isNews && Directory.Exists(CheckpointsFolder)) AtomicWrite.Folder(target.CheckpointsFolder, fresh =>
             CopyFolder(CheckpointsFolder, fresh));
