@@ -1,4 +1,5 @@
 using HybridArchitectures.Evaluation.Statistics;
+using HybridArchitectures.Evaluation.Tasks;
 
 namespace HybridArchitectures.Evaluation.Tests;
 
@@ -49,6 +50,19 @@ public class StatisticsTests
         Assert.Equal(0.25, result.PermutationP);
         Assert.True(result.IsBelowNoise);
         Assert.Equal("2 +- 0.5774 over 3 seeds, p 0.074 (below noise)", result.Text);
+    }
+
+    [Fact]
+    public void A_result_of_a_task_is_shown_by_its_numbers() => Assert.Equal("recall: accuracy 0.5 +- 0.1, loss 2 nats per target",
+        $"{new TaskResult("recall", "Of 10 rows.", new Metric("accuracy", 0.5, 0.1), new Metric("loss", 2, Unit: "nats per target"))}");
+
+    [Fact]
+    public void The_text_of_a_small_p_value_is_a_bound_and_not_0()
+    {
+        var result = PairedComparison.Compare([3.1213, 3.1221, 3.1205], [2.4666, 2.4670, 2.4662]);
+        Assert.True(result.TTestP is > 0 and < 0.0005);
+        Assert.EndsWith(" over 3 seeds, p < 0.001", result.Text, StringComparison.Ordinal);
+        Assert.EndsWith(", p 0.001", new PairedComparison(result.Difference, 0.001, null).Text, StringComparison.Ordinal);
     }
 
     [Fact]

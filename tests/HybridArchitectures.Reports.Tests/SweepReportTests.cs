@@ -135,6 +135,10 @@ public sealed class SweepReportTests : IDisposable
         // hybrid minus attention is -0.1 for both seeds; Mamba minus attention is 0.1 and 0.06, with a p of 0.156
         Assert.Contains(">-0.1000", html);
         Assert.Contains(">+0.0800, p 0.156<br>below noise", html);
+        double[] losses = [1.5, 1.5004, 1.5008];
+        string clear = new SweepReport(new SweepResult([.. losses.SelectMany((loss, i) => (SweepRun[])
+            [Run("attention", "TT", i + 1, loss, 100), Run("hybrid", "MT", i + 1, loss - 0.1 * (1 + loss / 100), 150)])], true)).ToHtml();
+        Assert.Contains(", p &lt; 0.001</td>", clear);
         Assert.Contains("expected one of attention", Assert.Throws<ArgumentException>(() => new SweepReport(Result) { Baseline = "x" }.ToHtml())
             .Message);
         Assert.Contains("differences from hybrid", new SweepReport(Result) { Baseline = "hybrid" }.ToHtml());

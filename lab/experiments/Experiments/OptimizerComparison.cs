@@ -98,7 +98,7 @@ sealed class OptimizerComparison(StudyData data, string folder, Device device, b
         if (Best(result, AdamW) is { } first && Best(result, Muon) is { } second
             && result.Compare(Name(AdamW, first), Name(Muon, second), SweepRun.TrainingTask, Loss) is { } difference)
             lines.Add(FormattableString.Invariant($"\nMuon at {second:0.####} compared with AdamW at {first:0.####}, ")
-                + FormattableString.Invariant($"{difference.Pairs} seeds: {difference.Difference.Value:+0.0000;-0.0000} nats per token, ")
+                + FormattableString.Invariant($"{difference.Pairs} seeds: {difference.Difference.Value:+0.0000;-0.0000;0.0000} nats per token, ")
                 + $"95 % interval {difference.Interval?.ToString() ?? "unknown"}. A negative difference means that Muon needs at most "
                 + FormattableString.Invariant($"{Share:0.##} of the steps."));
         return string.Join('\n', lines);

@@ -73,13 +73,17 @@ public sealed record PairedComparison(Estimate Difference, double? TTestP, doubl
         return sum;
     }
 
-    /// <summary>Gets a text such as <c>-0.021 +- 0.004 over 3 seeds, p 0.03</c>. It marks a difference that may be noise.</summary>
+    /// <summary>Gets the p-value of the t-test as a text, such as <c>p 0.030</c>, or null if there is none. It is never 0.</summary>
+    internal string? Probability => TTestP is { } value
+        ? value < 0.001 ? "p < 0.001" : string.Create(CultureInfo.InvariantCulture, $"p {value:0.000}") : null;
+
+    /// <summary>Gets a text such as <c>-0.021 +- 0.004 over 3 seeds, p 0.030</c>. It marks a difference that may be noise.</summary>
     public string Text
     {
         get
         {
             string seeds = Pairs == 1 ? "1 seed" : $"{Pairs} seeds";
-            string p = TTestP is { } value ? string.Create(CultureInfo.InvariantCulture, $", p {value:0.###}") : "";
+            string p = Probability is { } value ? $", {value}" : "";
             return $"{Difference} over {seeds}{p}{(IsBelowNoise ? " (below noise)" : "")}";
         }
     }

@@ -11,6 +11,9 @@ namespace HybridArchitectures.Evaluation.Tasks;
 /// <param name="HigherIsBetter">True if a larger number is better. The default is true.</param>
 public sealed record Metric(string Name, double Value, double? StandardError = null, long Count = 1, string Unit = "", bool HigherIsBetter = true)
 {
+    /// <summary>Returns the number in words: "loss 1.6101 +- 0.0366 nats per token".</summary>
+    public override string ToString() => $"{Name} {new Estimate(Value, StandardError, Count)}{(Unit.Length > 0 ? $" {Unit}" : "")}";
+
     internal static Metric From(string name, Estimate estimate, string unit = "", bool higherIsBetter = true) =>
         new(name, estimate.Value, estimate.StandardError, estimate.Count, unit, higherIsBetter);
 }

@@ -16,4 +16,7 @@ public sealed record TaskResult(
     public TaskResult(string task, string protocol, params IReadOnlyList<Metric> metrics) : this(task, protocol, metrics, [], [])
     {
     }
+
+    /// <summary>Returns the name of the task and its metrics: "held-out loss: loss 1.6101 +- 0.0366 nats per token, ...".</summary>
+    public override string ToString() => $"{Task}: {string.Join(", ", Metrics)}";
 }

@@ -91,7 +91,7 @@ sealed class SweepPage(SweepReport report)
             Add($"<td class=\"soft\">–</td>");
             return;
         }
-        string p = comparison.TTestP is { } probability ? $", p {probability.ToString("0.000", CultureInfo.InvariantCulture)}" : "";
+        string p = comparison.Probability is { } probability ? $", {Escape(probability)}" : "";
         string sign = comparison.Difference.Value > 0 ? "+" : "";
         Add($"<td data-value=\"{comparison.Difference.Value:r}\" ");
         Add($"class=\"{(comparison.IsBelowNoise ? "soft" : "")}\">{sign}{Number(comparison.Difference.Value)}{p}");

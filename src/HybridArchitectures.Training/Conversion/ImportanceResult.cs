@@ -41,7 +41,7 @@ public sealed record ImportanceResult(int ContextLength, long Tokens, int? Windo
     /// <summary>Returns the rises of the loss as a Markdown table.</summary>
     public string ToTable()
     {
-        static string Text(double? rise) => rise is { } value ? value.ToString("+0.0000;-0.0000", CultureInfo.InvariantCulture) : "";
+        static string Text(double? rise) => rise is { } value ? value.ToString("+0.0000;-0.0000;0.0000", CultureInfo.InvariantCulture) : "";
         string window = Window is { } size ? string.Create(CultureInfo.InvariantCulture, $"window of {size}") : "window";
         var text = new StringBuilder($"| layer | mixer | without mixer | {window} |\n| ---: | --- | ---: | ---: |\n");
         foreach (var layer in Layers)

@@ -31,4 +31,14 @@ public sealed record Evaluation(double Nats, long Tokens, long Bytes)
     /// <summary>Gets the perplexity, exp(<see cref="Loss"/>).</summary>
     [JsonIgnore]
     public double Perplexity => Math.Exp(Loss);
+
+    /// <summary>
+    /// Returns the main numbers in words: "1.6101 +- 0.0366 nats per token, 2.3229 bits per byte, perplexity 5.00 over 16,384 tokens".
+    /// </summary>
+    public override string ToString()
+    {
+        string error = StandardError is { } one ? FormattableString.Invariant($" +- {one:0.0000}") : "";
+        string bits = BitsPerByte is { } number ? FormattableString.Invariant($", {number:0.0000} bits per byte") : "";
+        return FormattableString.Invariant($"{Loss:0.0000}{error} nats per token{bits}, perplexity {Perplexity:0.00} over {Tokens:N0} tokens");
+    }
 }

@@ -44,4 +44,12 @@ public sealed record TrainingProgress(
     /// </summary>
     [JsonIgnore]
     public double ReadingShare { get; init; }
+
+    /// <summary>Returns the main numbers in words: "step 100 of 300, loss 1.7456, learning rate 0.003, 8,246 tokens/s, 00:00:24 left".</summary>
+    public override string ToString()
+    {
+        string steps = TotalSteps is { } total ? FormattableString.Invariant($"{Step} of {total}") : FormattableString.Invariant($"{Step}");
+        string left = TimeLeft is { } time ? FormattableString.Invariant($", {TimeSpan.FromSeconds(Math.Round(time.TotalSeconds))} left") : "";
+        return FormattableString.Invariant($"step {steps}, loss {Loss:0.0000}, learning rate {LearningRate:g3}, {TokensPerSecond:N0} tokens/s{left}");
+    }
 }

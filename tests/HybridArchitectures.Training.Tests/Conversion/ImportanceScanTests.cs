@@ -109,6 +109,9 @@ public sealed class ImportanceScanTests : IDisposable
         Assert.Equal(0.5, result.Rise(1, LayerReplacement.Window));
         Assert.Null(result.Rise(2, LayerReplacement.Window));
         Assert.Contains("| 3 | T | +0.1250 | +1.0000 |", result.ToTable(), StringComparison.Ordinal);
+        // a change that rounds to 0 has no sign
+        var small = new ImportanceResult(8, 100, 4, 1, [new(1, "T", 0.99999, 1.00001), new(2, "T", 0.9, null)]);
+        Assert.Contains("| 1 | T | 0.0000 | 0.0000 |\n| 2 | T | -0.1000 |  |", small.ToTable(), StringComparison.Ordinal);
         Assert.Equal("count", Assert.ThrowsAny<ArgumentException>(() => result.ChooseLayers(4, LayerReplacement.Window)).ParamName);
         Assert.Equal("layer", Assert.ThrowsAny<ArgumentException>(() => result.Rise(5)).ParamName);
     }

@@ -128,6 +128,17 @@ public class EvaluatorTests
     }
 
     [Fact]
+    public void Results_and_reports_are_shown_by_their_main_numbers()
+    {
+        Assert.Equal("1.6101 +- 0.0366 nats per token, 2.3229 bits per byte, perplexity 5.00 over 16,384 tokens",
+            $"{new Evaluation(26380.012, 16384, 16384) { StandardError = 0.03662 }}");
+        Assert.Equal("0.5000 nats per token, perplexity 1.65 over 4 tokens", $"{new Evaluation(2, 4, 0)}");
+        var report = new TrainingProgress(100, 300, 102400, 1.74554, 0.003, 1.1, 8245.9, TimeSpan.FromSeconds(12), TimeSpan.FromSeconds(24.4), 0.33);
+        Assert.Equal("step 100 of 300, loss 1.7455, learning rate 0.003, 8,246 tokens/s, 00:00:24 left", $"{report}");
+        Assert.Equal("step 100, loss 1.7455, learning rate 0.003, 8,246 tokens/s", $"{report with { TotalSteps = null, TimeLeft = null }}");
+    }
+
+    [Fact]
     public void Bad_arguments_are_refused_and_cancellation_ends_it()
     {
         using var model = Small.Model();
