@@ -13,8 +13,8 @@ public sealed record LoraOptions
     public double Alpha { get; init; } = 16;
 
     /// <summary>
-    /// Gets or sets the share of the inputs of an adapter that are set to 0 during training, in [0, 1). The default is 0. The head has no dropout,
-    /// because its adapter changes its weight.
+    /// Gets or sets the share of the inputs of an adapter that are set to 0 while the model is in training mode, in which it starts
+    /// (<c>model.eval()</c> ends it), in [0, 1). The default is 0. The head has no dropout, because its adapter changes its weight.
     /// </summary>
     public double Dropout { get; init; }
 

@@ -35,7 +35,19 @@ public abstract record FeedForwardSpec
     public static MlpSpec Mlp(int width, Activation activation = Activation.Gelu, bool bias = false) =>
         new(width) { Activation = activation, Bias = bias };
 
-    /// <summary>Creates a mixture of SwiGLU experts. See <see cref="MixtureOfExpertsSpec"/>.</summary>
+    /// <summary>Creates a mixture of SwiGLU experts. <see cref="MixtureOfExpertsSpec"/> describes all of its properties.</summary>
+    /// <param name="experts">The number of routed experts.</param>
+    /// <param name="expertsPerToken">The number of routed experts that process a token.</param>
+    /// <param name="expertWidth">The inner width of a routed expert.</param>
+    /// <param name="sharedExperts">The number of shared experts, which process every token. The default is 0.</param>
+    /// <param name="sharedWidth">The total inner width of the shared experts. The default, 0, means their number times the width of one.</param>
+    /// <param name="score">How the router computes scores. The default is <see cref="RouterScore.Sigmoid"/>.</param>
+    /// <param name="renormalize">Whether the scores of the selected experts are divided by their sum. The default is false.</param>
+    /// <param name="scale">The multiplier of the scores. The default is 1.</param>
+    /// <param name="scoreBeforeExperts">Whether the score multiplies the input of an expert instead of its output. The default is false.</param>
+    /// <param name="balance">How the load is balanced. The default is <see cref="ExpertBalance.BiasUpdate"/>.</param>
+    /// <param name="balanceRate">The step size of the bias, or the coefficient of the auxiliary loss. The default is 0.001.</param>
+    /// <param name="routerZLoss">The coefficient of the z-loss of the router. The default is 0.</param>
     public static MixtureOfExpertsSpec MixtureOfExperts(int experts, int expertsPerToken, int expertWidth, int sharedExperts = 0, int sharedWidth = 0,
         RouterScore score = RouterScore.Sigmoid, bool renormalize = false, double scale = 1, bool scoreBeforeExperts = false,
         ExpertBalance balance = ExpertBalance.BiasUpdate, double balanceRate = 1e-3, double routerZLoss = 0) => new()
