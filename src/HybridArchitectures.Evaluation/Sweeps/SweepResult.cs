@@ -53,7 +53,8 @@ public sealed record SweepResult(IReadOnlyList<SweepRun> Runs, bool IsComplete)
         var found = Runs.Where(run => run.Settings.Name == design && run.Find(task, metric) is not null).OrderBy(run => run.Settings.Seed).ToArray();
         if (found.GroupBy(run => run.Settings.Seed).FirstOrDefault(runs => runs.Count() > 1) is { } same)
             throw new InvalidDataException($"'{design}' has {same.Count()} runs with seed {same.Key} and different options, "
-                + $"{string.Join(" and ", same.Select(run => Path.GetFileName(run.Folder)))}; expected one. Move or delete the folders of the others.");
+                + $"{string.Join(" and ", same.Select(run => Path.GetFileName(run.Folder)))}; expected one. "
+                + "Move or delete the folders of the others.");
         return [.. found.Select(run => (run.Settings.Seed, run.Find(task, metric)!.Value))];
     }
 

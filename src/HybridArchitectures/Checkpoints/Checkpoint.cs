@@ -115,7 +115,11 @@ public static class Checkpoint
         if (!Directory.Exists(folder)) throw new DirectoryNotFoundException(HubNames.NoFolder(folder));
         var path = Path.Combine(folder, name);
         if (!File.Exists(path))
-            throw new FileNotFoundException($"no file '{path}'; expected a folder that {nameof(Checkpoint)}.{nameof(Save)} wrote", path);
+        {
+            string other = !File.Exists(Path.Combine(folder, PretrainedFolder.ConfigFile)) ? ""
+                : $"; {nameof(PretrainedModel)}.{nameof(PretrainedModel.Load)} reads the {PretrainedFolder.ConfigFile} of this folder";
+            throw new FileNotFoundException($"no file '{path}'; expected a folder that {nameof(Checkpoint)}.{nameof(Save)} wrote{other}", path);
+        }
         try
         {
             return HybridDesign.FromJson(BoundedFile.ReadText(path, BoundedFile.MaxTextBytes));

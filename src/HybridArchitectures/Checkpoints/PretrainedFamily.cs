@@ -26,6 +26,9 @@ public abstract class PretrainedFamily
     /// <summary>Gets the value in <c>architectures</c>.</summary>
     public string Architecture { get; }
 
+    /// <summary>Returns <see cref="ModelType"/>.</summary>
+    public sealed override string ToString() => ModelType;
+
     /// <summary>Gets all families, by name.</summary>
     public static IReadOnlyList<PretrainedFamily> All { get; } =
         [.. new PretrainedFamily[]

@@ -193,6 +193,10 @@ public static class PretrainedModel
     {
         Require.NotEmpty(folder);
         if (!Directory.Exists(folder)) throw new DirectoryNotFoundException(HubNames.NoFolder(folder));
+        if (!File.Exists(Path.Combine(folder, PretrainedFolder.ConfigFile)) && File.Exists(Path.Combine(folder, Checkpoint.DesignFile)))
+            throw new FileNotFoundException(
+                $"no file '{Path.Combine(folder, PretrainedFolder.ConfigFile)}'; expected a checkpoint of Hugging Face; "
+                + $"{nameof(Checkpoint)}.{nameof(Checkpoint.Load)} reads the {Checkpoint.DesignFile} of this folder");
         var config = PretrainedConfig.Read(Path.Combine(folder, PretrainedFolder.ConfigFile));
         var family = PretrainedFamily.Find(config.ModelType)
             ?? throw new InvalidDataException(

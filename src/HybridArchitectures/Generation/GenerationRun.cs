@@ -52,7 +52,7 @@ sealed class GenerationRun : IDisposable
         }
         if (options.StateType is { } type)
             (model as HybridLanguageModel ?? throw Require.Refusal(nameof(options.StateType), type, "null for a model without a design"))
-                .Stack.RequireStateType(type);
+                .Stack.RequireStateType(type, nameof(options.StateType));
         absent = tokenizer is null ? [] : [.. Enumerable.Range(0, vocabulary).Where(id => !tokenizer.Contains(id))];
     }
 

@@ -212,7 +212,10 @@ public sealed partial class HybridLanguageModel : LanguageModel
         return Logits(LastReal(Hidden(ids, context), context)).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Computes the logits of hidden vectors (..., width): (..., vocabulary size) float32.</summary>
+    /// <summary>
+    /// Computes the logits of hidden vectors (..., width), as <see cref="Hidden"/> returns them: (..., vocabulary size) float32.
+    /// <see cref="Forward(Tensor, SequenceContext)"/> computes the logits of token ids.
+    /// </summary>
     public Tensor Logits(Tensor hidden)
     {
         RequireAlive();

@@ -93,15 +93,15 @@ public sealed class HybridStack : HybridModule
 
     /// <summary>Throws an exception if a cache cannot store recurrent states in a type.</summary>
     /// <exception cref="ArgumentException">The type is not supported. The message names the layer.</exception>
-    internal void RequireStateType(ScalarType stateType)
+    internal void RequireStateType(ScalarType stateType, string name = "stateType")
     {
         var sums = SequenceChecks.StateType(ComputeType);
         if (stateType == sums) return;
         if (stateType != ScalarType.BFloat16 || sums != ScalarType.Float32)
-            throw Require.Refusal(nameof(stateType), stateType, sums == ScalarType.Float32 ? "Float32 or BFloat16" : $"{sums}, as activations are");
+            throw Require.Refusal(name, stateType, sums == ScalarType.Float32 ? "Float32 or BFloat16" : $"{sums}, as activations are");
         for (int index = 0; index < blocks.Count; index++)
             if (blocks[index].Mixer is { StoresNarrowStates: false } mixer)
-                throw Require.Refusal(nameof(stateType), stateType, $"{sums}, because block {index + 1} has the mixer {mixer.GetType().Name}");
+                throw Require.Refusal(name, stateType, $"{sums}, because block {index + 1} has the mixer {mixer.GetType().Name}");
     }
 
     /// <summary>

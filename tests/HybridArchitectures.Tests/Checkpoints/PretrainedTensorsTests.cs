@@ -131,6 +131,20 @@ public sealed class PretrainedTensorsTests : PretrainedFolderTests
         Assert.Throws<DirectoryNotFoundException>(() => PretrainedModel.Load(folders["nowhere"]));
     }
 
+    [Fact]
+    public void A_folder_of_the_other_kind_names_what_reads_it()
+    {
+        string published = Copy("llama");
+        using (var model = PretrainedModel.Load(published)) Checkpoint.Save(model, folders["own"]);
+        Assert.Contains("Checkpoint.Load reads the design.json of this folder",
+            Assert.Throws<FileNotFoundException>(() => PretrainedModel.Load(folders["own"])).Message);
+        Assert.Contains("PretrainedModel.Load reads the config.json of this folder",
+            Assert.Throws<FileNotFoundException>(() => Checkpoint.Load(published)).Message);
+    }
+
+    [Fact]
+    public void A_family_is_shown_by_its_name() => Assert.Equal("granitemoehybrid", $"{PretrainedFamily.Find("granitemoehybrid")}");
+
     [Theory]
     [InlineData("jamba", "model.layers.{0}.feed_forward.experts.", true)]
     [InlineData("nemotron_h_moe", "backbone.layers.{0}.mixer.experts.", false)]

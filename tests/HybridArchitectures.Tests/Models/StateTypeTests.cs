@@ -156,7 +156,7 @@ public sealed class StateTypeTests : IDisposable
         foreach (var type in new[] { ScalarType.BFloat16, ScalarType.Float32 })
             Assert.Contains("Float64", Assert.ThrowsAny<ArgumentException>(() => exact.CreateCache(1, type)).Message, StringComparison.Ordinal);
         using var mamba = new TextGenerator(TinyDesigns.Model("mamba2"));
-        Assert.Contains("Float16; expected Float32 or BFloat16", Assert.ThrowsAny<ArgumentException>(() =>
+        Assert.Contains("StateType is Float16; expected Float32 or BFloat16", Assert.ThrowsAny<ArgumentException>(() =>
             mamba.Generate([[1]], new GenerationOptions { StateType = ScalarType.Float16 })).Message, StringComparison.Ordinal);
         Assert.ThrowsAny<ArgumentException>(() => CacheSize.FromDesign(TinyDesigns.Get("mamba2"), 8, 1, 2, stateSize: 1));
     }
