@@ -21,11 +21,16 @@ sealed class GradientCollection
     /// <summary>Creates a collection of the gradients of weights.</summary>
     public GradientCollection(IEnumerable<Tensor> weights)
     {
-        foreach (var weight in weights) places.TryAdd(weight, new(weight.dtype));
+        foreach (var weight in weights) places.TryAdd(weight, new(this, weight.dtype));
     }
 
+    /// <summary>
+    /// Gets or sets whether gradients in a narrower type than that of their weights are kept. Otherwise, they are cast. The default is true.
+    /// </summary>
+    public bool KeepsNarrow { get; set; } = true;
+
     /// <summary>Represents the gradient of one weight. It contains no tensor of the graph.</summary>
-    public sealed class Place(ScalarType type)
+    public sealed class Place(GradientCollection collection, ScalarType type)
     {
         Tensor? kept;
         bool isShared;          // the weight is used several times, and libtorch accumulates its gradients
@@ -43,7 +48,7 @@ sealed class GradientCollection
         /// <summary>Keeps a new tensor that nothing else uses, and returns null; or returns the gradient that libtorch must accumulate.</summary>
         public Tensor? Offer(Tensor gradient)
         {
-            if (gradient.dtype == type && !KeepsWhole) return gradient;
+            if (gradient.dtype == type ? !KeepsWhole : !collection.KeepsNarrow) return gradient.to(type);
             lock (this)
             {
                 if (kept is null && !isShared)

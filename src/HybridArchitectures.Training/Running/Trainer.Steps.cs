@@ -101,7 +101,14 @@ public sealed partial class Trainer
         return loss;
     }
 
-    IDisposable CollectGradients() => OperatorOptions.Use(OperatorOptions.Current with { Gradients = optimizer.Own.Collected });
+    IDisposable CollectGradients()
+    {
+        var collected = optimizer.Own.Collected;
+        // on the CPU, norm and optimizer would each cast them
+        collected.KeepsNarrow = Model.Device.type == DeviceType.CUDA;
+        return OperatorOptions.Use(OperatorOptions.Current with { Gradients = collected });
+    }
+
 
     // the rank with the most rows has the most passes
     int PassesOfAllRanks => ((Options.BatchSize + ranks.Size - 1) / ranks.Size + Options.RowsPerPass - 1) / Options.RowsPerPass;

@@ -83,4 +83,16 @@ public class GradientCollectionTests
         Assert.Null(weights[2].grad);
         Assert.Equal([1, 1, 1, 1], collection.Of(weights[1])!.data<float>().ToArray());
     }
+
+    [Fact]
+    public void Narrow_gradients_are_cast_if_they_are_not_kept()
+    {
+        using var scope = NewDisposeScope();
+        var weight = randn(4).requires_grad_();
+        var collection = new GradientCollection([weight]) { KeepsNarrow = false };
+        Assert.Equal(ScalarType.Float32, collection.For(weight)!.Offer(ones(4, ScalarType.BFloat16))!.dtype);
+        collection.For(weight)!.KeepsWhole = true;
+        Assert.Null(collection.For(weight)!.Offer(ones(4)));
+        Assert.NotNull(collection.For(weight)!.Whole);
+    }
 }
