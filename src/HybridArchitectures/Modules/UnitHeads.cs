@@ -11,13 +11,15 @@ static class UnitHeads
 
     /// <summary>
     /// Returns (batch, length, heads, size) from (batch, length, heads x size), with heads of the length <paramref name="to"/>: x / sqrt(sum x^2 + e)
-    /// is an RMSNorm with e divided by the head size, divided by the root of the size. A head of zeros stays zero.
+    /// is an RMSNorm with e divided by the head size and a constant weight, 1 / the root of the size. A head of zeros stays zero.
     /// </summary>
     public static Tensor Forward(Tensor x, int heads, int size, double to, double epsilon = LengthEpsilon)
     {
-        // as groups of one row: a slice of a projection is then read in place
-        var normed = RmsNorm.Forward(x, null, epsilon / size, heads).view(x.size(0), x.size(1), heads, size);
         double factor = to / Math.Sqrt(size);
-        return factor == 1 ? normed : normed.mul(Scalars.From(factor));
+        using var scope = NewDisposeScope();
+        var type = x.dtype == ScalarType.Float64 ? ScalarType.Float64 : ScalarType.Float32;
+        var weight = factor == 1 ? null : full([x.size(2)], Scalars.From(factor), type, x.device);
+        // as groups of one row: a slice of a projection is then read in place
+        return RmsNorm.Forward(x, weight, epsilon / size, heads).view(x.size(0), x.size(1), heads, size).MoveToOuterDisposeScope();
     }
 }
