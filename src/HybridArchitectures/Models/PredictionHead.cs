@@ -49,7 +49,8 @@ public sealed class PredictionHead : HybridModule
     /// <summary>Creates a head with new parameters for a model. It has the types of the model and is on the same device.</summary>
     /// <param name="model">The model.</param>
     /// <param name="blocks">
-    /// The blocks of the head. The default, null, means one: the last block of the model with attention, or its last block if none has attention.
+    /// The blocks of the head. The default, null, means one: the last block of the model with attention, or its last block if none has attention,
+    /// without a shared transformer and without values of an earlier block.
     /// </param>
     /// <param name="seed">
     /// The seed of the initial values. With null, the default, the seed comes from the current generator of torch.
@@ -60,10 +61,16 @@ public sealed class PredictionHead : HybridModule
     {
         ArgumentNullException.ThrowIfNull(model);
         model.RequireAlive();
-        var all = model.Design.Blocks;
-        blocks ??= [all.LastOrDefault(block => block.Mixer is AttentionSpec) ?? all[^1]];
+        blocks ??= DefaultBlocks(model.Design.Blocks);
         var design = (model.Design with { Name = null, Blocks = [.. Require.Items(blocks)], SharedTransformers = [] }).Resolve();
         return design.CreatePredictionHead(model.ComputeType, model.Device, seed, model.WeightType);
+    }
+
+    // without what a block takes from other parts of the model
+    static IReadOnlyList<BlockSpec> DefaultBlocks(IReadOnlyList<BlockSpec> all)
+    {
+        var block = all.LastOrDefault(block => block.Mixer is AttentionSpec) ?? all[^1];
+        return FirstValues.WithoutRankInFirst([block with { Shared = null }]);
     }
 
     /// <summary>Gets the design of the blocks, with the width and the vocabulary of the model.</summary>

@@ -6,6 +6,7 @@ using HybridArchitectures.Modules;
 using HybridArchitectures.Sequence;
 using HybridArchitectures.Storage;
 using HybridArchitectures.Tests.Checkpoints;
+using HybridArchitectures.Tests.Models;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Tests.Generation;
@@ -217,6 +218,21 @@ public sealed class PredictionHeadTests : IDisposable
         Assert.False(Checkpoint.HasPredictionHead(folder["own"]));
         Assert.Contains("prediction_head.json", Assert.Throws<FileNotFoundException>(() =>
             Checkpoint.LoadPredictionHead(folder["own"], model)).Message);
+    }
+
+    /// <summary>The block of the model was copied with references to parts of the model that a head does not have.</summary>
+    [Theory]
+    [InlineData("shared transformers", 'T'), InlineData("shared transformer and shift", 'W')]
+    public void A_head_without_given_blocks_stands_alone(string name, char mixer)
+    {
+        using var model = TinyDesigns.Model(name);
+        using var head = PredictionHead.Create(model, seed: 5);
+        Assert.Equal($"{mixer}", head.Design.Pattern);
+        var generator = new TextGenerator(model);
+        var options = new GenerationOptions { Temperature = 0, MaxNewTokens = 14 };
+        Assert.Equal(generator.Generate(prompts, options).Select(one => one.Ids),
+            generator.Generate(prompts, options with { DraftTokens = 2, PredictionHead = head }).Select(one => one.Ids));
+        Assert.True(head.DraftedTokens > 0);
     }
 
     [Fact]
