@@ -69,6 +69,8 @@ public sealed class CommandTests : IDisposable
         Assert.Contains("expected a file, a folder, a recipe", Fails("cost", "nothing"));
         Assert.Contains("expected width=N", Fails("cost", "MT:heads=2"));
         Assert.Contains("design size is 'wide=3'; expected one of width,", Fails("review", "MT:wide=3"));
+        // the names of recipes contain ratios
+        Assert.Contains("design is '1B-inter-1:7'; expected a file, a folder, a recipe", Fails("cost", "1B-inter-1:7"));
         Assert.Contains("expected the folder of a checkpoint", Fails("generate", folder["none"], "--prompt", "x"));
         Assert.Contains("hybrid new", Fails("sweep", folder["none.json"]));
         Assert.Contains("expected exactly one, such as --steps 1000",

@@ -33,7 +33,9 @@ static class DesignArgument
         if (File.Exists(text)) return HybridDesign.FromJson(BoundedFile.ReadText(text, BoundedFile.MaxTextBytes));
         if (Recipes.All.FirstOrDefault(recipe => string.Equals(recipe.Name, text,
             StringComparison.OrdinalIgnoreCase)) is { } recipe) return recipe.Design;
-        if (text.Contains(':', StringComparison.Ordinal)) return FromPattern(text);
+        // the names of recipes contain ratios, such as 1:5
+        int colon = text.IndexOf(':', StringComparison.Ordinal);
+        if (colon >= 0 && (colon == text.Length - 1 || text.IndexOf('=', colon) > colon)) return FromPattern(text);
         throw Require.Unfit("design", $"design is '{text}'", "a file, a folder, a recipe (such as "
             + $"{string.Join(", ", Recipes.All.Take(3).Select(known => known.Name))}) "
             + "or a pattern with sizes (such as MMTM:width=256,vocabulary=256,heads=4)");
