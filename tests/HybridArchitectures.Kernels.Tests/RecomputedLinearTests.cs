@@ -20,6 +20,9 @@ public class RecomputedLinearTests
         using var random = manual_seed(1);
         Tensor[] pair = [randn(3, 19, 24), randn(3, 19, 24)], heads = [randn(3, 5, 4, 16), randn(3, 5, 4, 16)];
         RecomputedLinearOperator.EqualsProjectionOfSavedInput(Product, pair, type, weightType, bias, frozen);
+        RecomputedLinearOperator.EqualsProjectionOfSavedInput(
+            inputs => new SwiGluProduct(inputs[0].mul(Scalars.Two), inputs[1].mul(Scalars.Two)) { OwnsInputs = true }, pair, type, weightType, bias,
+            frozen);
         // halves of one projection
         RecomputedLinearOperator.EqualsProjectionOfSavedInput(
             inputs => Product([inputs[0].narrow(-1, 0, 12), inputs[0].narrow(-1, 12, 12)]), [pair[0]], type, weightType, bias, frozen);
@@ -48,6 +51,26 @@ public class RecomputedLinearTests
         CudaEmulation.BothOrders(() => EqualProjectionsOfSavedInputs(type, weightType, bias: true, frozen: false));
         using var emulation = new CudaEmulation();
         EqualProjectionsOfSavedInputs(type, weightType, bias: false, frozen: true);
+    }
+
+    [Theory]
+    [InlineData(true, false, true), InlineData(false, false, false), InlineData(true, true, false)]
+    public void Gradients_take_the_memory_of_inputs_that_nothing_else_reads(bool owns, bool keepsGraph, bool isTaken)
+    {
+        using var options = OperatorOptions.Use(new() { Backend = KernelBackend.Cuda });
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(4);
+        using var emulation = new CudaEmulation();
+        var (leaf, up, weight) = (randn(3, 24).requires_grad_(), randn(3, 24), randn(8, 24).requires_grad_());
+        nint received = 0;
+        var gate = Autograd.Apply([leaf], _ => [leaf.mul(Scalars.Two)], context =>
+        {
+            received = TensorMemory.Pointer(context.Gradients[0]!);
+            return [context.Gradients[0]!.mul(Scalars.Two)];
+        })[0];
+        var output = RecomputedLinear.Forward(new SwiGluProduct(gate, up) { OwnsInputs = owns }, weight, null);
+        Autograd.Backward(output.sum(), retainGraph: keepsGraph);
+        Assert.Equal(isTaken, received == TensorMemory.Pointer(gate));
     }
 
     [Theory]

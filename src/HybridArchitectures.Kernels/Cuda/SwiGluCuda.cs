@@ -24,9 +24,10 @@ static unsafe class SwiGluCuda
     /// <param name="gate">The gate.</param>
     /// <param name="up">The up projection.</param>
     /// <param name="output">Receives the output again. It can be <paramref name="gradient"/> itself. Null means none.</param>
-    public static (Tensor Gate, Tensor Up) Backward(Tensor gradient, Tensor gate, Tensor up, Tensor? output)
+    /// <param name="inPlace">Whether the gradients are written over gate and up, which are contiguous.</param>
+    public static (Tensor Gate, Tensor Up) Backward(Tensor gradient, Tensor gate, Tensor up, Tensor? output, bool inPlace = false)
     {
-        var (dGate, dUp) = (CudaMemory.NewLike(gate), CudaMemory.NewLike(gate));
+        var (dGate, dUp) = inPlace ? (gate, up) : (CudaMemory.NewLike(gate), CudaMemory.NewLike(gate));
         Run(gradient.to(gate.dtype), gate, up, output, dGate, dUp);
         return (dGate, dUp);
     }

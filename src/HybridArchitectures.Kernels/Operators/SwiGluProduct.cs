@@ -10,6 +10,12 @@ sealed record SwiGluProduct(SwiGluInputs Inputs) : IProjectionInput<SwiGluProduc
 {
     public SwiGluProduct(Tensor gate, Tensor up) : this(new SwiGluInputs(gate, up)) { }
 
+    /// <summary>
+    /// Gets whether nothing else reads the memory of gate and up after the forward pass, and none is a leaf. Their gradients then take it, on a GPU.
+    /// The default is false.
+    /// </summary>
+    public bool OwnsInputs { get; init; }
+
     public Tensor Like => Inputs.Gate;
 
     public long[] Shape => Inputs.Gate.shape;
@@ -18,7 +24,7 @@ sealed record SwiGluProduct(SwiGluInputs Inputs) : IProjectionInput<SwiGluProduc
 
     public bool HasKernels => SwiGlu.BackendFor(Inputs.Gate) is KernelBackend.Cpu or KernelBackend.Cuda;
 
-    public SwiGluProduct Map(Func<Tensor?, Tensor?> replace) => new(Inputs.Map(replace));
+    public SwiGluProduct Map(Func<Tensor?, Tensor?> replace) => this with { Inputs = Inputs.Map(replace) };
 
     public Tensor Forward() => SwiGlu.Forward(Inputs.Gate, Inputs.Up);
 
@@ -35,7 +41,8 @@ sealed record SwiGluProduct(SwiGluInputs Inputs) : IProjectionInput<SwiGluProduc
         if (IsOnGpu)
         {
             var output = wantsOutput ? gradient : null;
-            var (dGate, dUp) = SwiGluCuda.Backward(gradient, gate, up, output);
+            bool inPlace = OwnsInputs && gate.is_contiguous() && up.is_contiguous() && !LibTorch.CurrentBackwardKeepsGraph();
+            var (dGate, dUp) = SwiGluCuda.Backward(gradient, gate, up, output, inPlace);
             return ([dGate, dUp], output);
         }
         var results = SwiGluKernel.Backward(gradient, gate, up);

@@ -163,7 +163,7 @@ public sealed class MixtureOfExperts : FeedForward
         if (!spec.Gated) return Project("down", Activations.Apply(spec.Activation, inner));
         var gate = Project("gate", visits);
         return spec.Activation == Activation.Silu && Adapter("down") is null or { IsMerged: true }
-            ? GroupedLinear.ForwardOf(new SwiGluProduct(gate, inner), Factor("down", inner), ends)
+            ? GroupedLinear.ForwardOf(new SwiGluProduct(gate, inner) { OwnsInputs = true }, Factor("down", inner), ends)
             : Project("down", Activations.Gated(spec.Activation, gate, inner));
     }
 

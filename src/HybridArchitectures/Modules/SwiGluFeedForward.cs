@@ -49,7 +49,7 @@ public sealed class SwiGluFeedForward : FeedForward
             (gated, raised) = (gated.add(toGate, Scalars.One), raised.add(toUp, Scalars.One));
         }
         gated = Scaled(gated, spec.GateScale);
-        return Scaled(spec.Activation == Activation.Silu ? down.ForwardOf(new SwiGluProduct(gated, raised))
+        return Scaled(spec.Activation == Activation.Silu ? down.ForwardOf(new SwiGluProduct(gated, raised) { OwnsInputs = true })
             : down.Forward(Activations.Gated(spec.Activation, gated, raised)), spec.OutputScale);
     }
 }
