@@ -238,7 +238,7 @@ struct Backward {
     __device__ __forceinline__ void exponentiate(float (&scores)[Queries / 2], const StepRecord& record, int group, int stage) const {
         const int key = block * Keys + 64 * group;
         exponentiate_by_keys(args, scores, logarithms + stage * Queries);
-        if (key < record.inner || key + 64 > record.innerEnd) hide_by_keys(scores, records + stage * RecordSize + 8, key + warp % 4 * 16);
+        if (key < record.inner || key + 64 > record.innerEnd) hide_by_keys<Queries>(scores, records + stage * RecordSize + 8, key + warp % 4 * 16);
     }
 
     // Writes dS of the keys of the group, transposed, to the tile of pairs.

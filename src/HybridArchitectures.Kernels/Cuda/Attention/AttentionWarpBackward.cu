@@ -12,83 +12,15 @@
 // Shared memory: keys and values (or queries and dO) of the block, and one or two tiles of the others, of which the next one arrives ahead.
 //
 // Operations for B4, 32 query heads over 8 key heads, 8192 tokens, D = E = 64, causal: 3.85 TFLOP, 12.3 ms at the 312 TFLOP/s of an A100.
-#include "attention_gradients.cuh"
-#include "attention_warps.cuh"
+#include "attention_key_block.cuh"
+#include "attention_query_block.cuh"
 
-#ifndef ATT_STAGES
-#define ATT_STAGES 2            // tiles of the other tensors in shared memory
-#endif
+struct KeyGradients : KeyBlock {
+    int warp, warpKey;
 
-constexpr int Stages = ATT_STAGES, Queries = Tile, Keys = Rows;  // of a step and a block of the gradients of keys
-
-static_assert(Stages == 1 || Stages == 2, "a ring of one or two");
-
-#include "AttentionBackwardStart.cuh"
-
-// Waits for the copies of all threads, and for all warps to have finished with the tile before.
-__device__ __forceinline__ void meet_copies() {
-    copy_wait<0>();
-    __syncthreads();
-}
-
-struct KeyGradients {
-    const AttentionArguments& args;
-    u16 *front, *tiles;
-    int warp, lane, row, keyHead, block, warpKey, perHead;
-
-    // A stage in shared memory: queries, dO, logarithms, delta, bounds.
-    static constexpr int GradientsAt = Tile * DPitch, NumbersAt = GradientsAt + Tile * EPitch, DeltasAt = NumbersAt + 2 * Tile,
-        BoundsAt = DeltasAt + 2 * Tile, StageSize = BoundsAt + 2 * BoundInts * Tile;
-
-    // The queries from `query` on of a head of those that share the keys; no more steps if it is below 0.
-    struct Step { int head, query; Range range; };
-
-    __device__ __forceinline__ explicit KeyGradients(const AttentionArguments& arguments) : args(arguments) {
-        DYNAMIC_SHARED(u16, shared);
-        front = shared;
-        tiles = shared + Rows * (DPitch + EPitch);
+    __device__ __forceinline__ explicit KeyGradients(const AttentionArguments& arguments) : KeyBlock(arguments, 0) {
         warp = uniform(threadIdx.x / 32);
-        lane = threadIdx.x % 32;
-        perHead = static_cast<int>(args.heads / args.keyHeads);
-        const int keyHeads = static_cast<int>(args.keyHeads);
-        const LineBlock at = line_block_of(args, static_cast<int>(blockIdx.x), static_cast<int>(args.batch) * keyHeads,
-            static_cast<int>((args.keys + Rows - 1) / Rows));
-        row = at.line / keyHeads;
-        keyHead = at.line % keyHeads;
-        block = at.block;
         warpKey = block * Rows + warp * WarpRows;
-    }
-
-    __device__ __forceinline__ Place keys() const { return place_of(front); }
-    __device__ __forceinline__ Place values() const { return place_of(front + Rows * DPitch); }
-    __device__ __forceinline__ u16* stage_at(int stage) const { return tiles + stage * StageSize; }
-
-    // The first step whose tile of queries is number `tile` or before.
-    __device__ __forceinline__ Step step_from(int tile, int firstTile) const {
-        for (; tile >= firstTile; tile--) {
-            const Range range = range_of(args, row, tile * Tile, Tile);
-            if (BlockList(range, Rows).contains(block)) return {0, tile * Tile, range};
-        }
-        return {-1, 0, no_range()};
-    }
-
-    __device__ __forceinline__ Step step_after(const Step& step, int firstTile) const {
-        return step.head + 1 < perHead ? Step{step.head + 1, step.query, step.range} : step_from(step.query / Tile - 1, firstTile);
-    }
-
-    __device__ __forceinline__ void load_step(const Step& step, int stage) const {
-        if (step.head >= 0) {
-            u16* to = stage_at(stage);
-            const int head = keyHead * perHead + step.head, item = threadIdx.x;
-            load_tokens<D, Tile>(place_of(to), heads_of(args.query), row, head, step.query, args.queries, args.querySize);
-            load_tokens<E, Tile>(place_of(to + GradientsAt), heads_of(args.gradient), row, head, step.query, args.queries, args.valueSize);
-            const i64 at = (row * args.heads + head) * rounded_up(args.queries, 128) + step.query;
-            if (item < Tile / 4) copy_async_16(place_of(to + NumbersAt + 8 * item), args.logarithms + at + 4 * item, true);
-            else if (item < Tile / 2) copy_async_16(place_of(to + DeltasAt + 8 * (item - Tile / 4)), args.delta + at + 4 * (item - Tile / 4), true);
-            if (!sees_all(step.range, block * Rows, Rows) && item < Tile)
-                write_bounds(reinterpret_cast<int*>(to + BoundsAt), Tile, item, args, row, step.query + item);
-        }
-        copy_commit();
     }
 
     // Whether a query of the step may see a key of the warp.
@@ -110,7 +42,7 @@ struct KeyGradients {
 #pragma unroll
             for (int t = 0; t < RowTiles; t++) {
                 exponentiate_by_keys(args, scores[t], logarithms);
-                if (!all) hide_by_keys(scores[t], bounds, warpKey + 16 * t);
+                if (!all) hide_by_keys<Tile>(scores[t], bounds, warpKey + 16 * t);
                 as_operands(operands[t], scores[t]);
             }
         }
@@ -127,8 +59,7 @@ struct KeyGradients {
 
     __device__ __forceinline__ void run() const {
         const Span span = visitors_of(args, row, block);
-        load_tokens<D, Rows>(keys(), heads_of(args.key), row, keyHead, block * Rows, args.keys, args.querySize);
-        load_tokens<E, Rows>(values(), heads_of(args.value), row, keyHead, block * Rows, args.keys, args.valueSize);
+        load_front();
         Step step = step_from(span.last - 1, span.first);
         load_step(step, 0);
         float dKey[RowTiles][D / 2], dValue[RowTiles][E / 2];
@@ -154,55 +85,13 @@ struct KeyGradients {
     }
 };
 
-struct QueryGradients {
-    const AttentionArguments& args;
-    u16* front;
-    int* bounds;
-    u16* tiles;
-    int warp, lane, row, head, keyHead, firstQuery, warpQuery;
+struct QueryGradients : QueryBlock {
+    int warp, lane, warpQuery;
 
-    // A stage in shared memory: keys, values.
-    static constexpr int ValuesAt = Tile * DPitch, StageSize = ValuesAt + Tile * EPitch;
-
-    __device__ __forceinline__ explicit QueryGradients(const AttentionArguments& arguments) : args(arguments) {
-        DYNAMIC_SHARED(u16, shared);
-        front = shared;
-        bounds = reinterpret_cast<int*>(shared + Rows * (DPitch + EPitch));
-        tiles = shared + Rows * (DPitch + EPitch) + 2 * BoundInts * Rows;
+    __device__ __forceinline__ explicit QueryGradients(const AttentionArguments& arguments) : QueryBlock(arguments, 0) {
         warp = uniform(threadIdx.x / 32);
         lane = threadIdx.x % 32;
-        const int blocks = static_cast<int>((args.queries + Rows - 1) / Rows), heads = static_cast<int>(args.heads);
-        const LineBlock at = line_block_of(args, static_cast<int>(blockIdx.x), static_cast<int>(args.batch) * heads, blocks);
-        row = at.line / heads;
-        head = at.line % heads;
-        keyHead = head / static_cast<int>(args.heads / args.keyHeads);
-        firstQuery = (blocks - 1 - at.block) * Rows;
         warpQuery = firstQuery + warp * WarpRows;
-    }
-
-    __device__ __forceinline__ Place queries() const { return place_of(front); }
-    __device__ __forceinline__ Place gradients() const { return place_of(front + Rows * DPitch); }
-    __device__ __forceinline__ u16* stage_at(int stage) const { return tiles + stage * StageSize; }
-
-    __device__ __forceinline__ void load_block(int block, int stage) const {
-        u16* to = stage_at(stage);
-        load_tokens<D, Tile>(place_of(to), heads_of(args.key), row, keyHead, block * Tile, args.keys, args.querySize);
-        load_tokens<E, Tile>(place_of(to + ValuesAt), heads_of(args.value), row, keyHead, block * Tile, args.keys, args.valueSize);
-        copy_commit();
-    }
-
-    // The logarithms and delta of the queries of a lane.
-    struct Numbers { float logarithms[RowTiles][2], deltas[RowTiles][2]; };
-
-    __device__ __forceinline__ void load_numbers(Numbers& numbers) const {
-        const i64 room = rounded_up(args.queries, 128), at = (row * args.heads + head) * room + warpQuery + lane / 4;
-#pragma unroll
-        for (int t = 0; t < RowTiles; t++)
-#pragma unroll
-            for (int half = 0; half < 2; half++) {
-                numbers.logarithms[t][half] = args.logarithms[at + 16 * t + 8 * half];
-                numbers.deltas[t][half] = args.delta[at + 16 * t + 8 * half];
-            }
     }
 
     __device__ __forceinline__ void add_block(float (&dQuery)[RowTiles][D / 2], const Numbers& numbers, const Range& seen, int block,
@@ -233,15 +122,13 @@ struct QueryGradients {
     __device__ __forceinline__ void run() const {
         const BlockList blocks(range_of(args, row, firstQuery, Rows), Tile);
         const int count = blocks.count();
-        load_tokens<D, Rows>(queries(), heads_of(args.query), row, head, firstQuery, args.queries, args.querySize);
-        load_tokens<E, Rows>(gradients(), heads_of(args.gradient), row, head, firstQuery, args.queries, args.valueSize);
-        copy_commit();
+        load_front();
         if (count > 0) load_block(blocks.at(0), 0);
         for (int i = threadIdx.x; i < Rows; i += Threads) write_bounds(bounds, Rows, i, args, row, firstQuery + i);
         const Range seen = range_of_warp(args, row, warpQuery);
         const BlockList visited(seen, Tile);
         Numbers numbers;
-        load_numbers(numbers);
+        load_numbers(numbers, warpQuery);
         float dQuery[RowTiles][D / 2];
         clear(dQuery);
         for (int i = 0, stage = 0; i < count; i++) {
@@ -255,8 +142,7 @@ struct QueryGradients {
             } else stage ^= 1;
         }
         copy_wait<0>();
-        const i64 headBytes = 2 * args.querySize, tokenBytes = headBytes * args.heads;
-        const Heads to = {static_cast<char*>(args.dQuery), tokenBytes * args.queries, tokenBytes, headBytes};
+        const Heads to = query_gradient();
 #pragma unroll
         for (int t = 0; t < RowTiles; t++)
             write_rows<D>(dQuery[t], args.scale, args.scale, to, row, head, warpQuery + 16 * t, args.queries, args.querySize);

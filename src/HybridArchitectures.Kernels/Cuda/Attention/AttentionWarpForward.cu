@@ -51,12 +51,6 @@ struct Forward {
         copy_commit();
     }
 
-    // Waits for the copies of all threads, and for all warps to have finished with the tile before.
-    __device__ __forceinline__ void meet_copies() const {
-        copy_wait<0>();
-        __syncthreads();
-    }
-
     // Scores become probabilities. Earlier sums follow the new maxima.
     __device__ __forceinline__ void exponentiate_scores(float (&scores)[RowTiles][Tile / 2], float (&sums)[RowTiles][E / 2],
         float (&maxima)[RowTiles][2], float (&totals)[RowTiles][2], const Range& seen, int firstKey) const {

@@ -19,9 +19,8 @@ template <int Count> __device__ __forceinline__ void exponentiate_by_keys(const 
     }
 }
 
-// Zero for keys from `key` on that a query does not see. `bounds` are those of the queries, as `write_bounds` writes them for 2 Count of them.
-template <int Count> __device__ __forceinline__ void hide_by_keys(float (&probabilities)[Count], const int* bounds, int key) {
-    constexpr int Queries = 2 * Count;
+// Zero for keys from `key` on that a query does not see. `bounds` are those of the first query, as `write_bounds` writes them for `Queries` queries.
+template <int Queries, int Count> __device__ __forceinline__ void hide_by_keys(float (&probabilities)[Count], const int* bounds, int key) {
     const int laneKey = key + threadIdx.x % 32 / 4;
     bounds += 4 * (threadIdx.x % 4);
 #pragma unroll

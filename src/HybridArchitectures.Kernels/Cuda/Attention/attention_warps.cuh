@@ -1,8 +1,9 @@
 // What the attention kernels for compute capability 8.0 and later share, whose products are those of single warps (mma.sync).
 //
 // The tensor maps of AttentionArguments are not those of the driver here: they contain the address, the sizes and the strides of a tensor as numbers.
-// Tiles in shared memory are rows of D or E elements and 16 bytes more, so that the eight rows of a block of an operand lie in different banks. Each
-// warp has RowTiles times 16 of the Rows rows of a block (queries, or keys for their gradients), and all rows of the other tensors, Tile at a time.
+// Tiles in shared memory are rows of D or E elements and 16 bytes more, so that the eight rows of a block of an operand lie in different banks. A
+// block has Rows rows (queries, or keys for their gradients), of which a warp has the scores of 16 RowTiles, and all rows of the other tensors, Tile
+// at a time. Unless several warps share their rows (attention_wide.cuh), Rows is 16 Warps RowTiles.
 // Sums of a warp are distributed over lanes as in tensor_cores.cuh: sums[t][4 n + e] is number e of row tile t and the 8 columns from 8 n on.
 #pragma once
 #include "attention_softmax.cuh"
@@ -13,12 +14,19 @@
 #define ATT_ROW_TILES 2         // tiles of 16 rows of a warp
 #define ATT_TILE 64             // rows of the other tensors at a time
 #endif
+#ifndef ATT_ROWS
+#define ATT_ROWS (16 * ATT_WARPS * ATT_ROW_TILES)
+#endif
+#ifndef ATT_STAGES
+#define ATT_STAGES 2            // tiles of the other tensors in shared memory, for gradients
+#endif
 
-constexpr int Warps = ATT_WARPS, Threads = 32 * Warps, RowTiles = ATT_ROW_TILES, WarpRows = 16 * RowTiles, Rows = Warps * WarpRows, Tile = ATT_TILE,
-    TileSteps = Tile / 16;
+constexpr int Warps = ATT_WARPS, Threads = 32 * Warps, RowTiles = ATT_ROW_TILES, WarpRows = 16 * RowTiles, Rows = ATT_ROWS, Tile = ATT_TILE,
+    TileSteps = Tile / 16, Stages = ATT_STAGES;
 constexpr int DPitch = D + 8, EPitch = E + 8;  // elements between rows in shared memory, an odd number of 16-byte pieces
 
 static_assert(Rows % 64 == 0 && Tile % 16 == 0, "sizes that ranges and products take");
+static_assert(Stages == 1 || Stages == 2, "a ring of one or two");
 
 // A tensor (rows, tokens, heads, elements) in global memory, with bytes between its parts.
 struct Heads { char* base; i64 row, token, head; };
@@ -35,30 +43,37 @@ __device__ __forceinline__ Heads heads_of(const TensorMap& map) {
 // Starts to copy Count tokens of a head from token `first` on, by all threads, with zeros outside of the tensor.
 template <int Width, int Count> __device__ __forceinline__ void load_tokens(Place to, const Heads& from, i64 row, int head, int first, i64 tokens,
     i64 size) {
-    constexpr int Pieces = Width / 8, Items = Count * Pieces, Turns = (Items + Threads - 1) / Threads;
+    constexpr int Pieces = Width / 8;
     const char* base = from.base + row * from.row + head * from.head + first * from.token;
     const int present = static_cast<int>(tokens) - first, pieces = static_cast<int>(size) / 8;
-    if constexpr (Threads % Pieces == 0) {
-        // A thread copies the same piece of every Step-th token.
-        constexpr int Step = Threads / Pieces;
-        const int firstToken = threadIdx.x / Pieces, piece = threadIdx.x % Pieces, end = piece < pieces ? present - firstToken : 0;
+    if constexpr (Threads % Pieces == 0 || Pieces > 16) {
+        // A thread copies the same piece of every Step-th token. If a warp copies whole tokens, lanes after the last piece have none.
+        constexpr int Lanes = Threads % Pieces == 0 ? Pieces : 32, Step = Threads / Lanes;
+        const int firstToken = threadIdx.x / Lanes, piece = threadIdx.x % Lanes, end = piece < pieces ? present - firstToken : 0;
         const char* at = base + firstToken * from.token + piece * 16;
         const Place place = to + (firstToken * (Width + 8) + piece * 8);
 #pragma unroll
-        for (int i = 0; i < Turns; i++, at += Step * from.token) {
+        for (int i = 0; i < (Count + Step - 1) / Step; i++, at += Step * from.token) {
             const bool there = i * Step < end;
-            if (Count % Step == 0 || firstToken + i * Step < Count)
+            if ((Count % Step == 0 || firstToken + i * Step < Count) && (Lanes == Pieces || piece < Pieces))
                 copy_async_16(place + i * Step * (Width + 8), there ? at : from.base, there);
         }
     } else {
+        constexpr int Items = Count * Pieces;
 #pragma unroll
-        for (int i = 0; i < Turns; i++) {
+        for (int i = 0; i < (Items + Threads - 1) / Threads; i++) {
             const int item = i * Threads + threadIdx.x, token = item / Pieces, piece = item % Pieces;
             const bool there = token < present && piece < pieces;
             if (Items % Threads == 0 || item < Items)
                 copy_async_16(to + (token * (Width + 8) + piece * 8), there ? base + token * from.token + piece * 16 : from.base, there);
         }
     }
+}
+
+// Waits for the copies of all threads, and for all warps to have finished with the tile before.
+__device__ __forceinline__ void meet_copies() {
+    copy_wait<0>();
+    __syncthreads();
 }
 
 // Left operands in shared memory: the rows of a warp from `tile` on, and 16 columns of each step.
@@ -88,15 +103,15 @@ template <int Steps> struct HeldRows {
     }
 };
 
-template <int Count> __device__ __forceinline__ void clear(float (&sums)[RowTiles][Count]) {
+template <int Tiles, int Count> __device__ __forceinline__ void clear(float (&sums)[Tiles][Count]) {
 #pragma unroll
-    for (int t = 0; t < RowTiles; t++)
+    for (int t = 0; t < Tiles; t++)
 #pragma unroll
         for (int i = 0; i < Count; i++) sums[t][i] = 0;
 }
 
-// Computes sums = left right^T: the products of the rows of the warp with the Tile rows of another tile, over 16 Steps columns.
-template <int Steps, int Pitch, class Left> __device__ __forceinline__ void multiply_rows(float (&sums)[RowTiles][Tile / 2], const Left& left,
+// Computes sums = left right^T: the products of the rows of the warp with 2 Count rows of another tile, over 16 Steps columns.
+template <int Steps, int Pitch, int Count, class Left> __device__ __forceinline__ void multiply_rows(float (&sums)[RowTiles][Count], const Left& left,
     Place right) {
     clear(sums);
     const int lane = threadIdx.x % 32;
@@ -107,7 +122,7 @@ template <int Steps, int Pitch, class Left> __device__ __forceinline__ void mult
 #pragma unroll
         for (int t = 0; t < RowTiles; t++) left(operands[t], t, k);
 #pragma unroll
-        for (int n = 0; n < Tile / 8; n += 2) {
+        for (int n = 0; n < Count / 4; n += 2) {
             unsigned words[4];
             load_blocks<false>(words, from + (8 * n * Pitch + 16 * k));
 #pragma unroll
@@ -140,8 +155,9 @@ template <int Columns, int Pitch> __device__ __forceinline__ void add_columns(fl
 
 // Writes 16 rows of a warp, from token `first` on, rounded. factors are those of rows lane / 4 and lane / 4 + 8. The lanes of a quad have two columns
 // of each piece of 16 bytes, and exchange them so that each writes whole pieces.
-template <int Columns> __device__ __forceinline__ void write_rows(const float (&sums)[Columns / 2], float factor, float lowerFactor, const Heads& to,
-    i64 row, int head, int first, i64 tokens, i64 size) {
+template <int Columns, int Count> __device__ __forceinline__ void write_rows(const float (&sums)[Count], float factor, float lowerFactor,
+    const Heads& to, i64 row, int head, int first, i64 tokens, i64 size) {
+    static_assert(Columns <= 2 * Count, "the sums of all columns");
     const int lane = threadIdx.x % 32, token = first + lane / 4;
     char* base = to.base + row * to.row + head * to.head;
 #pragma unroll
