@@ -39,9 +39,10 @@ template <int Queries, int Count> __device__ __forceinline__ void hide_by_keys(f
         }
 }
 
-// The derivative of a capped score with respect to the score: 1 - tanh^2, from the probability.
+// The derivative of a capped score with respect to the score: 1 - tanh^2, from the probability. It is finite for a probability of 0, with which it is
+// multiplied. Other probabilities are at least 2^-126.
 __device__ __forceinline__ float slope_of_cap(const AttentionArguments& args, float probability, float logarithm) {
-    const float part = probability > 0 ? (log2_approximate(probability) + logarithm) * (1 / args.capLog2) : 0.f;
+    const float part = (log2_approximate(greater_of(probability, 1.17549435e-38f)) + logarithm) * (1 / args.capLog2);
     return 1 - part * part;
 }
 
