@@ -12,6 +12,14 @@ sealed record LaunchThresholds
     public int AttentionGroupCapability { get; init; } = 90;
 
     /// <summary>
+    /// Gets or sets the maximum head size for which kernels of this library compute plain causal attention whose gradients are recorded: without a
+    /// window, documents, a soft cap or sink logits, and with as many queries as keys. For larger heads, libtorch computes it, because no GPU has
+    /// compared both yet. All other attention would need a dense mask in libtorch, so that kernels of this library compute it for all head sizes
+    /// that they support. The default is 128.
+    /// </summary>
+    public long MaxPlainAttentionGradientSize { get; init; } = 128;
+
+    /// <summary>
     /// Gets or sets the number of warps that a GPU with a hundred multiprocessors can hold. With fewer warps, the selective scan divides rows into
     /// chunks. The default is 1024.
     /// </summary>

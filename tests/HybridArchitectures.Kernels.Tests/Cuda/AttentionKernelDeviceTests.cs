@@ -10,9 +10,13 @@ public abstract class AttentionKernelDeviceTests : IDisposable
 {
     readonly IDisposable options;
 
-    /// <summary>Selects the kernels as for a GPU on which <paramref name="groupCapability"/> has products of four warps.</summary>
-    protected AttentionKernelDeviceTests(int groupCapability) =>
-        options = OperatorOptions.Use(new() { Thresholds = new() { AttentionGroupCapability = groupCapability } });
+    /// <summary>
+    /// Selects the kernels as for a GPU on which <paramref name="groupCapability"/> has products of four warps, also for what is left to libtorch.
+    /// </summary>
+    protected AttentionKernelDeviceTests(int groupCapability) => options = OperatorOptions.Use(new()
+    {
+        Thresholds = new() { AttentionGroupCapability = groupCapability, MaxPlainAttentionGradientSize = 256 },
+    });
 
     public void Dispose()
     {
@@ -31,7 +35,7 @@ public abstract class AttentionKernelDeviceTests : IDisposable
 
     static void IsAsGoodAsComposed(Tensor[] inputs, double? scale = null, int? window = null, int sinks = 0, AttentionPositions? positions = null)
     {
-        var narrow = inputs.Select(x => x.to(ScalarType.BFloat16)).ToArray();
+        var narrow = inputs.Select(x => x.to(ScalarType.BFloat16).requires_grad_()).ToArray();
         Assert.Equal(AttentionKernel.Cuda, FusedAttention.KernelFor(narrow[0], narrow[1], narrow[2], scale, window, sinks, positions));
         using var poisoned = Gpu.Poisoned();
         AttentionComposed.ErrsAtMostTwice(inputs, scale, window, sinks, positions);
@@ -39,7 +43,7 @@ public abstract class AttentionKernelDeviceTests : IDisposable
 
     [Theory]
     [InlineData(64, 64), InlineData(128, 128), InlineData(72, 128), InlineData(48, 96), InlineData(96, 96), InlineData(16, 16), InlineData(128, 64),
-        InlineData(20, 100), InlineData(8, 120)]
+        InlineData(20, 100), InlineData(8, 120), InlineData(256, 256), InlineData(192, 128), InlineData(144, 208), InlineData(16, 250)]
     public void Errors_are_at_most_twice_those_of_composed_operators_for_all_head_sizes(long size, long valueSize)
     {
         IsNeeded();
@@ -57,7 +61,7 @@ public abstract class AttentionKernelDeviceTests : IDisposable
 
     [Theory]
     [InlineData(64, 64), InlineData(128, 128), InlineData(72, 128), InlineData(48, 96), InlineData(16, 16), InlineData(128, 64), InlineData(24, 104),
-        InlineData(8, 120)]
+        InlineData(8, 120), InlineData(256, 256), InlineData(192, 128), InlineData(208, 144), InlineData(16, 256)]
     public void Gradients_are_those_of_the_formula_with_its_roundings(long size, long valueSize)
     {
         IsNeeded();
@@ -77,7 +81,8 @@ public abstract class AttentionKernelDeviceTests : IDisposable
     public void Capped_scores_and_sink_logits(double? softcap, bool logits, int sinks)
     {
         IsNeeded();
-        foreach (var (size, valueSize, length) in new[] { (64L, 64L, 333L), (128, 128, 200), (80, 128, 777), (16, 16, 1025) })
+        foreach (var (size, valueSize, length) in new[] { (64L, 64L, 333L), (128, 128, 200), (80, 128, 777), (16, 16, 1025), (256, 256, 333),
+            (192, 128, 200) })
         {
             using var scope = NewDisposeScope();
             Tensor[] inputs = Inputs(2, length, length, 8, 2, size, valueSize);
@@ -107,7 +112,8 @@ public abstract class AttentionKernelDeviceTests : IDisposable
     }
 
     [Theory]
-    [InlineData(null, 0, 64), InlineData(100, 0, 64), InlineData(100, 30, 64), InlineData(null, 0, 128), InlineData(300, 10, 72)]
+    [InlineData(null, 0, 64), InlineData(100, 0, 64), InlineData(100, 30, 64), InlineData(null, 0, 128), InlineData(300, 10, 72),
+        InlineData(null, 0, 256), InlineData(100, 30, 192)]
     public void They_skip_what_documents_and_padding_exclude(int? window, int sinks, long size)
     {
         IsNeeded();
@@ -123,7 +129,8 @@ public abstract class AttentionKernelDeviceTests : IDisposable
 
     [Theory]
     [InlineData(64, 64, 4096, 20), InlineData(128, 128, 2048, 20), InlineData(72, 128, 777, 200), InlineData(20, 100, 777, 200),
-        InlineData(8, 120, 777, 200), InlineData(48, 96, 333, 200), InlineData(128, 64, 200, 200), InlineData(72, 128, 2, 200)]
+        InlineData(8, 120, 777, 200), InlineData(48, 96, 333, 200), InlineData(128, 64, 200, 200), InlineData(72, 128, 2, 200),
+        InlineData(256, 256, 2048, 20), InlineData(192, 128, 777, 200), InlineData(208, 144, 333, 200)]
     public void All_runs_are_equal_to_the_bit(long size, long valueSize, long length, int runs)
     {
         IsNeeded();
@@ -158,6 +165,19 @@ public abstract class AttentionKernelDeviceTests : IDisposable
             EndEqualsItselfAlone([1, Length, 4, 64], [1, Length, 2, 64], 1, Length - Last, Last, Seen, 500);
         }
         using (NewDisposeScope()) EndEqualsItselfAlone([257, 2051, 64, 64], [257, 2051, 16, 64], 0, 255, 2, 2, null);
+    }
+
+    [Fact]
+    public void Wide_heads_in_a_row_of_a_million_tokens_and_in_tensors_past_the_2_to_the_31st_element()
+    {
+        IsNeeded();
+        using var random = manual_seed(6);
+        using (NewDisposeScope())
+        {
+            const long Length = 1 << 20, Last = 3000, Seen = 2000;
+            EndEqualsItselfAlone([1, Length, 2, 192], [1, Length, 1, 192], 1, Length - Last, Last, Seen, 500);
+        }
+        using (NewDisposeScope()) EndEqualsItselfAlone([65, 2051, 64, 256], [65, 2051, 16, 256], 0, 63, 2, 2, 300);
     }
 
     // the last part along a dimension against a call over that part alone

@@ -138,9 +138,14 @@ public sealed class AttentionWarpEmulationTests : IDisposable
             {
                 var forward = AttentionWarpShape.Forward(size, valueSize, true, true, sharedMemory);
                 Assert.InRange(forward.ForwardShared, 1, sharedMemory);
-                if (Math.Max(size, valueSize) > 128) continue;
+                if (AttentionShape.IsWide(size, valueSize))
+                {
+                    Assert.InRange(AttentionWideShape.Keys(size, valueSize, true, true, sharedMemory).Kernel.SharedMemory, 1, sharedMemory);
+                    Assert.InRange(AttentionWideShape.Queries(size, valueSize, true, true, sharedMemory).Kernel.SharedMemory, 1, sharedMemory);
+                    continue;
+                }
                 var backward = AttentionWarpShape.Backward(size, valueSize, true, true, sharedMemory);
-                Assert.InRange(Math.Max(backward.KeyGradientsShared, backward.QueryGradientsShared), 1, sharedMemory);
+                Assert.InRange(Math.Max(backward.KeyGradients.SharedMemory, backward.QueryGradients.SharedMemory), 1, sharedMemory);
             }
     }
 

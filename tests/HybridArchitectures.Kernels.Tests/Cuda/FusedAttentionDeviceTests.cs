@@ -50,6 +50,7 @@ public class FusedAttentionDeviceTests
     public void Long_rows_that_libtorch_serves_are_computed_in_pieces(ScalarType type, long size, long valueSize)
     {
         Gpu.IsNeeded();
+        using var options = OperatorOptions.Use(new() { FusedAttentionBackend = KernelBackend.LibTorch });
         foreach (var (window, sinks, packed) in new[] { ((int?)300, 4, false), (null, 0, true), (100, 0, true) })
         {
             using var scope = NewDisposeScope();
@@ -94,6 +95,21 @@ public class FusedAttentionDeviceTests
             Autograd.Backward(output.sum());
             Assert.True(query.grad!.isfinite().all().item<bool>());
         }
+    }
+
+    [Fact]
+    public void Plain_causal_attention_of_wide_heads_is_left_to_libtorch_and_masks_are_not()
+    {
+        Gpu.IsNeeded();
+        using var scope = NewDisposeScope();
+        Tensor New(long heads) => randn([1, 300, heads, 256], ScalarType.BFloat16, Gpu.Device).requires_grad_();
+        var (query, key, value) = (New(4), New(2), New(2));
+        Assert.SkipUnless(FusedAttention.BackendFor(query) == KernelBackend.Cuda, "the attention kernels are not for this GPU");
+        Assert.NotEqual(AttentionKernel.Cuda, FusedAttention.KernelFor(query, key, value));
+        Assert.Equal(AttentionKernel.Cuda, FusedAttention.KernelFor(query, key, value, window: 100));
+        Assert.Equal(AttentionKernel.Cuda, FusedAttention.KernelFor(query, key, value, softcap: 30));
+        using var noGrad = no_grad();
+        Assert.Equal(AttentionKernel.Cuda, FusedAttention.KernelFor(query, key, value));
     }
 
     static Tensor[] Inputs(long batch, long queries, long keys, long heads, long keyHeads, long size, long valueSize)

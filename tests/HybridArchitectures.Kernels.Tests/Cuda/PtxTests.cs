@@ -51,6 +51,11 @@ public class PtxTests
             .Concat(from sizes in new[] { (Head: 64L, Value: 64L), (72, 128), (128, 128) } from sinks in new[] { false, true }
                     from memory in new[] { 101_376, 166_912 }
                     select CudaSource.Embedded(AttentionWarpShape.Backward(sizes.Head, sizes.Value, sinks, sinks, memory).Variant))
+            .Concat(from sizes in new[] { (Head: 256L, Value: 256L), (192, 128), (16, 144), (208, 256) } from sinks in new[] { false, true }
+                    from memory in new[] { 101_376, 166_912, 232_448 }
+                    from shape in new[] { AttentionWideShape.Keys(sizes.Head, sizes.Value, sinks, sinks, memory),
+                        AttentionWideShape.Queries(sizes.Head, sizes.Value, sinks, sinks, memory) }
+                    select CudaSource.Embedded(shape.Kernel.Variant))
             .Concat(from sizes in new[] { (Key: 64L, Value: 64L), (128, 128), (24, 72) } from many in new[] { false, true }
                     from form in Enum.GetValues<GatedDeltaForm>()
                     let shape = GatedDeltaShape.For(sizes.Key, sizes.Value, many, capability, 232_448, form)!

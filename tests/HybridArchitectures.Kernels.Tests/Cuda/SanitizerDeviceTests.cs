@@ -51,9 +51,10 @@ public class SanitizerDeviceTests
     public void Attention(int groupCapability)
     {
         Gpu.IsNeeded();
-        using var options = OperatorOptions.Use(new() { Thresholds = new() { AttentionGroupCapability = groupCapability } });
+        var thresholds = new LaunchThresholds { AttentionGroupCapability = groupCapability, MaxPlainAttentionGradientSize = 256 };
+        using var options = OperatorOptions.Use(new() { Thresholds = thresholds });
         using var layout = SequenceLayout.Packed([[1, 63, 0, 40], [], [7, 64]], 110, Gpu.Device);
-        foreach (var (size, valueSize) in new[] { (64, 64), (72, 128), (20, 100) })
+        foreach (var (size, valueSize) in new[] { (64, 64), (72, 128), (20, 100), (256, 256), (144, 208) })
         {
             using var scope = NewDisposeScope();
             Tensor New(long heads, long width) => randn([3, 110, heads, width], ScalarType.BFloat16, Gpu.Device).requires_grad_();

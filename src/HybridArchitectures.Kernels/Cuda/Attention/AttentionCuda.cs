@@ -7,7 +7,7 @@ namespace HybridArchitectures.Kernels.Cuda.Attention;
 /// <summary>
 /// Computes attention in bfloat16 on compute capability 8.x, 9.0 and 12.x. It saves queries, keys, values, the output, one float32 number for each
 /// query and head, and the bounds for the gradient. On 9.0, four warps together multiply, and the backward pass also stores the gradient of the
-/// queries in float32. Elsewhere, single warps multiply.
+/// queries in float32. Elsewhere, and for gradients of wide heads (<see cref="AttentionShape.IsWide"/>), single warps multiply.
 /// </summary>
 static class AttentionCuda
 {
@@ -33,11 +33,9 @@ static class AttentionCuda
         int capability = CudaRuntime.DeviceOf(query).Capability;
         if (!HasKernels(capability))
             return $"query is on a GPU of compute capability {capability / 10}.{capability % 10}; expected 8.x, 9.0 or 12.x";
-        bool gradient = inputs.RecordsGradient;
-        long max = gradient ? AttentionShape.MaxBackwardSize : AttentionShape.MaxForwardSize;
-        string where = gradient ? " where gradients are recorded" : "";
-        if (query.size(3) > max) return $"query has a head size of {query.size(3)}; expected at most {max}{where}";
-        if (value.size(3) > max) return $"value has a head size of {value.size(3)}; expected at most {max}{where}";
+        const long max = AttentionShape.MaxSize;
+        if (query.size(3) > max) return $"query has a head size of {query.size(3)}; expected at most {max}";
+        if (value.size(3) > max) return $"value has a head size of {value.size(3)}; expected at most {max}";
         if (inputs.Scale <= 0) return $"scale is {inputs.Scale}; expected a number above 0";
         if (positions is not null && positions.Bounds is null)
             return "positions were given token by token; expected positions from AttentionPositions.FromLayout, whose keys are in order";
@@ -87,7 +85,9 @@ static class AttentionCuda
     static Tensor?[] Backward(BackwardContext context, Saved saved)
     {
         var (inputs, logarithms) = (saved.Inputs, saved.Logarithms!);
-        var call = AttentionCall.Create(inputs, saved.Bounds, saved.Grouped);
+        // products of four warps have no kernel for the gradients of wide heads
+        bool grouped = saved.Grouped && !AttentionShape.IsWide(inputs.Query.size(3), inputs.Value.size(3));
+        var call = AttentionCall.Create(inputs, saved.Bounds, grouped);
         call.Ranges = saved.Ranges;
         var (dQuery, dKey, dValue) = (CudaMemory.NewLike(inputs.Query), CudaMemory.NewLike(inputs.Key), CudaMemory.NewLike(inputs.Value));
         using var delta = call.Backward(context.Gradients[0]!.to(ScalarType.BFloat16), saved.Output, logarithms, dQuery, dKey, dValue);

@@ -13,14 +13,20 @@ namespace HybridArchitectures.Kernels.Cuda.Attention;
 /// <param name="SharedOutput">Whether output and queries of the forward kernel share a buffer.</param>
 readonly record struct AttentionShape(long HeadSize, long ValueSize, bool Sinks, bool Capped, int Groups, int KeyTile, int Stages, bool SharedOutput)
 {
-    /// <summary>Specifies the maximum head size of the forward kernel.</summary>
-    public const long MaxForwardSize = 256;
+    /// <summary>Specifies the maximum head size of the kernels.</summary>
+    public const long MaxSize = 256;
 
-    /// <summary>Specifies the maximum head size of the backward kernel.</summary>
-    public const long MaxBackwardSize = 128;
+    /// <summary>
+    /// Specifies the maximum head size of the backward kernel and of that of single warps. <see cref="AttentionWideShape"/> describes the kernels for
+    /// larger heads.
+    /// </summary>
+    public const long MaxNarrowGradientSize = 128;
 
     /// <summary>Specifies the number of keys of a block of the backward kernel.</summary>
     public const int BackwardKeys = 128;
+
+    /// <summary>Returns whether the gradients of these head sizes are computed by the kernels for wide heads.</summary>
+    public static bool IsWide(long headSize, long valueSize) => Math.Max(headSize, valueSize) > MaxNarrowGradientSize;
 
     /// <summary>Gets the number of queries of a block of the forward kernel.</summary>
     public int Queries => 64 * Groups;
@@ -93,7 +99,7 @@ readonly record struct AttentionShape(long HeadSize, long ValueSize, bool Sinks,
         ];
     }
 
-    /// <summary>Returns the shape for head sizes up to <see cref="MaxForwardSize"/>.</summary>
+    /// <summary>Returns the shape for head sizes up to <see cref="MaxSize"/>.</summary>
     public static AttentionShape For(long headSize, long valueSize, bool sinks, bool capped, int sharedMemory)
     {
         (headSize, valueSize) = ((headSize + 15) / 16 * 16, (valueSize + 15) / 16 * 16);

@@ -4,8 +4,8 @@ using static TorchSharp.torch;
 namespace HybridArchitectures.Kernels.Cuda.Attention;
 
 /// <summary>
-/// Launches the kernels of <c>AttentionWarpForward.cu</c> and <c>AttentionWarpBackward.cu</c>, in which single warps multiply (compute capability 8.0
-/// and later).
+/// Launches the kernels of <c>AttentionWarpForward.cu</c>, <c>AttentionWarpBackward.cu</c>, <c>AttentionWideKeyGradients.cu</c> and
+/// <c>AttentionWideQueryGradients.cu</c>, in which single warps multiply (compute capability 8.0 and later).
 /// </summary>
 sealed class AttentionWarpCall(CudaDevice device, AttentionInputs inputs, Tensor? bounds) : AttentionCall(device, inputs, bounds)
 {
@@ -25,19 +25,28 @@ sealed class AttentionWarpCall(CudaDevice device, AttentionInputs inputs, Tensor
 
     protected override void LaunchBackward(AttentionArguments arguments)
     {
-        var shape = AttentionWarpShape.Backward(forward.HeadSize, forward.ValueSize, forward.Sinks, forward.Capped, Device.SharedMemory);
-        long lines = arguments.Batch * arguments.Heads, steps = (arguments.Queries + shape.Tile - 1) / shape.Tile;
-        long queryBlocks = (arguments.Queries + shape.Rows - 1) / shape.Rows, keyBlocks = (arguments.Keys + shape.Rows - 1) / shape.Rows;
+        var (keys, queries) = GradientKernels();
+        long lines = arguments.Batch * arguments.Heads, steps = (arguments.Queries + keys.Tile - 1) / keys.Tile;
+        long queryBlocks = queries.Blocks(arguments.Queries), keyBlocks = keys.Blocks(arguments.Keys);
         // block numbers are integers in memory that is declared as float32
         var visitors = HasBounds ? Single(arguments.Batch * keyBlocks * 2) : null;
         arguments.Visitors = CudaMemory.Address(visitors);
-        Launch(shape.Variant, "prepare", ((lines * Rounded(arguments.Queries, 128) + 31) / 32, 1, 1), 256, 0, arguments);
-        if (visitors is not null) Launch(shape.Variant, "visitors", ((steps + 127) / 128, arguments.Batch, 1), 128, 0, arguments);
+        Launch(keys.Variant, "prepare", ((lines * Rounded(arguments.Queries, 128) + 31) / 32, 1, 1), 256, 0, arguments);
+        if (visitors is not null) Launch(keys.Variant, "visitors", ((steps + 127) / 128, arguments.Batch, 1), 128, 0, arguments);
         arguments.Together = arguments.Window < Unbounded ? 4 : arguments.Batch * arguments.KeyHeads;
-        Launch(shape.Variant, "key_gradients", (arguments.Batch * arguments.KeyHeads * keyBlocks, 1, 1), shape.Threads, shape.KeyGradientsShared,
-            arguments);
+        Launch(keys.Variant, "key_gradients", (arguments.Batch * arguments.KeyHeads * keyBlocks, 1, 1), keys.Threads, keys.SharedMemory, arguments);
         arguments.Together = arguments.Window < Unbounded ? 4 : lines;
-        Launch(shape.Variant, "query_gradients", (lines * queryBlocks, 1, 1), shape.Threads, shape.QueryGradientsShared, arguments);
+        Launch(queries.Variant, "query_gradients", (lines * queryBlocks, 1, 1), queries.Threads, queries.SharedMemory, arguments);
         GC.KeepAlive(visitors);
+    }
+
+    (AttentionGradientKernel Keys, AttentionGradientKernel Queries) GradientKernels()
+    {
+        var (headSize, valueSize, sinks, capped, memory) = (forward.HeadSize, forward.ValueSize, forward.Sinks, forward.Capped, Device.SharedMemory);
+        if (AttentionShape.IsWide(headSize, valueSize))
+            return (AttentionWideShape.Keys(headSize, valueSize, sinks, capped, memory).Kernel,
+                AttentionWideShape.Queries(headSize, valueSize, sinks, capped, memory).Kernel);
+        var shape = AttentionWarpShape.Backward(headSize, valueSize, sinks, capped, memory);
+        return (shape.KeyGradients, shape.QueryGradients);
     }
 }

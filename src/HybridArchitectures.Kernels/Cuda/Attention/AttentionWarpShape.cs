@@ -28,10 +28,13 @@ readonly record struct AttentionWarpShape(long HeadSize, long ValueSize, bool Si
 
     public int ForwardShared => sizeof(ushort) * (Rows * ((int)HeadSize + 8) + Tile * PairPitch) + BoundBytes * Rows;
 
-    public int KeyGradientsShared =>
-        sizeof(ushort) * Rows * PairPitch + Stages * Tile * (sizeof(ushort) * PairPitch + 2 * sizeof(float) + BoundBytes);
+    /// <summary>Gets the kernel for the gradients of keys and values.</summary>
+    public AttentionGradientKernel KeyGradients => new(Variant, Rows, Tile, Threads,
+        sizeof(ushort) * Rows * PairPitch + Stages * Tile * (sizeof(ushort) * PairPitch + 2 * sizeof(float) + BoundBytes));
 
-    public int QueryGradientsShared => sizeof(ushort) * (Rows + Stages * Tile) * PairPitch + BoundBytes * Rows;
+    /// <summary>Gets the kernel for the gradients of queries.</summary>
+    public AttentionGradientKernel QueryGradients => new(Variant, Rows, Tile, Threads,
+        sizeof(ushort) * (Rows + Stages * Tile) * PairPitch + BoundBytes * Rows);
 
     /// <summary>Gets the options of the kernels.</summary>
     public KernelVariant Variant => new Options(this);
@@ -51,13 +54,13 @@ readonly record struct AttentionWarpShape(long HeadSize, long ValueSize, bool Si
         }
     }
 
-    /// <summary>Returns the shape of the forward kernel for head sizes up to <see cref="AttentionShape.MaxForwardSize"/>.</summary>
+    /// <summary>Returns the shape of the forward kernel for head sizes up to <see cref="AttentionShape.MaxSize"/>.</summary>
     public static AttentionWarpShape Forward(long headSize, long valueSize, bool sinks, bool capped, int sharedMemory) =>
         First(headSize, valueSize, sinks, capped, sharedMemory, Math.Max(headSize, valueSize) <= 128
             ? [(4, 2, 64, 0), (8, 1, 64, 0)]
             : [(8, 1, 64, 0), (4, 1, 32, 0)]);
 
-    /// <summary>Returns the shape of the backward kernels for head sizes up to <see cref="AttentionShape.MaxBackwardSize"/>.</summary>
+    /// <summary>Returns the shape of the backward kernels for head sizes up to <see cref="AttentionShape.MaxNarrowGradientSize"/>.</summary>
     public static AttentionWarpShape Backward(long headSize, long valueSize, bool sinks, bool capped, int sharedMemory) =>
         First(headSize, valueSize, sinks, capped, sharedMemory, Math.Max(headSize, valueSize) <= 64
             ? [(4, 2, 32, 2), (8, 1, 64, 2)]
@@ -72,7 +75,7 @@ readonly record struct AttentionWarpShape(long HeadSize, long ValueSize, bool Si
         foreach (var (warps, rowTiles, tile, stages) in choices)
         {
             var shape = new AttentionWarpShape(headSize, valueSize, sinks, capped, warps, rowTiles, tile, stages);
-            int bytes = stages == 0 ? shape.ForwardShared : Math.Max(shape.KeyGradientsShared, shape.QueryGradientsShared);
+            int bytes = stages == 0 ? shape.ForwardShared : Math.Max(shape.KeyGradients.SharedMemory, shape.QueryGradients.SharedMemory);
             if ((rowTiles == 1 ? bytes : 2 * bytes + BlockOverhead) <= sharedMemory) return shape;
         }
         throw Require.Unfit(nameof(sharedMemory), $"sharedMemory is {sharedMemory} bytes",
