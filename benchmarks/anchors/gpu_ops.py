@@ -225,6 +225,8 @@ def attention(op="attention", names=("cuDNN", "flash")):
         "B4 L8192 H32:8 D64": (4, 8192, 32, 8, 64, 64),
         "B4 L8192 H32:8 D128": (4, 8192, 32, 8, 128, 128),
         "B4 L8192 H16:4 D72:128": (4, 8192, 16, 4, 72, 128),
+        "B1 L8192 H16:4 D256": (1, 8192, 16, 4, 256, 256),
+        "B1 L8192 H16:16 D192:128": (1, 8192, 16, 16, 192, 128),
     }.items():
         query, key, value = leaf(b, l, h, d), leaf(b, l, k, d), leaf(b, l, k, e)
         backends = {"cuDNN": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}
@@ -234,10 +236,12 @@ def attention(op="attention", names=("cuDNN", "flash")):
                 q, k_, v = query, key, value
                 if d < e:
                     q, k_ = F.pad(q, (0, e - d)), F.pad(k_, (0, e - d))
+                if d > e and name == "flash":
+                    v = F.pad(v, (0, d - e))
                 with sdpa_kernel([backend]):
                     return F.scaled_dot_product_attention(
                         q.transpose(1, 2), k_.transpose(1, 2), v.transpose(1, 2), is_causal=True, scale=d**-0.5, enable_gqa=True
-                    )
+                    )[..., :e]
 
             rival(op, shape, f"torch SDPA, {name}", call, (query, key, value))
     if op != "attention":

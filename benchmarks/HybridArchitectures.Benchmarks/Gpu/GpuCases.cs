@@ -44,6 +44,8 @@ static class GpuCases
         yield return Attention(2, 70, 4, 2, 16, 24, type, window: 20, sinks: 4);
         yield return Attention(2, 70, 4, 2, 16, 16, type, document: 30);
         yield return BySingleWarps(Attention(2, 70, 4, 2, 16, 16, type));
+        yield return ByOwnKernels(Attention(2, 70, 4, 2, 136, 136, type));
+        yield return ByLibTorch(Attention(2, 70, 4, 2, 136, 136, type));
         yield return Decode(2, 70, 4, 2, 16, type);
     }
 
@@ -93,6 +95,11 @@ static class GpuCases
         yield return BySingleWarps(Attention(4, 8192, 16, 4, 72, 128, type));
         yield return BySingleWarps(Attention(4, 8192, 32, 8, 64, 64, type, window: 512, sinks: 64));
         yield return BySingleWarps(Attention(4, 8192, 32, 8, 64, 64, type, document: 1000));
+        foreach (var wide in WideAttention())
+        {
+            yield return ByOwnKernels(wide);
+            yield return ByLibTorch(wide);
+        }
         foreach (long batch in new[] { 1, 64 })
             foreach (long size in new[] { 64, 128 })
                 yield return Decode(batch, 8192, 32, 8, size, type);
@@ -264,17 +271,37 @@ static class GpuCases
         });
     }
 
-    // the kernels for other GPUs than those of compute capability 9.0, which run there too
-    static GpuCase BySingleWarps(GpuCase attention) => attention with
+    // heads of more than 128 elements, as Qwen3.5 and latent attention have
+    static IEnumerable<GpuCase> WideAttention()
     {
-        Op = "attention by warps",
+        const ScalarType type = ScalarType.BFloat16;
+        yield return Attention(1, 8192, 16, 4, 256, 256, type);
+        yield return Attention(1, 8192, 16, 16, 192, 128, type);
+        yield return Attention(1, 8192, 16, 4, 256, 256, type, window: 512, sinks: 64);
+        yield return Attention(1, 8192, 16, 4, 256, 256, type, document: 1000);
+    }
+
+    // the kernels for other GPUs than those of compute capability 9.0, which run there too
+    static GpuCase BySingleWarps(GpuCase attention) => WithOptions(attention, "attention by warps",
+        current => current with { Thresholds = current.Thresholds with { AttentionGroupCapability = 0 } });
+
+    // this library's kernels, also for plain attention that is left to libtorch
+    static GpuCase ByOwnKernels(GpuCase attention) => WithOptions(attention, "attention",
+        current => current with { Thresholds = current.Thresholds with { MaxPlainAttentionGradientSize = long.MaxValue } });
+
+    static GpuCase ByLibTorch(GpuCase attention) => WithOptions(attention, "attention by libtorch",
+        current => current with { FusedAttentionBackend = KernelBackend.LibTorch });
+
+    // the kernels of the backward pass are those that the forward pass selects
+    static GpuCase WithOptions(GpuCase one, string op, Func<OperatorOptions, OperatorOptions> change) => one with
+    {
+        Op = op,
         Prepare = inputs =>
         {
-            var call = attention.Prepare(inputs);
+            var call = one.Prepare(inputs);
             return () =>
             {
-                var current = OperatorOptions.Current;
-                using var options = OperatorOptions.Use(current with { Thresholds = current.Thresholds with { AttentionGroupCapability = 0 } });
+                using var options = OperatorOptions.Use(change(OperatorOptions.Current));
                 return call();
             };
         },
