@@ -1,5 +1,6 @@
-// Gradients of softmax attention by products of single warps (mma.sync m16n8k16) in bfloat16, on compute capability 8.0 and later. With P the
-// probabilities, computed again from scores and the logarithms of their sums:
+// Gradients of softmax attention by products of single warps (mma.sync m16n8k16) in bfloat16, on compute capability 8.0 and later, for heads of up to
+// 128 elements (AttentionWideKeyGradients.cu and AttentionWideQueryGradients.cu serve larger ones). With P the probabilities, computed again from
+// scores and the logarithms of their sums:
 //   dV = P^T dO, dP = dO V^T, dS = P (dP - delta), delta = sum over a head of O dO, dQ = scale dS K, dK = scale dS^T Q.
 //
 // `prepare` computes delta. Two kernels multiply, and each computes scores and dP for itself: seven products where AttentionBackward.cu has five. In
