@@ -12,6 +12,13 @@ sealed record LaunchThresholds
     public int AttentionGroupCapability { get; init; } = 90;
 
     /// <summary>
+    /// Gets or sets the maximum number of bytes of shared memory of a block of the attention kernels of single warps. A GPU with more then runs what
+    /// one with less would run: 166,912 is that of compute capability 8.0, and 101,376 that of 8.6, 8.9 and 12.x. The default is no limit beyond that
+    /// of the GPU.
+    /// </summary>
+    public int AttentionSharedMemory { get; init; } = int.MaxValue;
+
+    /// <summary>
     /// Gets or sets the maximum head size for which kernels of this library compute plain causal attention whose gradients are recorded: without a
     /// window, documents, a soft cap or sink logits, and with as many queries as keys. For larger heads, libtorch computes it, because no GPU has
     /// compared both yet. All other attention would need a dense mask in libtorch, so that kernels of this library compute it for all head sizes

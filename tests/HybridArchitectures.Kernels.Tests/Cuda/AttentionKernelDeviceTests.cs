@@ -13,9 +13,12 @@ public abstract class AttentionKernelDeviceTests : IDisposable
     /// <summary>
     /// Selects the kernels as for a GPU on which <paramref name="groupCapability"/> has products of four warps, also for what is left to libtorch.
     /// </summary>
-    protected AttentionKernelDeviceTests(int groupCapability) => options = OperatorOptions.Use(new()
+    protected AttentionKernelDeviceTests(int groupCapability, int sharedMemory = int.MaxValue) => options = OperatorOptions.Use(new()
     {
-        Thresholds = new() { AttentionGroupCapability = groupCapability, MaxPlainAttentionGradientSize = 256 },
+        Thresholds = new()
+        {
+            AttentionGroupCapability = groupCapability, AttentionSharedMemory = sharedMemory, MaxPlainAttentionGradientSize = 256,
+        },
     });
 
     public void Dispose()

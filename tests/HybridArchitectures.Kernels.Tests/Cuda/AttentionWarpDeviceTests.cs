@@ -5,8 +5,16 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 
 /// <summary>Tests the attention kernels with products of single warps on the present GPU, also on compute capability 9.0.</summary>
 [Trait("device", "cuda")]
-public sealed class AttentionWarpDeviceTests() : AttentionKernelDeviceTests(0)
+public class AttentionWarpDeviceTests : AttentionKernelDeviceTests
 {
+    public AttentionWarpDeviceTests() : base(0)
+    {
+    }
+
+    protected AttentionWarpDeviceTests(int sharedMemory) : base(0, sharedMemory)
+    {
+    }
+
     protected override void IsNeeded()
     {
         Gpu.IsNeeded();

@@ -118,7 +118,6 @@ public sealed class AttentionWideEmulationTests : IDisposable
         Assert.All(Gradients(false).Zip(Gradients(true)), pair => Assert.True(pair.First.Equals(pair.Second)));
     }
 
-    // the tensor has a stride of 0 where gradients of an expanded sum do, and heads between others
     [Fact]
     public void Gradients_are_the_same_for_slices_of_wider_tensors()
     {
@@ -134,6 +133,24 @@ public sealed class AttentionWideEmulationTests : IDisposable
             return [.. leaves.Select(leaf => leaf.grad!)];
         }
         Assert.All(Gradients(dense[0]).Zip(Gradients(wide.narrow(2, 4, 4))), pair => Assert.True(pair.First.Equals(pair.Second)));
+    }
+
+    [Fact]
+    public void A_GPU_with_much_shared_memory_runs_what_one_with_less_runs_if_it_is_told_to()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(8);
+        var leaves = Inputs(1, 70, 70, 2, 1, 144, 136).Select(x => x.to(ScalarType.BFloat16).requires_grad_()).ToArray();
+        Tensor[] Gradients(int capability, int sharedMemory)
+        {
+            using var emulation = new CudaEmulation(capability: capability);
+            var thresholds = new LaunchThresholds { AttentionGroupCapability = 0, AttentionSharedMemory = sharedMemory };
+            using var limited = OperatorOptions.Use(OperatorOptions.Current with { Thresholds = thresholds });
+            foreach (var leaf in leaves) leaf.grad = null;
+            Autograd.Backward(FusedAttention.Forward(leaves[0], leaves[1], leaves[2]).sum());
+            return [.. leaves.Select(leaf => leaf.grad!.clone())];
+        }
+        Assert.All(Gradients(86, int.MaxValue).Zip(Gradients(90, 101_376)), pair => Assert.True(pair.First.Equals(pair.Second)));
     }
 
     [Fact]

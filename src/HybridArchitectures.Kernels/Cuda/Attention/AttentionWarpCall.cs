@@ -10,7 +10,7 @@ namespace HybridArchitectures.Kernels.Cuda.Attention;
 sealed class AttentionWarpCall(CudaDevice device, AttentionInputs inputs, Tensor? bounds) : AttentionCall(device, inputs, bounds)
 {
     readonly AttentionWarpShape forward = AttentionWarpShape.Forward(inputs.Query.size(3), inputs.Value.size(3), inputs.Sinks > 0,
-        inputs.Softcap is not null, device.SharedMemory);
+        inputs.Softcap is not null, SharedMemoryOf(device));
 
     protected override KernelVariant ForwardVariant => forward.Variant;
 
@@ -40,9 +40,11 @@ sealed class AttentionWarpCall(CudaDevice device, AttentionInputs inputs, Tensor
         GC.KeepAlive(visitors);
     }
 
+    static int SharedMemoryOf(CudaDevice device) => Math.Min(device.SharedMemory, OperatorOptions.Current.Thresholds.AttentionSharedMemory);
+
     (AttentionGradientKernel Keys, AttentionGradientKernel Queries) GradientKernels()
     {
-        var (headSize, valueSize, sinks, capped, memory) = (forward.HeadSize, forward.ValueSize, forward.Sinks, forward.Capped, Device.SharedMemory);
+        var (headSize, valueSize, sinks, capped, memory) = (forward.HeadSize, forward.ValueSize, forward.Sinks, forward.Capped, SharedMemoryOf(Device));
         if (AttentionShape.IsWide(headSize, valueSize))
             return (AttentionWideShape.Keys(headSize, valueSize, sinks, capped, memory).Kernel,
                 AttentionWideShape.Queries(headSize, valueSize, sinks, capped, memory).Kernel);
