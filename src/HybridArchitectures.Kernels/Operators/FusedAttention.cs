@@ -12,11 +12,11 @@ namespace HybridArchitectures.Kernels.Operators;
 /// 2309.17453).
 /// </summary>
 /// <remarks>
-/// bfloat16 on compute capability 8.x, 9.0 and 12.x uses this library's kernels, for head sizes up to 256 and more than one query. They skip keys that
-/// no query sees. One case is left to libtorch: plain causal attention with heads of over 128 elements, without a window, documents, a soft cap or sink
-/// logits, if gradients are recorded. All other calls use libtorch's fused kernels, or plain operators where those do not support a call. Memory grows
-/// linearly with the number of tokens in every case: what would need a large mask or many scores is computed in pieces, and computed again for its
-/// gradient.
+/// bfloat16 on compute capability 8.x, 9.0 and 12.x uses this library's kernels, for head sizes up to 256 and more than one query. They skip keys
+/// that no query sees. One case is left to libtorch: plain causal attention with heads of over 128 elements, without a window, documents, a soft cap
+/// or sink logits, if gradients are recorded. All other calls use libtorch's fused kernels, or plain operators where those do not support a call.
+/// Memory grows linearly with the number of tokens in every case: what would need a large mask or many scores is computed in pieces, and computed
+/// again for its gradient.
 /// </remarks>
 public static class FusedAttention
 {
@@ -24,8 +24,8 @@ public static class FusedAttention
 
     /// <summary>
     /// Returns the back end that serves queries like <paramref name="query"/>. With <see cref="KernelBackend.Auto"/>, calls that
-    /// <see cref="KernelBackend.Cuda"/> does not support (because of head sizes or explicit positions), or that are left to libtorch (see the remarks),
-    /// use <see cref="KernelBackend.LibTorch"/>. <see cref="KernelFor"/> returns the kernel of a call.
+    /// <see cref="KernelBackend.Cuda"/> does not support (because of head sizes or explicit positions), or that are left to libtorch (see the
+    /// remarks), use <see cref="KernelBackend.LibTorch"/>. <see cref="KernelFor"/> returns the kernel of a call.
     /// </summary>
     public static KernelBackend BackendFor(Tensor query)
     {

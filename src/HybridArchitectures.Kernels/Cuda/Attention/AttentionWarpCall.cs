@@ -44,7 +44,8 @@ sealed class AttentionWarpCall(CudaDevice device, AttentionInputs inputs, Tensor
 
     (AttentionGradientKernel Keys, AttentionGradientKernel Queries) GradientKernels()
     {
-        var (headSize, valueSize, sinks, capped, memory) = (forward.HeadSize, forward.ValueSize, forward.Sinks, forward.Capped, SharedMemoryOf(Device));
+        var (headSize, valueSize, sinks, capped) = (forward.HeadSize, forward.ValueSize, forward.Sinks, forward.Capped);
+        int memory = SharedMemoryOf(Device);
         if (AttentionShape.IsWide(headSize, valueSize))
             return (AttentionWideShape.Keys(headSize, valueSize, sinks, capped, memory).Kernel,
                 AttentionWideShape.Queries(headSize, valueSize, sinks, capped, memory).Kernel);

@@ -3,8 +3,8 @@
 // AttentionWideKeyGradients.cu runs before, and computes delta.
 //
 // Tiles: a block has 128 or 64 queries of one head and processes the keys that they see, 64, 32 or 16 at a time, as shared memory permits.
-// attention_wide.cuh says how its eight warps divide a step. Group 0 computes scores and from them P. Meanwhile, group 1 computes dP; then it replaces
-// P by dS. After that, all warps add dS K to dQ, each group for half of the rows.
+// attention_wide.cuh says how its eight warps divide a step. Group 0 computes scores and from them P. Group 1 computes dP and replaces P by dS. After
+// that, all warps add dS K to dQ, each group for half of the rows.
 // Registers of a thread: dQ (D / 2 for 128 queries, so 128 for 256), scores (32, or 64 for 64 keys at a time, with D up to 192), operands (20 to 24).
 // Shared memory: queries and dO with their bounds, dS, and one or two tiles of keys and values. For sizes of 256 that are 214,016 bytes with 128
 // queries and two tiles of 32 keys (9.0: up to 232,448), 140,800 with 64 queries and two tiles of 32 (8.0: 166,912) and 88,064 with one tile of 16
@@ -85,7 +85,8 @@ struct QueryGradients : QueryBlock {
             } else stage ^= 1;
         }
         copy_wait<0>();
-        write_quarter<D>(sums, args.scale, query_gradient(), row, head, firstQuery + part.group * SumRows, args.queries, args.querySize, part.quarter);
+        const int first = firstQuery + part.group * SumRows;
+        write_quarter<D>(sums, args.scale, query_gradient(), row, head, first, args.queries, args.querySize, part.quarter);
     }
 };
 

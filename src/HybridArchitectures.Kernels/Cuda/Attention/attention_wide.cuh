@@ -103,8 +103,8 @@ template <int Size, int Tiles> __device__ __forceinline__ void add_quarter(float
 }
 
 // Writes the sums of a warp, from token `first` on. The columns after its quarter are those of the next warp.
-template <int Size, int Tiles> __device__ __forceinline__ void write_quarter(const float (&sums)[Tiles][MaxQuarter / 2], float factor, Heads to, i64 row,
-    int head, int first, i64 tokens, i64 size, int quarter) {
+template <int Size, int Tiles> __device__ __forceinline__ void write_quarter(const float (&sums)[Tiles][MaxQuarter / 2], float factor, Heads to,
+    i64 row, int head, int first, i64 tokens, i64 size, int quarter) {
     const int firstColumn = quarter * Quarter<Size>, columns = lesser(static_cast<int>(size) - firstColumn, Quarter<Size>);
     to.base += 2 * firstColumn;
 #pragma unroll
