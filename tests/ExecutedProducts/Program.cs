@@ -13,6 +13,7 @@ using static TorchSharp.torch;
 using var options = OperatorOptions.Use(new()
 {
     StateSpaceDualBackend = KernelBackend.LibTorch, FewRowsLinearBackend = KernelBackend.LibTorch, SelectedLinearBackend = KernelBackend.LibTorch,
+    AttentionDecodeBackend = KernelBackend.LibTorch,
 });
 var (folder, rows, length) = (args[0], int.Parse(args[1]), int.Parse(args[2]));
 TorchLibrary.EnsureLoaded();

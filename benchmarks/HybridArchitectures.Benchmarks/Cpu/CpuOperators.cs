@@ -89,6 +89,18 @@ static class CpuOperators
             machine.Limit(0, 4 * scores * Size * (backward ? 3.5 : 1), scores * (backward ? 2 : 1)));
     }
 
+    // one token over a full cache
+    public static CpuRatio AttentionStep(CpuMachine machine, ScalarType type)
+    {
+        const long Keys = 8192, Heads = 32, KeyHeads = 8, Size = 64;
+        Tensor New(long tokens, long heads) => randn(1, tokens, heads, Size).to(type);
+        Tensor query = New(1, Heads), keys = New(Keys, KeyHeads), values = New(Keys, KeyHeads), lengths = tensor(new[] { (int)Keys });
+        var limit = machine.Limit(2.0 * Keys * KeyHeads * Size * keys.ElementSize, 4.0 * Keys * Heads * Size, Keys * Heads);
+        return new("attention, one token over a cache", $"B1 S{Keys} H{Heads}/{KeyHeads} D{Size}, {type}", "libtorch, grouped heads",
+            () => CpuRatios.Run(() => AttentionDecode.Forward(query, keys, values, lengths), false),
+            () => CpuRatios.Run(() => FusedAttention.Forward(query, keys, values), false), limit.Ms, limit.Text);
+    }
+
     static CpuRatio Loss(CpuMachine machine, bool backward)
     {
         const long Tokens = 512, Width = 192, Classes = 32_768;

@@ -26,32 +26,37 @@ static unsafe class RotaryKernel
         long tableRow = cosine.size(0) == 1 ? 0 : length * half, bytes = size * TElement.Size;
         byte* from = (byte*)TensorMemory.Pointer(x), to = (byte*)TensorMemory.Pointer(output);
         float* cosines = (float*)TensorMemory.Pointer(cosine), sines = (float*)TensorMemory.Pointer(sine);
-        var sign = Vector256.Create(reverse ? -1f : 1f);
         CpuTasks.Share(x.size(0) * length, heads * size, (fromToken, toToken) =>
         {
             for (long token = fromToken; token < toToken; token++)
             {
                 var (row, column) = (token / length, token % length);
-                byte* c = (byte*)(cosines + row * tableRow + column * half), s = (byte*)(sines + row * tableRow + column * half);
+                float* c = cosines + row * tableRow + column * half, s = sines + row * tableRow + column * half;
                 for (long head = 0; head < heads; head++)
-                {
-                    byte* source = from + row * rowStride + column * tokenStride + head * headStride, target = to + (token * heads + head) * bytes;
-                    for (long j = 0; j < half; j += RowMath.Lanes)
-                    {
-                        var (cos, sin) = (RowMath.Load<Float32Element>(c, j, half), RowMath.Load<Float32Element>(s, j, half) * sign);
-                        var first = RowMath.Load<TElement>(source, j, half);
-                        var second = RowMath.Load<TElement>(source + half * TElement.Size, j, half);
-                        RowMath.Store<TElement>(target, j, half, first * cos - second * sin);
-                        RowMath.Store<TElement>(target + half * TElement.Size, j, half, second * cos + first * sin);
-                    }
-                    long rest = bytes - 2 * half * TElement.Size;
-                    if (rest > 0) Buffer.MemoryCopy(source + bytes - rest, target + bytes - rest, rest, rest);
-                }
+                    Head<TElement>(from + row * rowStride + column * tokenStride + head * headStride, to + (token * heads + head) * bytes, size,
+                        c, s, half, reverse);
             }
         });
         GC.KeepAlive(x);
         GC.KeepAlive(cosine);
         GC.KeepAlive(sine);
         GC.KeepAlive(output);
+    }
+
+    /// <summary>Rotates one head of <paramref name="size"/> channels, of which twice <paramref name="half"/> are rotated.</summary>
+    public static void Head<TElement>(byte* from, byte* to, long size, float* cosines, float* sines, long half, bool reverse = false)
+        where TElement : struct, IElement
+    {
+        var sign = Vector256.Create(reverse ? -1f : 1f);
+        for (long j = 0; j < half; j += RowMath.Lanes)
+        {
+            var cosine = RowMath.Load<Float32Element>((byte*)cosines, j, half);
+            var sine = RowMath.Load<Float32Element>((byte*)sines, j, half) * sign;
+            var (first, second) = (RowMath.Load<TElement>(from, j, half), RowMath.Load<TElement>(from + half * TElement.Size, j, half));
+            RowMath.Store<TElement>(to, j, half, first * cosine - second * sine);
+            RowMath.Store<TElement>(to + half * TElement.Size, j, half, second * cosine + first * sine);
+        }
+        long rest = (size - 2 * half) * TElement.Size, done = 2 * half * TElement.Size;
+        if (rest > 0) Buffer.MemoryCopy(from + done, to + done, rest, rest);
     }
 }

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Cpu;
 using HybridArchitectures.Kernels.Cuda.Attention;
 using HybridArchitectures.Kernels.Reference;
 using HybridArchitectures.Kernels.Runtime;
@@ -8,8 +9,9 @@ namespace HybridArchitectures.Kernels.Operators;
 /// <summary>
 /// Implements softmax attention of one or a few queries per row over a key/value cache, with the lengths of the rows on the device. No call reads a
 /// length on the host, and no launch depends on one. A CUDA graph that is captured once therefore serves all lengths up to the capacity. The result
-/// of a row does not depend on the other rows. On a GPU in bfloat16, it may differ in rounding between batches of up to 16 rows and larger ones. With
-/// the back end <see cref="KernelBackend.LibTorch"/>, it may differ in rounding between capacities.
+/// of a row does not depend on the other rows, and on the CPU not on the number of queries of a call. On a GPU in bfloat16, it may differ in rounding
+/// between batches of up to 16 rows and larger ones. With the back end <see cref="KernelBackend.LibTorch"/>, it may differ in rounding between
+/// capacities.
 /// </summary>
 /// <remarks>
 /// Decoding has no gradient: call it under <c>no_grad</c>. The queries are the last tokens of their rows: query q of Q has position
@@ -77,6 +79,7 @@ public static class AttentionDecode
         {
             KernelBackend.Reference => Unfused(inputs),
             KernelBackend.Cuda => AttentionDecodeCuda.Forward(inputs),
+            KernelBackend.Cpu => AttentionDecodeCpu.Forward(inputs),
             _ => Composed(inputs),
         };
     }
@@ -86,9 +89,9 @@ public static class AttentionDecode
         inputs.SinkLogits);
 
     /// <summary>
-    /// Returns the back end that serves queries like <paramref name="query"/>. Under <see cref="KernelBackend.Auto"/> this is
-    /// <see cref="KernelBackend.Cuda"/> for bfloat16 and float32 on a GPU, where head sizes that are no multiple of 16 bytes or above 256 elements
-    /// are still served by <see cref="KernelBackend.LibTorch"/>.
+    /// Returns the back end that serves queries like <paramref name="query"/>. Under <see cref="KernelBackend.Auto"/>, this is
+    /// <see cref="KernelBackend.Cpu"/> or <see cref="KernelBackend.Cuda"/> for bfloat16 and float32. On a GPU, head sizes that are no multiple of
+    /// 16 bytes or above 256 elements are still served by <see cref="KernelBackend.LibTorch"/>.
     /// </summary>
     /// <param name="query">The queries, as in <see cref="Forward"/>.</param>
     /// <returns>The back end; never <see cref="KernelBackend.Auto"/>.</returns>
@@ -97,7 +100,9 @@ public static class AttentionDecode
         Require.Alive(query);
         return Backend switch
         {
-            KernelBackend.Auto => AttentionDecodeCuda.Serves(query) ? KernelBackend.Cuda : KernelBackend.LibTorch,
+            KernelBackend.Auto when AttentionDecodeCuda.Serves(query) => KernelBackend.Cuda,
+            KernelBackend.Auto when query is not { device_type: TorchSharp.DeviceType.CPU, dtype: ScalarType.Float32 or ScalarType.BFloat16 } =>
+                KernelBackend.LibTorch,
             KernelBackend.LibTorch or KernelBackend.Reference => Backend,
             _ => SequenceChecks.Choose(Backend, query, nameof(AttentionDecode)),
         };

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Cpu;
 using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
@@ -19,8 +20,9 @@ static class CacheAppend
     public static Tensor Forward(Tensor query, Tensor key, Tensor value, CacheTarget target)
     {
         using var noGrad = no_grad();
-        bool served = query.dtype is ScalarType.Float32 or ScalarType.BFloat16 && Rotary.BackendFor(query) == KernelBackend.Cuda;
-        if (served) return RotaryCuda.Append(query, key, value, target);
+        var backend = query.dtype is ScalarType.Float32 or ScalarType.BFloat16 ? Rotary.BackendFor(query) : KernelBackend.Reference;
+        if (backend == KernelBackend.Cuda) return RotaryCuda.Append(query, key, value, target);
+        if (backend == KernelBackend.Cpu && CacheAppendCpu.Serves(target)) return CacheAppendCpu.Forward(query, key, value, target);
         using var scope = NewDisposeScope();
         long batch = query.size(0), length = query.size(1);
         // (B, L)

@@ -87,7 +87,7 @@ public sealed class HybridStack : HybridModule
         }
         return new HybridCache([.. blocks.Select(Create)], new long[batch])
         {
-            Design = design, StepsOnDevice = device.type == TorchSharp.DeviceType.CUDA, StateType = stateType,
+            Design = design, StateType = stateType,
         };
     }
 

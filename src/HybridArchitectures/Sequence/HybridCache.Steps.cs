@@ -16,8 +16,11 @@ public sealed partial class HybridCache
     DeviceUpload? lengthsUpload;
     bool areCurrent;                // whether stepLengths are the lengths
 
-    /// <summary>Gets or sets whether passes over one token read lengths and positions from the device. The default is true on a GPU.</summary>
-    internal bool StepsOnDevice { get; set; }
+    /// <summary>
+    /// Gets or sets whether passes over one token read lengths and positions from the device, and use the operators for decoding. The default is
+    /// true.
+    /// </summary>
+    internal bool StepsOnDevice { get; set; } = true;
 
     /// <summary>
     /// Gets or sets whether steps of one token per row of <see cref="Models.LanguageModel.NextLogits"/> run as a CUDA graph after the first ones, on

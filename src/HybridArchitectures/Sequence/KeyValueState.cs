@@ -9,7 +9,7 @@ namespace HybridArchitectures.Sequence;
 /// <summary>Stores the keys and values of all tokens of a row; slot j contains position j. The memory grows by half when it is full.</summary>
 public sealed class KeyValueState : MixerState
 {
-    // decoding steps reserve memory for this number of tokens at a time: launches and their graphs depend on the memory
+    // on a GPU, decoding steps reserve memory for this number of tokens at a time: launches and their graphs depend on the memory
     const long StepSlots = 256;
 
     Tensor keys, values;
@@ -160,7 +160,8 @@ public sealed class KeyValueState : MixerState
 
     void ReserveStep(SequenceContext context)
     {
-        if (context.TotalLength > keys.size(1)) Reserve((context.TotalLength + StepSlots - 1) / StepSlots * StepSlots);
+        if (context.TotalLength <= keys.size(1)) return;
+        Reserve(keys.device_type == TorchSharp.DeviceType.CPU ? context.TotalLength : (context.TotalLength + StepSlots - 1) / StepSlots * StepSlots);
     }
 
     /// <summary>Returns where a projection writes the new tokens of a step; null without rotary positions.</summary>

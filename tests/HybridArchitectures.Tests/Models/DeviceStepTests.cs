@@ -45,8 +45,8 @@ public sealed class DeviceStepTests : IDisposable
         using var model = TinyDesigns.Model(name);
         model.eval();
         using HybridCache host = model.CreateCache(3), device = model.CreateCache(3);
-        Assert.False(host.StepsOnDevice);
-        device.StepsOnDevice = true;
+        Assert.True(device.StepsOnDevice);
+        host.StepsOnDevice = false;
         var prompt = randint(0, 37, [3, 9], int64);
         foreach (var cache in new[] { host, device }) Read(model, cache, prompt, 9, 0, 4);
         for (int step = 0; step < 12; step++)
@@ -67,7 +67,7 @@ public sealed class DeviceStepTests : IDisposable
         var mixers = model.AllModules().OfType<Mixer>().ToArray();
         if (mixers.Any(mixer => mixer.GetType().Assembly != typeof(Mixer).Assembly)) return;       // custom mixers are always refused
         using HybridCache host = model.CreateCache(2), device = model.CreateCache(2);
-        device.StepsOnDevice = true;
+        host.StepsOnDevice = false;
         device.Reserve(64);
         var prompt = randint(0, 37, [2, 9], int64);
         foreach (var cache in new[] { host, device }) Read(model, cache, prompt, 9, 4);
@@ -143,7 +143,6 @@ public sealed class DeviceStepTests : IDisposable
         using var noGrad = no_grad();
         using var model = TinyDesigns.Model("inter");
         using var cache = model.CreateCache(1);
-        cache.StepsOnDevice = true;
         Step(model, cache, [1]).Dispose();
         cache.Reserve(600);
         nint[] Addresses() => [.. cache.States.SelectMany(state =>
