@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Operators;
 using static TorchSharp.torch;
 
@@ -69,6 +70,50 @@ public class FewRowsLinearTests
             for (int i = 0; i < projections.Length; i++)
                 Assert.True(together[i].Equals(FewRowsLinear.Forward(x, projections[i].Weight, projections[i].Bias)), $"projection {i} in {type}");
         }
+    }
+
+    [Theory]
+    [InlineData(1, 384, 50), InlineData(3, 40, 33), InlineData(2, 7, 300)]
+    public void Operations_in_the_same_pass_on_the_CPU_equal_separate_ones_to_the_bit(int rows, int inputs, int outputs)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(5);
+        Tensor x = randn(1, rows, inputs), gate = randn(rows, 2 * inputs).narrow(1, 3, inputs).unsqueeze(0), scale = randn(inputs),
+            residual = randn(1, rows, outputs);
+        (Tensor Weight, Tensor? Bias) first = (randn(outputs, inputs).to(ScalarType.BFloat16), randn(outputs)),
+            second = (randn(outputs, inputs), null);
+        Tensor One(Tensor input, (Tensor Weight, Tensor? Bias) by) => FewRowsLinear.Forward(input, by.Weight, by.Bias);
+        void Same(Tensor expected, Tensor[]? results, string what) => Assert.True(Assert.Single(results!).Equals(expected), what);
+
+        var plain = new FewRowsFusion(FewRowsNorm.Plain, scale, 1e-5);
+        var normed = RmsNorm.Forward(x, scale, 1e-5);
+        var both = FewRowsLinear.ForwardFused(x, [first, second], false, plain)!;
+        Assert.True(both[0].Equals(One(normed, first)) && both[1].Equals(One(normed, second)), "norm");
+        Same(SwiGlu.Forward(One(normed, first), One(normed, second)), FewRowsLinear.ForwardFused(x, [first, second], true, plain), "norm and SwiGLU");
+        Same(residual + One(GatedRmsNorm.Forward(x, gate, scale, 1e-6), first),
+            FewRowsLinear.ForwardFused(x, [first], false, new(FewRowsNorm.Gated, scale, 1e-6, gate, residual)), "gated norm and sum");
+        Same(residual + One(x, second), FewRowsLinear.ForwardFused(x, [second], false, new(Residual: residual)), "sum");
+        Assert.Null(FewRowsLinear.ForwardFused(x, [first], false, new(IsWide: true)));
+        Assert.Null(FewRowsLinear.ForwardFused(x.to(ScalarType.BFloat16), [first], false, plain));
+    }
+
+    [Theory]
+    [InlineData(true), InlineData(false)]
+    public void A_convolution_in_the_same_pass_on_the_CPU_equals_its_step_to_the_bit(bool bias)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(6);
+        const int Rows = 3, Inputs = 400, Outputs = 210, First = 21, Channels = 150;
+        Tensor x = randn(Rows, 1, Inputs), weight = randn(Outputs, Inputs), filter = randn(Channels, 4), state = randn(Rows, 3, Channels);
+        var shift = bias ? randn(Channels) : null;
+        var (expectedState, expected) = (state.clone(), FewRowsLinear.Forward(x, weight));
+        var channels = expected.narrow(2, First, Channels);
+        channels.copy_(CausalConvolution.Step(expectedState, channels.select(1, 0), filter, shift, silu: true).unsqueeze(1));
+        var fusion = new FewRowsFusion(Convolution: new FewRowsConvolutionStep(state, filter, shift, First, IsSilu: true));
+        Assert.Null(FewRowsLinear.ForwardFused(randn(1, 2, Inputs), [(weight, null)], false, fusion));
+        var result = FewRowsLinear.ForwardFused(x, [(weight, null)], false, fusion);
+        Assert.True(Assert.Single(result!).Equals(expected));
+        Assert.True(state.Equals(expectedState));
     }
 
     [Fact]

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -59,23 +60,51 @@ static unsafe class CausalConvolutionCpu
         {
             for (long row = from; row < to; row++)
             {
-                byte* token = input[row], before = past + row * (width - 1) * bytes;
-                for (long c = 0; c < channels; c += RowMath.Lanes)
-                {
-                    var sum = shift == null ? default : RowMath.Load<Float32Element>((byte*)shift, c, channels);
-                    for (long tap = 0; tap < width; tap++)
-                    {
-                        var value = RowMath.Load<TElement>(tap < width - 1 ? before + tap * bytes : token, c, channels);
-                        sum = Vector256.MultiplyAddEstimate(Taps(w + c * width + tap, width, channels - c), value, sum);
-                        if (tap > 0) RowMath.Store<TElement>(before + (tap - 1) * bytes, c, channels, value);
-                    }
-                    if (silu) sum *= VectorMath.Sigmoid(sum);
-                    RowMath.Store<TElement>(y + row * bytes, c, channels, sum);
-                }
+                byte* before = past + row * (width - 1) * bytes;
+                Token<TElement>(input[row], before, bytes, w, shift, y + row * bytes, channels, width, silu);
             }
         });
         GC.KeepAlive((state, input.Tensor, weights, biases));
         return output.MoveToOuterDisposeScope();
+    }
+
+    /// <summary>
+    /// Computes the convolution of one token of each sequence over channels of a product in place, and shifts the state of these channels.
+    /// </summary>
+    /// <param name="step">The convolution.</param>
+    /// <param name="outputs">The outputs of the product, float32.</param>
+    /// <param name="stride">The outputs per sequence.</param>
+    /// <param name="from">The first output.</param>
+    /// <param name="to">The output after the last one.</param>
+    public static void Step(FewRowsConvolutionStep step, float* outputs, long stride, long from, long to)
+    {
+        if (from >= to) return;
+        long channels = step.Weight.size(0), width = step.Weight.size(1), first = from - step.First;
+        float* past = CpuRows.Pointer(step.State), weight = CpuRows.Pointer(step.Weight) + first * width, bias = CpuRows.Pointer(step.Bias);
+        for (long row = 0; row < step.State.size(0); row++)
+        {
+            byte* token = (byte*)(outputs + row * stride + from);
+            Token<Float32Element>(token, (byte*)(past + row * (width - 1) * channels + first), channels * sizeof(float), weight,
+                bias == null ? null : bias + first, token, to - from, width, step.IsSilu);
+        }
+    }
+
+    // one token of a sequence: weights of channel after channel, the state with a distance between taps in bytes
+    static void Token<TElement>(byte* token, byte* before, long tapBytes, float* weight, float* bias, byte* output, long channels, long width,
+        bool silu) where TElement : struct, IElement
+    {
+        for (long c = 0; c < channels; c += RowMath.Lanes)
+        {
+            var sum = bias == null ? default : RowMath.Load<Float32Element>((byte*)bias, c, channels);
+            for (long tap = 0; tap < width; tap++)
+            {
+                var value = RowMath.Load<TElement>(tap < width - 1 ? before + tap * tapBytes : token, c, channels);
+                sum = Vector256.MultiplyAddEstimate(Taps(weight + c * width + tap, width, channels - c), value, sum);
+                if (tap > 0) RowMath.Store<TElement>(before + (tap - 1) * tapBytes, c, channels, value);
+            }
+            if (silu) sum *= VectorMath.Sigmoid(sum);
+            RowMath.Store<TElement>(output, c, channels, sum);
+        }
     }
 
     // one filter weight of eight channels, or of the remaining ones

@@ -38,6 +38,20 @@ static unsafe class NormKernel
         return (output, inverse);
     }
 
+    /// <summary>Computes the norm of a few rows of float32 without gaps, of x or of x silu(gate), on the calling thread.</summary>
+    public static void Forward(float* x, Tensor? gate, Tensor? weight, float* output, long rows, long width, float epsilon)
+    {
+        float* gates = CpuRows.Pointer(gate), weights = CpuRows.Pointer(weight);
+        using var gated = new CpuTasks.Scratch(gate is null ? 0 : width + RowMath.Lanes);
+        for (long row = 0; row < rows; row++)
+        {
+            byte* from = (byte*)(x + row * width), to = (byte*)(output + row * width);
+            if (gate is null) ForwardPart<Float32Element, NoGate>(from, null, to, weights, null, width, epsilon);
+            else ForwardPart<Float32Element, GateFirst>(from, (byte*)(gates + row * width), to, weights, gated.Memory, width, epsilon);
+        }
+        GC.KeepAlive((gate, weight));
+    }
+
     /// <summary>Returns the gradients of x, the gate and the weight (float32, null unless needed).</summary>
     public static (Tensor X, Tensor? Gate, Tensor? Weight) Backward(
         Tensor gradient, NormInputs inputs, Tensor inverse, bool wantsWeight)

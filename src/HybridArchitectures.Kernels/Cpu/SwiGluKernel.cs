@@ -27,18 +27,23 @@ static class SwiGluKernel
         return (dGate, dUp);
     }
 
+    /// <summary>Computes one row of float32, which may replace its gate.</summary>
+    public static unsafe void Forward(float* gate, float* up, float* output, long count) =>
+        Row<Float32Element>((byte*)gate, (byte*)up, (byte*)output, count);
+
+    static unsafe void Row<TElement>(byte* gate, byte* up, byte* output, long count) where TElement : struct, IElement
+    {
+        long i = 0;
+        for (; i + RowMath.Lanes <= count; i += RowMath.Lanes) Forward<TElement, WholeVectors>(gate, up, output, i, count);
+        if (i < count) Forward<TElement, PartOfVector>(gate, up, output, i, count);
+    }
+
     static unsafe void Forward<TElement>(Rows gate, Rows up, Rows output) where TElement : struct, IElement
     {
         long width = gate.Width;
         CpuTasks.Share(gate.Count, width, (from, to) =>
         {
-            for (long row = from; row < to; row++)
-            {
-                byte* g = gate[row], u = up[row], y = output[row];
-                long i = 0;
-                for (; i + RowMath.Lanes <= width; i += RowMath.Lanes) Forward<TElement, WholeVectors>(g, u, y, i, width);
-                if (i < width) Forward<TElement, PartOfVector>(g, u, y, i, width);
-            }
+            for (long row = from; row < to; row++) Row<TElement>(gate[row], up[row], output[row], width);
         });
         GC.KeepAlive(gate.Tensor);
         GC.KeepAlive(up.Tensor);

@@ -32,7 +32,11 @@ sealed record FewRowsConvolutionStep(Tensor State, Tensor Weight, Tensor? Bias, 
     /// <summary>Specifies the maximum width of a filter.</summary>
     const int MaxWidth = 8;
 
-    /// <summary>Gets whether a product can compute it.</summary>
+    /// <summary>Gets whether a product on the CPU can compute it.</summary>
+    public bool IsServedOnCpu => Length == 1 && State.dtype == ScalarType.Float32 && State.is_contiguous() && Weight.dtype == ScalarType.Float32
+        && Weight.is_contiguous() && (Bias is null || (Bias.dtype == ScalarType.Float32 && Bias.is_contiguous()));
+
+    /// <summary>Gets whether a product on a GPU can compute it.</summary>
     public bool IsServed => State.dtype == ScalarType.BFloat16 && State.is_contiguous() && Weight.dtype == ScalarType.Float32
         && Weight.is_contiguous() && Weight.size(1) is >= 2 and <= MaxWidth && Bias is null or { dtype: ScalarType.Float32 };
 }

@@ -103,8 +103,15 @@ public static class FewRowsLinear
         return SwiGlu.Forward(both[0], both[1]).MoveToOuterDisposeScope();
     }
 
-    /// <summary>Returns whether x (..., inputs) has so few rows on a GPU that <see cref="ForwardFused"/> can serve them.</summary>
-    internal static bool Fuses(Tensor x) =>
+    /// <summary>Returns whether x (..., inputs) has so few rows that <see cref="ForwardFused"/> can serve them.</summary>
+    internal static bool Fuses(Tensor x) => FusesOnCpu(x) || FusesOnCuda(x);
+
+    // with bfloat16 activations, separate operators round their results
+    static bool FusesOnCpu(Tensor x) =>
+        Backend is KernelBackend.Auto or KernelBackend.Cpu && x.dtype == ScalarType.Float32 && x.device_type == TorchSharp.DeviceType.CPU
+        && x.NumberOfElements > 0 && x.NumberOfElements <= MaxRows * x.size(-1);
+
+    static bool FusesOnCuda(Tensor x) =>
         Backend is KernelBackend.Auto or KernelBackend.Cuda && x.dtype == ScalarType.BFloat16 && x.NumberOfElements > 0
         && x.NumberOfElements <= MaxCudaRows * x.size(-1) && (x.device_type == TorchSharp.DeviceType.CUDA || CudaRuntime.Emulated);
 
@@ -114,7 +121,8 @@ public static class FewRowsLinear
     /// </summary>
     internal static Tensor[]? ForwardFused(Tensor x, ReadOnlySpan<(Tensor Weight, Tensor? Bias)> projections, bool gated, in FewRowsFusion fusion)
     {
-        if (!Fuses(x) || projections.Length > FewRowsLinearCuda.MaxWeights) return null;
+        if (FusesOnCpu(x)) return FusedOnCpu(x, projections, gated, fusion);
+        if (!FusesOnCuda(x) || projections.Length > FewRowsLinearCuda.MaxWeights) return null;
         foreach (var (weight, _) in projections)
             if (BackendFor(x, weight) != KernelBackend.Cuda) return null;
         if (fusion.Scale is { dtype: not ScalarType.Float32 } || fusion.Residual is { dtype: not ScalarType.BFloat16 }) return null;
@@ -125,6 +133,21 @@ public static class FewRowsLinear
         static Tensor? Rows(Tensor? tensor) => tensor?.reshape(-1, tensor.size(-1));
         var rows = fusion with { Gate = Rows(fusion.Gate), Residual = Rows(fusion.Residual) };
         return Shaped(FewRowsLinearCuda.Forward(Rows(x)!, projections, gated, fusion: rows), x);
+    }
+
+    static Tensor[]? FusedOnCpu(Tensor x, ReadOnlySpan<(Tensor Weight, Tensor? Bias)> projections, bool gated, in FewRowsFusion fusion)
+    {
+        if (fusion is { IsWide: true } or { Cache: not null }) return null;
+        // one token of each sequence
+        if (fusion.Convolution is { } step && (!step.IsServedOnCpu || step.State.size(0) * x.size(-1) != x.NumberOfElements)) return null;
+        if (fusion.Scale is { dtype: not ScalarType.Float32 } || fusion.Residual is { dtype: not ScalarType.Float32 }) return null;
+        foreach (var (weight, bias) in projections)
+        {
+            new FewRowsLinearInputs(x, weight, bias).Check();
+            if (BackendFor(x, weight) != KernelBackend.Cpu) return null;
+        }
+        using var noGrad = no_grad();
+        return FewRowsLinearCpu.ForwardFused(x, projections, gated, fusion);
     }
 
     static Tensor[] OnCpu(Tensor x, ReadOnlySpan<(Tensor Weight, Tensor? Bias)> projections)

@@ -8,6 +8,16 @@ namespace HybridArchitectures.Modules;
 /// </summary>
 static class LastDimension
 {
+    /// <summary>
+    /// Returns a part of one token per row, (batch, 1, channels), divided into heads: (batch, heads, size), as one view. The channels have no gaps.
+    /// </summary>
+    /// <param name="x">The tensor.</param>
+    /// <param name="first">The first channel.</param>
+    /// <param name="heads">The number of heads.</param>
+    /// <param name="size">The channels of a head.</param>
+    public static Tensor Heads(Tensor x, long first, long heads, long size) =>
+        x.as_strided([x.size(0), heads, size], [x.stride(0), size, 1], x.storage_offset() + first);
+
     /// <summary>Returns two parts. The sum of their sizes is the size of the last dimension.</summary>
     public static (Tensor First, Tensor Second) Split(Tensor x, long first, long second)
     {

@@ -121,34 +121,51 @@ public sealed class Mamba2 : StateSpaceMixer
         int inner = spec.InnerWidth, shared = spec.Groups * spec.StateSize;
         var recurrent = Recurrent(state);
         if (spec.ProjectionScales is not null) projected = projected * get_buffer("projection_scales")!.to(projected.dtype);
+        if (length == 1 && IsStep(x, recurrent, context)) return Step(x, projected, context, recurrent!, isConvolved);
         var (gate, convolved, timeStep) = LastDimension.Split(projected, inner, spec.ConvolutionChannels, spec.Heads);
         var (given, weight, shift) = (convolved, Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null);
         if (!isConvolved) convolved = Convolve(given, weight, shift, spec.Activation, recurrent, context);
+        var a = Decay(x);
         var (values, b, c) = LastDimension.Split(convolved, inner, shared, shared);
         (b, c) = (b.view(batch, length, spec.Groups, spec.StateSize), c.view(batch, length, spec.Groups, spec.StateSize));
-        var a = Derived("A_log", x, logarithm => logarithm.exp().neg());
-        (double, double)? limit = spec.TimeStepLimit is { } range ? (range.Minimum, range.Maximum) : null;
-        context.Probe?.OnDecay(context, TimeSteps(timeStep, limit, context), a);
+        context.Probe?.OnDecay(context, TimeSteps(timeStep, TimeStepLimit, context), a);
         var x4 = values.view(batch, length, spec.Heads, spec.HeadSize);
         Tensor y, D = Parameter("D", x), bias = Parameter("dt_bias", x);
         if (!IsStep(x, recurrent, context))
         {
             using var offer = recurrent is null ? OfferConvolved(convolved, given, (weight, shift), context) : null;
-            (y, var final) = StateSpaceDual.Forward(x4, timeStep, a, b, c, D, bias, softplus: true, limit, recurrent?.WideScan, context.Layout,
-                spec.ChunkSize);
+            (y, var final) = StateSpaceDual.Forward(x4, timeStep, a, b, c, D, bias, softplus: true, TimeStepLimit, recurrent?.WideScan,
+                context.Layout, spec.ChunkSize);
             recurrent?.Scan.copy_(final);
         }
-        else if (length == 1)
-            y = StateSpaceDual.Step(recurrent!.Scan, x4.select(1, 0), timeStep.select(1, 0), a, b.select(1, 0), c.select(1, 0), D, bias,
-                softplus: true, limit);
         else
         {
             (y, var replay) = StateSpaceDual.Steps(recurrent!.Scan,
-                new(x4, timeStep, a, b, c) { D = D, DtBias = bias, Softplus = true, DtLimit = limit });
+                new(x4, timeStep, a, b, c) { D = D, DtBias = bias, Softplus = true, DtLimit = TimeStepLimit });
             recurrent.Remember(1, replay);
         }
         return (y.reshape(batch, length, inner), gate, values);
     }
+
+    // one token of each row, with few views: each costs as much as the work on a small model
+    (Tensor Output, Tensor Gate, Tensor Values) Step(Tensor x, Tensor projected, SequenceContext context, RecurrentState state, bool isConvolved)
+    {
+        long batch = x.size(0);
+        int inner = spec.InnerWidth, shared = spec.Groups * spec.StateSize, first = isConvolved ? inner : 0;
+        var convolved = isConvolved ? projected : Convolve(projected.narrow(2, inner, spec.ConvolutionChannels), Parameter("conv_weight", x),
+            spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.Activation, state, context);
+        var timeStep = projected.narrow(2, inner + spec.ConvolutionChannels, spec.Heads);
+        context.Probe?.OnDecay(context, TimeSteps(timeStep, TimeStepLimit, context), Decay(x));
+        Tensor Shared(long from) => LastDimension.Heads(convolved, first + from, spec.Groups, spec.StateSize);
+        var y = StateSpaceDual.Step(state.Scan, LastDimension.Heads(convolved, first, spec.Heads, spec.HeadSize),
+            timeStep.select(1, 0), Decay(x), Shared(inner), Shared(inner + shared), Parameter("D", x), Parameter("dt_bias", x), softplus: true,
+            TimeStepLimit);
+        return (y.view(batch, 1, inner), projected.narrow(2, 0, inner), convolved.narrow(2, first, inner));
+    }
+
+    Tensor Decay(Tensor x) => Derived("A_log", x, static logarithm => logarithm.exp().neg());
+
+    (double, double)? TimeStepLimit => spec.TimeStepLimit is { } range ? (range.Minimum, range.Maximum) : null;
 
     // the dual does not save its input
     IDisposable? OfferConvolved(Tensor convolved, Tensor given, (Tensor Weight, Tensor? Bias) filter, SequenceContext context) =>
