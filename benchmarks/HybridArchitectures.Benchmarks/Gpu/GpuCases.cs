@@ -289,7 +289,7 @@ static class GpuCases
     static GpuCase ByOwnKernels(GpuCase attention) => WithOptions(attention, "attention",
         current => current with { Thresholds = current.Thresholds with { MaxPlainAttentionGradientSize = long.MaxValue } });
 
-    static GpuCase ByLibTorch(GpuCase attention) => WithOptions(attention, "attention by libtorch",
+    static GpuCase ByLibTorch(GpuCase attention) => WithOptions(attention, "libtorch attention",
         current => current with { FusedAttentionBackend = KernelBackend.LibTorch });
 
     // the kernels of the backward pass are those that the forward pass selects
