@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -12,7 +13,7 @@ namespace HybridArchitectures.Kernels.Cpu;
 /// </summary>
 static unsafe class AttentionDecodeCpu
 {
-    const int PartLength = 512, BlockLength = 64;
+    const int PartLength = 512, BlockLength = 64, CacheLine = 64;
     const int OperationsPerElement = 8;         // a multiply-add is less work than an element in CpuTasks, by this factor
 
     public static Tensor Forward(AttentionDecodeInputs inputs)
@@ -106,6 +107,7 @@ static unsafe class AttentionDecodeCpu
             {
                 int count = (int)Math.Min(BlockLength, end - from);
                 for (int i = 0; i < count; i++) slots[i] = SlotOf(from + i);
+                for (long next = from + BlockLength, last = Math.Min(end, next + BlockLength); next < last; next++) Prefetch(block, SlotOf(next));
                 for (long index = 0; index < group * queries; index++)
                 {
                     long position = length - queries + index % queries;
@@ -126,6 +128,15 @@ static unsafe class AttentionDecodeCpu
             public byte* Values => values;
 
             public float* Scores => scores;
+        }
+
+        // rows of a head are far apart, which the hardware does not prefetch
+        void Prefetch(Block block, long slot)
+        {
+            if (!Sse.IsSupported) return;
+            byte* key = block.Keys + slot * keyHeads.TokenBytes<TElement>(), value = block.Values + slot * valueHeads.TokenBytes<TElement>();
+            for (long i = 0; i < size * TElement.Size; i += CacheLine) Sse.Prefetch1(key + i);
+            for (long i = 0; i < valueSize * TElement.Size; i += CacheLine) Sse.Prefetch1(value + i);
         }
 
         long SlotOf(long position) => !inputs.Ring || position < inputs.Sinks ? position
@@ -221,10 +232,17 @@ static unsafe class AttentionDecodeCpu
             c = Vector256.MultiplyAddEstimate(RowMath.Load<TElement>(k2, i, size), x, c);
             d = Vector256.MultiplyAddEstimate(RowMath.Load<TElement>(k3, i, size), x, d);
         }
-        scores[0] = Vector256.Sum(a);
-        if (count > 1) scores[1] = Vector256.Sum(b);
-        if (count > 2) scores[2] = Vector256.Sum(c);
-        if (count > 3) scores[3] = Vector256.Sum(d);
+        var sums = Sums(a, b, c, d);
+        if (count >= 4) sums.Store(scores);
+        else for (int j = 0; j < count; j++) scores[j] = sums[j];
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static Vector128<float> Sums(Vector256<float> a, Vector256<float> b, Vector256<float> c, Vector256<float> d)
+    {
+        if (!Avx.IsSupported) return Vector128.Create(Vector256.Sum(a), Vector256.Sum(b), Vector256.Sum(c), Vector256.Sum(d));
+        var halves = Avx.HorizontalAdd(Avx.HorizontalAdd(a, b), Avx.HorizontalAdd(c, d));
+        return halves.GetLower() + halves.GetUpper();
     }
 
     // replaces scores by e^(score - maximum), and returns their sum
