@@ -215,6 +215,29 @@ public sealed class SweepTests : IDisposable
     }
 
     [Fact]
+    public void A_task_whose_settings_have_changed_is_measured_again()
+    {
+        SweepOptions With(params EvaluationTask[] tasks) => Options("settings") with { Seeds = [1], Tasks = tasks };
+        int calls = 0;
+        EvaluationTask Counted(string? settings) => EvaluationTask.Create("count", (_, _) => new("count", "", new Metric("calls", ++calls)), settings);
+        double[] Run(EvaluationTask task)
+        {
+            var result = new Sweep(With(new HeldOutTask(heldOut, 16), task)).Run();
+            return [.. result.Runs.Select(run => run.Find("count", "calls")!.Value)];
+        }
+        Assert.Equal([1.0, 2], Run(Counted(null)));
+        // neither unknown settings nor equal ones
+        Assert.Equal([1.0, 2], Run(Counted("a")));
+        foreach (string file in Directory.GetFiles(folder["settings"], "count-*.json", SearchOption.AllDirectories)) File.Delete(file);
+        Assert.Equal([3.0, 4], Run(Counted("a")));
+        Assert.Equal([3.0, 4], Run(Counted("a")));
+        Assert.Equal([5.0, 6], Run(Counted("b")));
+        var (before, after) = (new Sweep(With(new HeldOutTask(heldOut, 16))), new Sweep(With(new HeldOutTask(heldOut, 8))));
+        Assert.Equal((true, false), (before.IsComplete, after.IsComplete));
+        Assert.NotEqual(before.Run().Runs[0].Find("held-out loss", "loss")!.Value, after.Run().Runs[0].Find("held-out loss", "loss")!.Value);
+    }
+
+    [Fact]
     public void A_task_that_needs_no_trained_weights_is_measured_after_the_model_was_deleted()
     {
         var options = Options("deleted") with { Seeds = [1], Tasks = [], KeepModels = false };

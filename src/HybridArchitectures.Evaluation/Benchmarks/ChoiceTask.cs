@@ -40,6 +40,10 @@ public sealed class ChoiceTask : EvaluationTask
     /// <inheritdoc/>
     public override string Name => format.Name;
 
+    /// <inheritdoc/>
+    public override string? Settings =>
+        $"{questions.Count} questions, {fewShot?.Count ?? 0} examples of seed {fewShot?.Seed}; {options.Settings}";
+
     /// <summary>Measures a model on all questions.</summary>
     /// <param name="model">The model.</param>
     /// <param name="cancellation">Stops the measurement with an <see cref="OperationCanceledException"/>.</param>

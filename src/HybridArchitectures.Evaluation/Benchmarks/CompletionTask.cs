@@ -33,6 +33,9 @@ public sealed class CompletionTask : EvaluationTask
     /// <inheritdoc/>
     public override string Name { get; }
 
+    /// <inheritdoc/>
+    public override string? Settings => $"{items.Count} items; {options.Settings}";
+
     /// <summary>Measures a model.</summary>
     /// <param name="model">The model.</param>
     /// <param name="cancellation">Stops the measurement with an <see cref="OperationCanceledException"/>.</param>

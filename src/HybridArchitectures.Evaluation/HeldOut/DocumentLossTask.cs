@@ -37,6 +37,10 @@ public sealed class DocumentLossTask : EvaluationTask
     /// <inheritdoc/>
     public override string Name => "loss by document";
 
+    /// <inheritdoc/>
+    public override string? Settings =>
+        $"{data.Description}; windows of {contextLength}, {documents.Length} documents";
+
     long Length(int document) => (document + 1 < data.DocumentStarts.Count ? data.DocumentStarts[document + 1]
         : data.Count) - data.DocumentStarts[document];
 

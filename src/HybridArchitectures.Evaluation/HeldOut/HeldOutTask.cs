@@ -19,6 +19,10 @@ public sealed class HeldOutTask(TokenDataset data, int contextLength, long token
     public override string Name => "held-out loss";
 
     /// <inheritdoc/>
+    public override string? Settings =>
+        $"{data.Description}; windows of {contextLength}, {tokens} tokens, separate documents {separateDocuments}";
+
+    /// <inheritdoc/>
     public override TaskResult Run(HybridLanguageModel model, CancellationToken cancellation = default)
     {
         var result = Evaluator.Evaluate(model, data, contextLength, tokens: tokens, separateDocuments: separateDocuments, cancellation: cancellation);

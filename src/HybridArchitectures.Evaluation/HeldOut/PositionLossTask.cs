@@ -45,6 +45,10 @@ public sealed class PositionLossTask : EvaluationTask
     /// <inheritdoc/>
     public override string Name => $"loss by position to {contextLength}";
 
+    /// <inheritdoc/>
+    public override string? Settings =>
+        $"{data.Description}; windows of {contextLength}, at most {maxWindows}, buckets of {bucketSize}, training length {trainingLength}";
+
     /// <summary>Measures a model.</summary>
     /// <param name="model">The model.</param>
     /// <param name="cancellation">Stops the measurement with an <see cref="OperationCanceledException"/>.</param>

@@ -24,6 +24,11 @@ public sealed class InferenceCostTask(InferenceCostOptions? options = null) : Ev
     public override string Name => "inference cost";
 
     /// <inheritdoc/>
+    public override string? Settings =>
+        $"batches of {string.Join(' ', options.BatchSizes)}, prompts of {options.PromptLength}, to {string.Join(' ', options.TotalLengths)} tokens, "
+        + $"{options.TimedSteps} timed steps, {options.Repetitions} repetitions, seed {options.Seed}";
+
+    /// <inheritdoc/>
     public override bool DependsOnWeights => false;
 
     /// <summary>Measures a model.</summary>

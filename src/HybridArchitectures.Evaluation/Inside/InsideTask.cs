@@ -36,6 +36,9 @@ public sealed class InsideTask : EvaluationTask
     /// <inheritdoc/>
     public override string Name => "inside";
 
+    /// <inheritdoc/>
+    public override string? Settings => $"{task.Source}; {Protocol} {options.Inspection.Settings}";
+
     /// <summary>Creates the prompts as token ids with the positions of the needle. They depend on the settings and the tokenizer only.</summary>
     /// <exception cref="ArgumentException">The prompts of the task have several answers, or do not fit.</exception>
     public IReadOnlyList<InspectionPrompt> CreatePrompts() =>

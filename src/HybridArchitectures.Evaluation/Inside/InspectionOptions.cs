@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace HybridArchitectures.Evaluation.Inside;
 
 /// <summary>Contains the settings of <see cref="ModelInspection"/>.</summary>
@@ -26,6 +28,10 @@ public sealed record InspectionOptions
 
     /// <summary>Gets or sets the mean attention on the needle from which a head counts as a retrieval head, in (0, 1]. The default is 0.1.</summary>
     public double RetrievalMass { get; init; } = 0.1;
+
+    // what changes results, for a task
+    internal string Settings => string.Create(CultureInfo.InvariantCulture,
+        $"{MemoryPositions} positions, {MaxHeads} heads, retrieval from a mass of {RetrievalMass}, chunks of {ChunkLength}");
 
     internal void Check()
     {

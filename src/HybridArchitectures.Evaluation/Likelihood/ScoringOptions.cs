@@ -18,6 +18,9 @@ public sealed record ScoringOptions
     /// </summary>
     public bool BeginOfText { get; init; }
 
+    // what changes scores, for a task
+    internal string Settings => $"at most {MaxLength} tokens, begin of text {BeginOfText}";
+
     internal void Check()
     {
         Require.AtLeast(MaxTokensPerPass, 1);

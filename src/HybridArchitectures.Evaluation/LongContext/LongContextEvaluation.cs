@@ -1,3 +1,4 @@
+using System.Globalization;
 using HybridArchitectures.Evaluation.Statistics;
 using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Generation;
@@ -30,6 +31,12 @@ public sealed class LongContextEvaluation : EvaluationTask
 
     /// <inheritdoc/>
     public override string Name => task.Name;
+
+    /// <inheritdoc/>
+    public override string? Settings => $"{task.Source}; lengths {string.Join(' ', options.Lengths)}, depths {Depths}, {options.Trials} trials, "
+        + $"seed {options.Seed}, {task.MaxNewTokens} tokens written";
+
+    string Depths => string.Join(' ', options.Depths.Select(depth => depth.ToString("r", CultureInfo.InvariantCulture)));
 
     /// <summary>Measures a model.</summary>
     /// <param name="model">The model.</param>

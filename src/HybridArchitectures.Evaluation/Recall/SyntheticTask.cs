@@ -106,7 +106,7 @@ public abstract record SyntheticTask
         var result = Measure(model, rows, seed, cancellation: cancellation);
         return new TaskResult(Name, $"{Describe()}; {rows} test rows of seed {seed}.", Metric.From("accuracy", result.Accuracy),
             Metric.From("accuracy of whole rows", result.RowAccuracy), Metric.From("loss", result.Loss, "nats per target", higherIsBetter: false));
-    });
+    }, $"{Describe()}; {rows} rows of seed {seed}");
 
     /// <summary>Measures models that were trained at several lengths on rows of several lengths.</summary>
     /// <param name="models">The models and the lengths at which they were trained.</param>

@@ -85,7 +85,7 @@ public sealed class Sweep
     public bool IsComplete => plans.All(IsDone);
 
     bool IsDone(SweepPlan plan) => plan.Folder.HasTraining && (plan.Folder.ReadTraining().Failure is not null
-        || options.Tasks.All(task => plan.Folder.HasTask(task.Name)));
+        || options.Tasks.All(task => plan.Folder.HasTask(task)));
 
     /// <summary>Trains and measures every run that is not complete.</summary>
     /// <param name="progress">Receives the progress of the sweep at every report of a training run and at every task.</param>
@@ -153,11 +153,11 @@ public sealed class Sweep
             // a run that failed has no model
             foreach (var task in model is null ? [] : options.Tasks)
             {
-                if (plan.Folder.HasTask(task.Name)) continue;
+                if (plan.Folder.HasTask(task)) continue;
                 if (cancellation.IsCancellationRequested) return false;
                 Report(progress, plan, task.Name, times);
                 var result = task.Run(model!, cancellation);
-                plan.Folder.Write(result with { Task = task.Name });
+                plan.Folder.Write(result with { Task = task.Name, Settings = task.Settings });
             }
         }
         catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
@@ -236,7 +236,7 @@ public sealed class Sweep
         if (plan.Folder.ReadTraining().Failure is not null) return null;
         string? last = Directory.Exists(plan.Folder.CheckpointsFolder)
             ? Directory.GetDirectories(plan.Folder.CheckpointsFolder, "step-*").Order(StringComparer.Ordinal).LastOrDefault() : null;
-        if (last is null && options.Tasks.All(task => !task.DependsOnWeights || plan.Folder.HasTask(task.Name)))
+        if (last is null && options.Tasks.All(task => !task.DependsOnWeights || plan.Folder.HasTask(task)))
             return plan.Design.Design.CreateModel(options.ComputeType, options.Device, plan.Seed);
         if (last is null)
             throw new InvalidDataException($"{plan.Folder.Path}: the trained model is gone; expected a checkpoint in "

@@ -32,7 +32,13 @@ sealed class SweepRunFolder(string path)
 
     public bool HasTraining => File.Exists(TrainingFile);
 
-    public bool HasTask(string task) => File.Exists(TaskFile(task));
+    /// <summary>Returns whether there is a result of the task with its present settings, or one whose settings are unknown.</summary>
+    public bool HasTask(EvaluationTask task)
+    {
+        string file = TaskFile(task.Name);
+        if (!File.Exists(file)) return false;
+        return task.Settings is not { } current || SweepJson.Read(file, SweepJson.Default.TaskResult).Settings is not { } stored || stored == current;
+    }
 
     /// <summary>
     /// Returns the folder of a run. Its name contains the design, the seed and a hash of everything that affects the result. If there is none,

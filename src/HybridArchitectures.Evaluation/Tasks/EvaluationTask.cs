@@ -14,6 +14,12 @@ public abstract class EvaluationTask
     /// </summary>
     public virtual bool DependsOnWeights => true;
 
+    /// <summary>
+    /// Gets everything besides the model that changes the result, as text in a form of the task's choice. The default, null, means unknown. A sweep
+    /// stores it with the result and measures again if it has changed.
+    /// </summary>
+    public virtual string? Settings => null;
+
     /// <summary>Measures a model. The model is not changed.</summary>
     /// <param name="model">The model, on its device.</param>
     /// <param name="cancellation">Stops the measurement with an <see cref="OperationCanceledException"/>.</param>
@@ -22,16 +28,19 @@ public abstract class EvaluationTask
     /// <summary>Creates a task from a function.</summary>
     /// <param name="name">The name of the task.</param>
     /// <param name="run">The function that measures a model.</param>
-    public static EvaluationTask Create(string name, Func<HybridLanguageModel, CancellationToken, TaskResult> run)
+    /// <param name="settings">The <see cref="Settings"/>. The default is null.</param>
+    public static EvaluationTask Create(string name, Func<HybridLanguageModel, CancellationToken, TaskResult> run, string? settings = null)
     {
         Require.NotBlank(name);
         ArgumentNullException.ThrowIfNull(run);
-        return new FunctionTask(name, run);
+        return new FunctionTask(name, run, settings);
     }
 
-    sealed class FunctionTask(string name, Func<HybridLanguageModel, CancellationToken, TaskResult> run) : EvaluationTask
+    sealed class FunctionTask(string name, Func<HybridLanguageModel, CancellationToken, TaskResult> run, string? settings) : EvaluationTask
     {
         public override string Name => name;
+
+        public override string? Settings => settings;
 
         public override TaskResult Run(HybridLanguageModel model, CancellationToken cancellation = default) => run(model, cancellation);
     }

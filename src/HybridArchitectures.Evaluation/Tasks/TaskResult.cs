@@ -17,6 +17,11 @@ public sealed record TaskResult(
     {
     }
 
+    /// <summary>
+    /// Gets or sets the <see cref="EvaluationTask.Settings"/> with which a sweep measured. Null means unknown; results of earlier versions have none.
+    /// </summary>
+    public string? Settings { get; init; }
+
     /// <summary>Returns the name of the task and its metrics: "held-out loss: loss 1.6101 +- 0.0366 nats per token, ...".</summary>
     public override string ToString() => $"{Task}: {string.Join(", ", Metrics)}";
 }
