@@ -219,7 +219,8 @@ public sealed class SweepTests : IDisposable
     {
         SweepOptions With(params EvaluationTask[] tasks) => Options("settings") with { Seeds = [1], Tasks = tasks };
         int calls = 0;
-        EvaluationTask Counted(string? settings) => EvaluationTask.Create("count", (_, _) => new("count", "", new Metric("calls", ++calls)), settings);
+        EvaluationTask Counted(string? settings) =>
+            EvaluationTask.Create("count", (_, _) => new("count", "", new Metric("calls", ++calls)), settings);
         double[] Run(EvaluationTask task)
         {
             var result = new Sweep(With(new HeldOutTask(heldOut, 16), task)).Run();
