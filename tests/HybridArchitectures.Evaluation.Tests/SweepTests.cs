@@ -277,6 +277,29 @@ public sealed class SweepTests : IDisposable
         Assert.False(new Sweep(options with { Designs = [Design("mamba", false) with { EmbeddingNorm = true }] }).IsComplete);
     }
 
+    [Fact]
+    public void A_run_of_a_version_that_lacked_a_training_option_is_continued_if_the_option_has_its_default()
+    {
+        var options = Options("sweep") with { Seeds = [1], Designs = [Design("mamba", false)], Tasks = [] };
+        string run = Assert.Single(new Sweep(options).Run().Runs).Folder, settings = Path.Combine(run, "run.json");
+        var json = JsonNode.Parse(File.ReadAllText(settings))!;
+        string text = json["options"]!.GetValue<string>(), lacking = text.Replace(", CudaGraphs = True", "", StringComparison.Ordinal);
+        Assert.NotEqual(text, lacking);
+        json["options"] = lacking;
+        File.WriteAllText(settings, json.ToJsonString());
+        string design = json["design"]!.ToJsonString(new() { WriteIndented = true, NewLine = "\n" }) + "\n";
+        string identity = string.Join('\n', design, lacking, options.ComputeType, json["data"], json["heldOut"]);
+        string mark = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(identity)))[..8];
+        string earlier = Path.Combine(Path.GetDirectoryName(run)!, $"mamba-{mark}-seed-1");
+        Directory.Move(run, earlier);
+
+        var again = new Sweep(options);
+        Assert.True(again.IsComplete);
+        Assert.Equal(earlier, Assert.Single(again.Run().Runs).Folder);
+        Assert.False(new Sweep(options with { Training = options.Training with { CudaGraphs = false } }).IsComplete);
+        Assert.False(new Sweep(options with { Training = options.Training with { ClipNorm = 3 } }).IsComplete);
+    }
+
     [Theory]
     [InlineData("")]
     [InlineData("[]")]

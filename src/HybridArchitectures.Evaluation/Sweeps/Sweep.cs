@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Globalization;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Models;
@@ -62,23 +61,10 @@ public sealed class Sweep
             CheckpointEvery = 0, KeepEvery = 0 };
         if (options.TrainingFlops is { } flops)
             training = training with { Duration = Duration.Tokens(Math.Max(1, (long)design.Design.Cost(training.ContextLength).Tokens(flops))) };
-        string text = Text(training);
-        string Identity(string json) => string.Join('\n', json, text, options.ComputeType, options.Data.Description, options.HeldOut?.Description);
-        return new(design, seed, training, text, SweepRunFolder.For(options.Folder, design.Name, seed, design.Design, Identity));
-    }
-
-    static string Text(TrainingOptions training)
-    {
-        var culture = CultureInfo.CurrentCulture;
-        CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
-        try
-        {
-            return training.ToString();
-        }
-        finally
-        {
-            CultureInfo.CurrentCulture = culture;
-        }
+        string text = TrainingText.Of(training);
+        string Identity(string json, string training) =>
+            string.Join('\n', json, training, options.ComputeType, options.Data.Description, options.HeldOut?.Description);
+        return new(design, seed, training, text, SweepRunFolder.For(options.Folder, design.Name, seed, design.Design, text, Identity));
     }
 
     /// <summary>Gets whether every run is complete. A run that failed in training counts as complete.</summary>

@@ -42,23 +42,28 @@ sealed class SweepRunFolder(string path)
 
     /// <summary>
     /// Returns the folder of a run. Its name contains the design, the seed and a hash of everything that affects the result. If there is none,
-    /// returns the folder that an earlier version of the library made for the same run, whose design lacks settings that did not exist yet.
+    /// returns the folder that an earlier version of the library made for the same run, whose design or training options lack settings that did not
+    /// exist yet.
     /// </summary>
     /// <param name="sweep">The folder of the sweep.</param>
     /// <param name="name">The name of the design.</param>
     /// <param name="seed">The seed.</param>
     /// <param name="design">The design.</param>
-    /// <param name="identity">Returns the text to hash for a design as JSON.</param>
-    public static SweepRunFolder For(string sweep, string name, long seed, HybridDesign design, Func<string, string> identity)
+    /// <param name="training">The training options, as <see cref="TrainingText"/> writes them.</param>
+    /// <param name="identity">Returns the text to hash for a design as JSON and training options as text.</param>
+    public static SweepRunFolder For(
+        string sweep, string name, long seed, HybridDesign design, string training, Func<string, string, string> identity)
     {
         string runs = System.IO.Path.Combine(sweep, RunsName), json = design.ToJson();
-        string NameOf(string text) => string.Create(CultureInfo.InvariantCulture, $"{Slug(name)}-{Mark(identity(text))}-seed-{seed}");
-        var folder = new SweepRunFolder(System.IO.Path.Combine(runs, NameOf(json)));
+        string NameOf(string design, string options) =>
+            string.Create(CultureInfo.InvariantCulture, $"{Slug(name)}-{Mark(identity(design, options))}-seed-{seed}");
+        var folder = new SweepRunFolder(System.IO.Path.Combine(runs, NameOf(json, training)));
         if (folder.HasSettings || !Directory.Exists(runs)) return folder;
         var candidates = Directory.GetDirectories(runs, string.Create(CultureInfo.InvariantCulture, $"{Slug(name)}-????????-seed-{seed}"))
             .Order(StringComparer.Ordinal).Select(path => new SweepRunFolder(path));
-        return candidates.FirstOrDefault(candidate => candidate.DesignText is { } text
-            && System.IO.Path.GetFileName(candidate.Path) == NameOf(text) && IsSame(text, json)) ?? folder;
+        return candidates.FirstOrDefault(candidate => candidate.Texts is var (text, options)
+            && System.IO.Path.GetFileName(candidate.Path) == NameOf(text, options) && IsSame(text, json)
+            && TrainingText.IsSame(options, training)) ?? folder;
     }
 
     static bool IsSame(string earlier, string current)
@@ -73,8 +78,8 @@ sealed class SweepRunFolder(string path)
         }
     }
 
-    // the design as it was written, or null if the file does not hold one
-    string? DesignText
+    // the design and the training options as they were written, or null if the file does not hold them
+    (string Design, string Options)? Texts
     {
         get
         {
@@ -83,7 +88,7 @@ sealed class SweepRunFolder(string path)
             {
                 using var document = JsonDocument.Parse(BoundedFile.ReadText(SettingsFile, BoundedFile.MaxTextBytes));
                 return document.RootElement is { ValueKind: JsonValueKind.Object } root && root.TryGetProperty("design", out var design)
-                    ? DesignJson.Write(design) : null;
+                    && root.TryGetProperty("options", out var options) && options.GetString() is { } text ? (DesignJson.Write(design), text) : null;
             }
             catch (Exception error) when (error is JsonException or InvalidOperationException or InvalidDataException)
             {
