@@ -15,8 +15,8 @@ public abstract class EvaluationTask
     public virtual bool DependsOnWeights => true;
 
     /// <summary>
-    /// Gets everything besides the model that changes the result, as text in a form of the task's choice. The default, null, means unknown. A sweep
-    /// stores it with the result and measures again if it has changed.
+    /// Gets all settings that change the result, as text. The default, null, means unknown. A sweep stores the text with the result, and measures
+    /// again if it has changed.
     /// </summary>
     public virtual string? Settings => null;
 

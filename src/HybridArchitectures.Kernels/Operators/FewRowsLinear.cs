@@ -116,8 +116,9 @@ public static class FewRowsLinear
         && x.NumberOfElements <= MaxCudaRows * x.size(-1) && (x.device_type == TorchSharp.DeviceType.CUDA || CudaRuntime.Emulated);
 
     /// <summary>
-    /// Computes projections of x as <see cref="ForwardMany"/>, or silu(gate) * up of two, and the operations of <paramref name="fusion"/>, in one
-    /// launch. Returns null, without an effect, if that is not possible. The results of a row do not depend on the other rows.
+    /// Computes projections of x as <see cref="ForwardMany"/>, or silu(gate) * up of two, and the operations of <paramref name="fusion"/>: in one
+    /// launch on CUDA, in one pass over the weights on the CPU. Returns null, without an effect, if that is not possible. The results of a row do not
+    /// depend on the other rows.
     /// </summary>
     internal static Tensor[]? ForwardFused(Tensor x, ReadOnlySpan<(Tensor Weight, Tensor? Bias)> projections, bool gated, in FewRowsFusion fusion)
     {

@@ -109,7 +109,6 @@ public sealed partial class Trainer
         return OperatorOptions.Use(OperatorOptions.Current with { Gradients = collected });
     }
 
-
     // the rank with the most rows has the most passes
     int PassesOfAllRanks => ((Options.BatchSize + ranks.Size - 1) / ranks.Size + Options.RowsPerPass - 1) / Options.RowsPerPass;
 

@@ -154,7 +154,8 @@ public sealed class Block : HybridModule
 
     /// <summary>
     /// Computes the block in a decoding step without a gradient. It takes the residual stream and the value that is still to be added to it, and
-    /// returns both. The norm that follows a sum computes it, in one pass on a GPU; products of a few rows there compute norm and sum themselves.
+    /// returns both. The norm that follows a sum computes it, in one pass on a GPU. Products of a few rows compute norm and sum themselves, on a GPU
+    /// in bfloat16 and on the CPU in float32.
     /// </summary>
     internal (Tensor Stream, Tensor? Added) Step(Tensor stream, Tensor? added, SequenceContext context, MixerState? state)
     {

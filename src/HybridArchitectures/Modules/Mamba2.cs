@@ -1,7 +1,6 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels;
-using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
 

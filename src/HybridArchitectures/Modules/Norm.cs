@@ -1,5 +1,5 @@
 using HybridArchitectures.Design;
-using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 

@@ -1,5 +1,4 @@
 using HybridArchitectures.Kernels;
-using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;

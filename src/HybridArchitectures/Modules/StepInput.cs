@@ -1,10 +1,10 @@
-using HybridArchitectures.Kernels.Cuda;
+using HybridArchitectures.Kernels;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
 
 /// <summary>
-/// Contains the input of a mixer or feed-forward in a decoding step on a GPU: the residual stream and the norm over it. Some products compute the
+/// Contains the input of a mixer or feed-forward in a decoding step: the residual stream and the norm over it. Some products compute the
 /// norm themselves. For everything else it is computed once.
 /// </summary>
 /// <param name="stream">The residual stream, (batch, length, width).</param>

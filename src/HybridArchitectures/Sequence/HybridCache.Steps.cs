@@ -5,7 +5,9 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Sequence;
 
-/// <summary>Contains the device data of decoding steps on a GPU: lengths and rotary tables. A step then needs no number from the host.</summary>
+/// <summary>
+/// Contains the data of decoding steps on the device: lengths and rotary tables. On a GPU, a step then needs no number from the host.
+/// </summary>
 public sealed partial class HybridCache
 {
     const long MinTable = 1024;

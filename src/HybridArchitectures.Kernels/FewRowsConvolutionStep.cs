@@ -1,12 +1,13 @@
+using HybridArchitectures.Kernels.Cuda;
 using static TorchSharp.torch;
 
-namespace HybridArchitectures.Kernels.Cuda;
+namespace HybridArchitectures.Kernels;
 
 /// <summary>
 /// Describes a causal convolution over some outputs of a product of a few rows, which are one token or a few tokens of each sequence. It updates the
 /// state.
 /// </summary>
-/// <param name="State">(sequences, width - 1, channels) bfloat16, newest last.</param>
+/// <param name="State">(sequences, width - 1, channels), bfloat16 on a GPU and float32 on the CPU, newest last.</param>
 /// <param name="Weight">(channels, width) float32.</param>
 /// <param name="Bias">(channels) float32, or null.</param>
 /// <param name="First">The output that is the first channel.</param>
