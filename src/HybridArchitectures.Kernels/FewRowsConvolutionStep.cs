@@ -1,4 +1,3 @@
-using HybridArchitectures.Kernels.Cuda;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels;
@@ -15,20 +14,13 @@ namespace HybridArchitectures.Kernels;
 sealed record FewRowsConvolutionStep(Tensor State, Tensor Weight, Tensor? Bias, int First, bool IsSilu)
 {
     /// <summary>Gets the number of tokens of each sequence. The default is 1.</summary>
-    public long Length { get; private init; } = 1;
+    public long Length { get; init; } = 1;
 
     /// <summary>Gets the memory for the state before several tokens, like <see cref="State"/>; null for one token.</summary>
-    public Tensor? Before { get; private init; }
+    public Tensor? Before { get; init; }
 
     /// <summary>Gets the memory for the inputs of several tokens, (sequences, length, channels) bfloat16; null for one token.</summary>
-    public Tensor? Inputs { get; private init; }
-
-    /// <summary>Returns the same over several tokens of each sequence, with memory for what returns rows to earlier tokens.</summary>
-    public FewRowsConvolutionStep WithTokens(long length) => this with
-    {
-        Length = length, Before = CudaMemory.NewLike(State),
-        Inputs = CudaMemory.New(State, State.dtype, State.size(0), length, State.size(2)),
-    };
+    public Tensor? Inputs { get; init; }
 
     /// <summary>Specifies the maximum width of a filter.</summary>
     const int MaxWidth = 8;

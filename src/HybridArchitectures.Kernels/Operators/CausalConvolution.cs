@@ -124,6 +124,20 @@ public static class CausalConvolution
         }));
     }
 
+    /// <summary>
+    /// Returns a convolution in a product on a GPU over several tokens of each sequence, with memory for what returns rows to earlier tokens.
+    /// </summary>
+    /// <param name="step">The convolution over one token.</param>
+    /// <param name="length">The number of tokens of each sequence.</param>
+    internal static FewRowsConvolutionStep OverTokens(FewRowsConvolutionStep step, long length)
+    {
+        var state = step.State;
+        return step with
+        {
+            Length = length, Before = CudaMemory.NewLike(state), Inputs = CudaMemory.New(state, state.dtype, state.size(0), length, state.size(2)),
+        };
+    }
+
     /// <summary>Returns what returns rows to earlier tokens after a product with the convolution of several tokens.</summary>
     /// <param name="step">The convolution, which the product has computed.</param>
     internal static StateReplay Replay(FewRowsConvolutionStep step)

@@ -88,7 +88,7 @@ public sealed class Mamba2 : StateSpaceMixer
             var recurrent = Recurrent(state)!;
             var step = new FewRowsConvolutionStep(recurrent.Convolution, Parameter("conv_weight", x),
                 spec.ConvolutionBias ? Parameter("conv_bias", x) : null, spec.InnerWidth, IsSilu: true);
-            if (x.size(1) > 1 && step.IsServed) step = step.WithTokens(x.size(1));
+            if (x.size(1) > 1 && step.IsServed) step = CausalConvolution.OverTokens(step, x.size(1));
             if (this.input.ForwardConvolved(input, step) is { } convolved)
             {
                 if (step.Length > 1) recurrent.Remember(0, CausalConvolution.Replay(step));

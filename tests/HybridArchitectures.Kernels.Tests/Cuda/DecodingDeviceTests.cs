@@ -96,7 +96,7 @@ public sealed class DecodingDeviceTests : IDisposable
             expected[token] = Product(x.narrow(1, token, 1), new(states[token + 1], filter, bias, First, IsSilu: true));
         }
         var after = state.clone();
-        var several = new FewRowsConvolutionStep(after, filter, bias, First, IsSilu: true).WithTokens(length);
+        var several = CausalConvolution.OverTokens(new(after, filter, bias, First, IsSilu: true), length);
         Assert.True(Product(x, several).equal(cat(expected, 1)).all().item<bool>());
         Assert.True(after.equal(states[length]).all().item<bool>());
         using var replay = CausalConvolution.Replay(several);

@@ -198,7 +198,7 @@ public sealed class DecodingEmulationTests : IDisposable
                 expected[token] = Product(x.narrow(1, token, 1), new(states[token + 1], filter, bias, First, IsSilu: true));
             }
             var after = state.clone();
-            var step = new FewRowsConvolutionStep(after, filter, bias, First, IsSilu: true).WithTokens(length);
+            var step = CausalConvolution.OverTokens(new(after, filter, bias, First, IsSilu: true), length);
             Assert.True(Product(x, step).equal(cat(expected, 1)).all().item<bool>());
             Assert.True(after.equal(states[length]).all().item<bool>());
             using var replay = CausalConvolution.Replay(step);
