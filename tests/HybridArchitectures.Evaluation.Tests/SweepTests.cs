@@ -283,8 +283,9 @@ public sealed class SweepTests : IDisposable
         var options = Options("sweep") with { Seeds = [1], Designs = [Design("mamba", false)], Tasks = [] };
         string run = Assert.Single(new Sweep(options).Run().Runs).Folder, settings = Path.Combine(run, "run.json");
         var json = JsonNode.Parse(File.ReadAllText(settings))!;
-        string text = json["options"]!.GetValue<string>(), lacking = text.Replace(", CudaGraphs = True", "", StringComparison.Ordinal);
-        Assert.NotEqual(text, lacking);
+        string lacking = options.Training.ToString().Replace(", ClipNorm = 1", "", StringComparison.Ordinal);
+        Assert.Equal(options.Training.ToString().Length - ", ClipNorm = 1".Length, lacking.Length);
+        lacking = lacking.Replace("Seed = 0", "Seed = 1", StringComparison.Ordinal);
         json["options"] = lacking;
         File.WriteAllText(settings, json.ToJsonString());
         string design = json["design"]!.ToJsonString(new() { WriteIndented = true, NewLine = "\n" }) + "\n";
@@ -296,8 +297,55 @@ public sealed class SweepTests : IDisposable
         var again = new Sweep(options);
         Assert.True(again.IsComplete);
         Assert.Equal(earlier, Assert.Single(again.Run().Runs).Folder);
-        Assert.False(new Sweep(options with { Training = options.Training with { CudaGraphs = false } }).IsComplete);
         Assert.False(new Sweep(options with { Training = options.Training with { ClipNorm = 3 } }).IsComplete);
+        Assert.False(new Sweep(options with { Training = options.Training with { BatchSize = 2 } }).IsComplete);
+    }
+
+    /// <summary>All options were part of the identity of a run, so a run began again after a change of the checkpoints to keep.</summary>
+    [Fact]
+    public void Options_that_change_no_result_start_no_run_again()
+    {
+        var options = Options("sweep") with { Seeds = [1], Designs = [Design("mamba", false)], Tasks = [] };
+        static SweepOptions Changed(SweepOptions options) => options with { Training = options.Training with
+        {
+            ActivationCheckpointing = true, CudaGraphs = false, AsynchronousCheckpoints = false, ReportEvery = 4, EvaluateEvery = 5,
+            CheckpointEvery = 6, KeepLast = 4, KeepBest = false, KeepEvery = 3,
+        } };
+        using (var source = new CancellationTokenSource())
+            Assert.False(new Sweep(options).Run(new StopAfter(2, source), source.Token).IsComplete);
+        var lines = new Lines();
+        var result = new Sweep(Changed(options)).Run(lines);
+        // continued, and the curves keep their intervals
+        Assert.True(lines.All[0].Training!.Step > 1);
+        var run = Assert.Single(result.Runs);
+        Assert.Equal([1, 3, 6, 9, 12], run.Training!.Loss.Select(point => point.Step));
+        var straight = new Sweep(options with { Folder = folder["straight"] }).Run().Runs[0].Training!;
+        Assert.Equal(straight.HeldOutLoss.Select(point => (point.Step, point.Loss)), run.Training.HeldOutLoss.Select(point => (point.Step, point.Loss)));
+        Assert.True(new Sweep(options).IsComplete);
+        // a run of time makes fewer steps if they are slower
+        var timed = options with { Training = options.Training with { Duration = Duration.Time(TimeSpan.FromMilliseconds(1)) } };
+        Assert.True(new Sweep(timed).Run().IsComplete);
+        Assert.True(new Sweep(timed with { Training = timed.Training with { KeepLast = 5 } }).IsComplete);
+        Assert.False(new Sweep(timed with { Training = timed.Training with { ActivationCheckpointing = true } }).IsComplete);
+    }
+
+    [Fact]
+    public void Names_that_no_run_has_are_refused_with_those_that_exist()
+    {
+        var result = new Sweep(Options("names") with { Seeds = [1] }).Run();
+        Assert.Equal("second is 'mambo'; expected one of 'attention', 'mamba'. (Parameter 'second')",
+            Assert.Throws<ArgumentException>(() => result.Compare("attention", "mambo", "held-out loss", "loss")).Message);
+        Assert.Contains("task is 'heldout loss'; expected one of 'training', 'held-out loss'",
+            Assert.Throws<ArgumentException>(() => result.Compare("attention", "mamba", "heldout loss", "loss")).Message);
+        Assert.Contains("metric is 'los'; expected one of 'loss'.",
+            Assert.Throws<ArgumentException>(() => result.Mean("mamba", "held-out loss", "los")).Message);
+        Assert.Contains("design is ''; expected one of", Assert.Throws<ArgumentException>(() => result.Values("", "held-out loss", "loss")).Message);
+        // nothing is measured yet
+        Assert.Null(new SweepResult([.. result.Runs.Select(run => run with { Training = null, Tasks = [] })], false)
+            .Compare("attention", "mamba", "held-out loss", "loss"));
+        Assert.Null(new SweepResult([], false).Compare("attention", "mamba", "held-out loss", "loss"));
+        Assert.Null(new SweepResult([result.Runs[0], result.Runs[1] with { Training = null, Tasks = [] }], false)
+            .Compare("attention", "mamba", "held-out loss", "loss"));
     }
 
     [Theory]

@@ -142,10 +142,12 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
         string measured = metric.Metric == Loss ? "held-out loss, nats per token" : $"{metric.Task}, {metric.Metric}";
         Line($"| design | seeds | {measured} | against {baseline} | parameters without embedding | learning rate |");
         Line("| --- | ---: | ---: | --- | ---: | ---: |");
+        bool isMeasured = IsMeasured(part, metric.Task, metric.Metric);
         foreach (string design in part.Designs)
         {
             var settings = part.Runs.First(run => run.Settings.Name == design).Settings;
-            var (mean, difference) = (part.Mean(design, metric.Task, metric.Metric), part.Compare(baseline, design, metric.Task, metric.Metric));
+            var mean = isMeasured ? part.Mean(design, metric.Task, metric.Metric) : null;
+            var difference = isMeasured ? part.Compare(baseline, design, metric.Task, metric.Metric) : null;
             string against = design == baseline || difference is null ? "" : Figure.Difference(difference);
             string failure = part.Runs.Any(run => run.Settings.Name == design && run.Training?.Failure is not null) ? " (diverged)" : "";
             Line(string.Create(Invariant, $"| {design}{failure} | {mean?.Count ?? 0} | {Figure.Mean(mean)} | {against} | ")
@@ -153,6 +155,9 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
         }
         Line();
     }
+
+    static bool IsMeasured(SweepResult part, string task, string metric) =>
+        part.Metrics.Any(item => (item.Task, item.Metric.Name) == (task, metric));
 
     // one column for each metric of the tasks
     void WriteMeasurements(SweepResult part, PartTasks tasks)
@@ -167,7 +172,7 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
             .. ((double[])[1.5, 2]).Select(lengths => (PartTasks.Recall, size.Recall.NameAt(lengths), size.Recall.NameAt(lengths), "accuracy")),
         ];
         var columns = all.Where(column => tasks.HasFlag(column.Kind)
-            && part.Designs.Any(design => part.Mean(design, column.Task, column.Metric) is not null)).ToArray();
+            && IsMeasured(part, column.Task, column.Metric)).ToArray();
         if (columns.Length == 0) return;
         Line($"| design | {string.Join(" | ", columns.Select(column => column.Title))} |");
         Line($"| --- |{string.Concat(columns.Select(_ => " ---: |"))}");

@@ -70,8 +70,11 @@ sealed record TestedFinding(Finding Finding, PairedComparison? Measured)
                     throw new InvalidDataException($"Finding {finding.Id} names the design {name}; expected one of {experiment.Name}: "
                         + $"{string.Join("; ", experiment.Names)}.");
         }
-        return [.. all.Select(finding => new TestedFinding(finding,
-            result.Compare(Named(finding.First), Named(finding.Second), Named(finding.Task), Named(finding.Metric))))];
+        // some runs may be missing
+        bool IsMeasured(Finding finding) => result.Designs.Contains(Named(finding.First)) && result.Designs.Contains(Named(finding.Second))
+            && result.Metrics.Any(item => (item.Task, item.Metric.Name) == (Named(finding.Task), Named(finding.Metric)));
+        return [.. all.Select(finding => new TestedFinding(finding, !IsMeasured(finding) ? null
+            : result.Compare(Named(finding.First), Named(finding.Second), Named(finding.Task), Named(finding.Metric))))];
     }
 
     static void Check(Finding finding)
