@@ -61,10 +61,9 @@ public sealed class Sweep
             CheckpointEvery = 0, KeepEvery = 0 };
         if (options.TrainingFlops is { } flops)
             training = training with { Duration = Duration.Tokens(Math.Max(1, (long)design.Design.Cost(training.ContextLength).Tokens(flops))) };
-        string text = TrainingText.Of(training);
         string Identity(string json, string training) =>
             string.Join('\n', json, training, options.ComputeType, options.Data.Description, options.HeldOut?.Description);
-        return new(design, seed, training, text, SweepRunFolder.For(options.Folder, design.Name, seed, design.Design, text, Identity));
+        return new(design, seed, training, SweepRunFolder.For(options.Folder, design.Name, seed, design.Design, training, Identity));
     }
 
     /// <summary>Gets whether every run is complete. A run that failed in training counts as complete.</summary>
@@ -126,10 +125,9 @@ public sealed class Sweep
     {
         if (!plan.Folder.HasSettings)
         {
-            plan.Folder.Write(new SweepRunSettings(plan.Design.Name, plan.Seed, plan.Design.Design, plan.Text, plan.Training.LearningRate,
-                plan.Training.ContextLength,
-                options.Data.Description, options.HeldOut?.Description, SweepEnvironment.Current(options.Device?.ToString() ?? "cpu"),
-                plan.Design.Family));
+            plan.Folder.Write(new SweepRunSettings(plan.Design.Name, plan.Seed, plan.Design.Design, TrainingText.Of(plan.Training),
+                plan.Training.LearningRate, plan.Training.ContextLength, options.Data.Description, options.HeldOut?.Description,
+                SweepEnvironment.Current(options.Device?.ToString() ?? "cpu"), plan.Design.Family));
         }
         HybridLanguageModel? model = null;
         try
@@ -194,7 +192,9 @@ public sealed class Sweep
         };
         if (Trainer.HasCheckpoint(plan.Folder.CheckpointsFolder))
         {
-            var resumed = Trainer.Resume(plan.Folder.CheckpointsFolder, options.Data, options.HeldOut, device: options.Device, skipDamaged: true);
+            // a curve keeps its intervals
+            var resumed = Trainer.Resume(plan.Folder.CheckpointsFolder, options.Data, options.HeldOut, device: options.Device, skipDamaged: true,
+                change: saved => training with { ReportEvery = saved.ReportEvery, EvaluateEvery = saved.EvaluateEvery });
             return (resumed, resumed.Model);
         }
         var model = plan.Design.Design.CreateModel(options.ComputeType, options.Device, plan.Seed);
@@ -267,7 +267,7 @@ public sealed class Sweep
         }
     }
 
-    sealed record SweepPlan(SweepDesign Design, long Seed, TrainingOptions Training, string Text, SweepRunFolder Folder);
+    sealed record SweepPlan(SweepDesign Design, long Seed, TrainingOptions Training, SweepRunFolder Folder);
 
     // at once and on this thread, unlike Progress<T>
     sealed class TrainingReport(Action<TrainingProgress> report) : IProgress<TrainingProgress>

@@ -5,6 +5,7 @@ using System.Text.Json;
 using HybridArchitectures.Design;
 using HybridArchitectures.Evaluation.Tasks;
 using HybridArchitectures.Storage;
+using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Evaluation.Sweeps;
 
@@ -43,27 +44,27 @@ sealed class SweepRunFolder(string path)
     /// <summary>
     /// Returns the folder of a run. Its name contains the design, the seed and a hash of everything that affects the result. If there is none,
     /// returns the folder that an earlier version of the library made for the same run, whose design or training options lack settings that did not
-    /// exist yet.
+    /// exist yet or whose training options differ in some that have no effect. A trained one is preferred.
     /// </summary>
     /// <param name="sweep">The folder of the sweep.</param>
     /// <param name="name">The name of the design.</param>
     /// <param name="seed">The seed.</param>
     /// <param name="design">The design.</param>
-    /// <param name="training">The training options, as <see cref="TrainingText"/> writes them.</param>
+    /// <param name="training">The training options.</param>
     /// <param name="identity">Returns the text to hash for a design as JSON and training options as text.</param>
     public static SweepRunFolder For(
-        string sweep, string name, long seed, HybridDesign design, string training, Func<string, string, string> identity)
+        string sweep, string name, long seed, HybridDesign design, TrainingOptions training, Func<string, string, string> identity)
     {
         string runs = System.IO.Path.Combine(sweep, RunsName), json = design.ToJson();
         string NameOf(string design, string options) =>
             string.Create(CultureInfo.InvariantCulture, $"{Slug(name)}-{Mark(identity(design, options))}-seed-{seed}");
-        var folder = new SweepRunFolder(System.IO.Path.Combine(runs, NameOf(json, training)));
+        var folder = new SweepRunFolder(System.IO.Path.Combine(runs, NameOf(json, TrainingText.Of(training))));
         if (folder.HasSettings || !Directory.Exists(runs)) return folder;
         var candidates = Directory.GetDirectories(runs, string.Create(CultureInfo.InvariantCulture, $"{Slug(name)}-????????-seed-{seed}"))
             .Order(StringComparer.Ordinal).Select(path => new SweepRunFolder(path));
-        return candidates.FirstOrDefault(candidate => candidate.Texts is var (text, options)
+        return candidates.Where(candidate => candidate.Texts is var (text, options)
             && System.IO.Path.GetFileName(candidate.Path) == NameOf(text, options) && IsSame(text, json)
-            && TrainingText.IsSame(options, training)) ?? folder;
+            && TrainingText.IsSame(options, training)).MaxBy(candidate => candidate.HasTraining) ?? folder;
     }
 
     static bool IsSame(string earlier, string current)

@@ -6,7 +6,7 @@ namespace HybridArchitectures.Evaluation.Sweeps;
 /// <param name="Name">The name of the design in the sweep.</param>
 /// <param name="Seed">The seed of the run.</param>
 /// <param name="Design">The design of the model.</param>
-/// <param name="Options">The training options as text.</param>
+/// <param name="Options">The training options that affect the result, as text.</param>
 /// <param name="LearningRate">The peak learning rate.</param>
 /// <param name="ContextLength">The context length of training in tokens.</param>
 /// <param name="Data">The description of the training data.</param>

@@ -8,8 +8,17 @@ static class TrainingText
 {
     const string Separator = ", ", Equal = " = ";
 
-    /// <summary>Returns all options as text, in the same form in every culture.</summary>
+    /// <summary>Returns the options that affect the result as text, in the same form in every culture.</summary>
     public static string Of(TrainingOptions options)
+    {
+        string text = All(options);
+        if (Parts(text) is not { } parts) return text;
+        string kept = string.Join(Separator, parts.Where(part => !options.WithoutEffect.Contains(part.Key))
+            .Select(part => part.Key + Equal + part.Value));
+        return $"{nameof(TrainingOptions)} {{ {kept} }}";
+    }
+
+    static string All(TrainingOptions options)
     {
         var culture = CultureInfo.CurrentCulture;
         CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
@@ -24,17 +33,18 @@ static class TrainingText
     }
 
     /// <summary>
-    /// Returns whether two texts describe the same options: all that the earlier one has are equal, and those that it lacks have their defaults,
-    /// which is how an earlier version behaved.
+    /// Returns whether a text describes options with the same result: all that it has are equal or have no effect, and those that it lacks have their
+    /// defaults, which is how an earlier version behaved.
     /// </summary>
-    /// <param name="earlier">The text that was stored.</param>
-    /// <param name="current">The text of present options.</param>
-    public static bool IsSame(string earlier, string current)
+    /// <param name="earlier">The text that was stored. Earlier versions stored all options.</param>
+    /// <param name="current">The present options.</param>
+    public static bool IsSame(string earlier, TrainingOptions current)
     {
-        if (earlier == current) return true;
-        if (Parts(earlier) is not { } stored || Parts(current) is not { } present) return false;
-        var defaults = Parts(Of(new() { LearningRate = 1, ContextLength = 1, BatchSize = 1, Duration = Duration.Steps(1) }))!;
-        return stored.All(part => present.GetValueOrDefault(part.Key) == part.Value)
+        string text = Of(current);
+        if (earlier == text) return true;
+        if (Parts(earlier) is not { } stored || Parts(text) is not { } present) return false;
+        var defaults = Parts(All(new() { LearningRate = 1, ContextLength = 1, BatchSize = 1, Duration = Duration.Steps(1) }))!;
+        return stored.All(part => present.GetValueOrDefault(part.Key) == part.Value || current.WithoutEffect.Contains(part.Key))
             && present.All(part => stored.ContainsKey(part.Key) || defaults.GetValueOrDefault(part.Key) == part.Value);
     }
 

@@ -115,6 +115,22 @@ public sealed record TrainingOptions
     /// <summary>Gets or sets the number of steps whose multiples are also kept as checkpoints. The default, 0, means none.</summary>
     public long KeepEvery { get; init; }
 
+    // where, and which, checkpoints are kept
+    static readonly string[] storage = [nameof(Folder), nameof(KeepLast), nameof(KeepBest), nameof(KeepEvery)];
+
+    // when the run reports, measures and saves, and how it computes the same numbers
+    static readonly string[] pace =
+    [
+        nameof(ActivationCheckpointing), nameof(CudaGraphs), nameof(ReportEvery), nameof(EvaluateEvery), nameof(CheckpointEvery),
+        nameof(AsynchronousCheckpoints),
+    ];
+
+    /// <summary>
+    /// Gets the names of the options that change neither the trained weights nor their final held-out loss. If time ends the run, options that take
+    /// time change the number of steps, so they are not among them.
+    /// </summary>
+    internal IReadOnlyList<string> WithoutEffect => Duration.TimeBudget is null ? [.. storage, .. pace] : storage;
+
     internal int RowsPerPass => MicroBatchSize == 0 ? BatchSize : Math.Min(MicroBatchSize, BatchSize);
 
     internal long TokensPerStep => (long)BatchSize * ContextLength;
