@@ -11,14 +11,16 @@ namespace HybridArchitectures.Kernels.Tests.Cuda;
 /// <summary>
 /// Emulates the CUDA back end over main memory until it is disposed. <c>driver.cpp</c> replaces the driver and the compiler, and runs the threads of
 /// a block as fibers. Memory that kernels write is between guards and contains NaN before. Compiled kernels stay in a folder of the temporary folder
-/// of the system, so that only a changed source is compiled.
+/// of the system, so that only a changed source is compiled, until they are unused for three days.
 /// </summary>
 sealed unsafe class CudaEmulation : IDisposable
 {
     // elements before and after a tensor; the previous values of integers
     const int Guard = 64, Whole = -77_777;
+    const string LibraryName = "driver.so";
     const string KernelOptions = "-std=c++17 -g0 -fPIC -fno-strict-aliasing -Wno-unknown-pragmas";
 
+    static readonly string Prefix = $"HybridArchitectures-emulation-{Environment.UserName}-";
     static readonly Lazy<(string Library, string Folder)> Built = new(Build);
 
     readonly IDisposable emulation, options;
@@ -75,16 +77,49 @@ sealed unsafe class CudaEmulation : IDisposable
     {
         var sources = Directory.GetFiles(CppCompiler.Headers).Order(StringComparer.Ordinal).SelectMany(File.ReadAllBytes)
             .Concat(Encoding.UTF8.GetBytes(KernelOptions)).ToArray();
-        var folder = Path.Combine(Path.GetTempPath(),
-            $"HybridArchitectures-emulation-{Environment.UserName}-{Convert.ToHexStringLower(SHA256.HashData(sources))[..16]}-{CppCompiler.Cpp}");
-        var library = Path.Combine(folder, "driver.so");
-        if (File.Exists(library)) return (library, folder);
+        var folder = Path.Combine(Path.GetTempPath(), $"{Prefix}{Convert.ToHexStringLower(SHA256.HashData(sources))[..16]}-{CppCompiler.Cpp}");
+        var library = Path.Combine(folder, LibraryName);
+        DeleteUnused(Path.GetTempPath(), folder);
+        if (File.Exists(library))
+        {
+            File.SetLastWriteTimeUtc(library, DateTime.UtcNow);
+            return (library, folder);
+        }
         Directory.CreateDirectory(folder);
         foreach (var file in Directory.GetFiles(CppCompiler.Headers)) File.Copy(file, Path.Combine(folder, Path.GetFileName(file)), true);
         string Placed(string name) => Path.Combine(folder, name);
         Compile(library, ["-std=c++17", "-O2", "-shared", "-fPIC", $"-DEMULATION_COMPILER=\"{CppCompiler.Cpp} {KernelOptions}\"",
             $"-DEMULATION_FOLDER=\"{folder}\"", Placed("driver.cpp"), Placed("runtime.cpp"), "-ldl"]);
         return (library, folder);
+    }
+
+    /// <summary>Deletes kernels of earlier sources, and folders of programs that were killed, if nothing has used them for three days.</summary>
+    /// <param name="temporary">The temporary folder of the system.</param>
+    /// <param name="current">The folder of the present sources, of which only kernels are deleted.</param>
+    internal static void DeleteUnused(string temporary, string current)
+    {
+        var limit = DateTime.UtcNow.AddDays(-3);
+        foreach (string folder in Directory.GetDirectories(temporary, Prefix + "*").Concat(Directory.GetDirectories(temporary, "emulation??????")))
+        {
+            string library = Path.Combine(folder, LibraryName);
+            var used = File.Exists(library) ? File.GetLastWriteTimeUtc(library) : Directory.GetLastWriteTimeUtc(folder);
+            if (folder != current && used < limit) Try(() => Directory.Delete(folder, recursive: true));
+        }
+        string kernels = Path.Combine(current, "cuda");
+        foreach (string kernel in Directory.Exists(kernels) ? Directory.GetFiles(kernels) : [])
+            if (File.GetLastWriteTimeUtc(kernel) < limit && File.GetLastAccessTimeUtc(kernel) < limit) Try(() => File.Delete(kernel));
+    }
+
+    // another program may delete the same, and folders of other users stay
+    static void Try(Action action)
+    {
+        try
+        {
+            action();
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+        }
     }
 
     static void Compile(string output, string[] arguments)
