@@ -32,7 +32,7 @@ struct Decode {
         shared = all;
         warp = uniform(threadIdx.x / 32);
         lane = threadIdx.x % 32;
-        perHead = static_cast<int>(args.heads / args.keyHeads);
+        perHead = plan.perHead;
     }
 
     // the warp's tile number i begins with this key
@@ -47,7 +47,9 @@ struct Decode {
         for (int i = 0; i < Keys * Pieces / 32; i++) {
             const int item = i * 32 + lane, key = item / Pieces, piece = item % Pieces, number = firstKey + key;
             const bool there = number < plan.last && piece * 8 < size;
-            copy_async_16(to + (key * (Width + 8) + piece * 8), source + (there ? plan.slot(number) * token + piece * 8 : 0), there);
+            // an address that exists in any case, so that no branch is needed
+            const i64 slot = plan.slot(lesser(number, plan.last - 1));
+            copy_async_16(to + (key * (Width + 8) + piece * 8), source + (slot * token + lesser(piece * 8, size - 8)), there);
         }
     }
 
@@ -62,25 +64,30 @@ struct Decode {
 
     // the first tiles, those of old keys before the previous kernel has ended
     __device__ __forceinline__ void load_first_tiles() const {
-        bool old[Stages];
-#pragma unroll
-        for (int i = 0; i < Stages; i++) {
-            old[i] = key_of(i) < plan.last && plan.are_old(args, key_of(i), key_of(i) + Keys);
-            if (old[i]) load_tile(i);
-        }
+        // loops, because most of a short row's time would go to fetching instructions
+        unsigned loaded = 0;
+#pragma unroll 1
+        for (int i = 0; i < Stages; i++)
+            if (key_of(i) < plan.last && plan.are_old(args, key_of(i), key_of(i) + Keys)) {
+                load_tile(i);
+                loaded |= 1u << i;
+            }
         wait_for_previous();
-#pragma unroll
+#pragma unroll 1
         for (int i = 0; i < Stages; i++) {
-            if (!old[i]) load_tile(i);
+            if (!(loaded >> i & 1)) load_tile(i);
             copy_commit();
         }
     }
 
     // two neighbouring elements of a row's query
     __device__ __forceinline__ unsigned query_word(int row, int column) const {
-        const int number = plan.group + row, query = number / perHead, head = plan.keyHead * perHead + number % perHead;
-        if (query >= args.queries || column >= args.headSize) return 0;
-        return load_raw<bfloat16, 2>(args.query, plan.row * args.queryRow + query * args.queryToken + head * args.queryHead + column).bits.words[0];
+        // of an address that exists in any case: under a condition, a compiler may wait for each load
+        const int last = static_cast<int>(args.queries) * perHead - 1, size = static_cast<int>(args.headSize);
+        const int number = lesser(plan.group + row, last), query = number / perHead, head = plan.keyHead * perHead + number - query * perHead;
+        const i64 at = plan.row * args.queryRow + query * args.queryToken + head * args.queryHead + lesser(column, size - 2);
+        const unsigned word = load_raw<bfloat16, 2>(args.query, at).bits.words[0];
+        return plan.group + row <= last && column < size ? word : 0;
     }
 
     __device__ __forceinline__ void load_queries(unsigned (&queries)[Tiles][DSteps][4]) const {
@@ -142,7 +149,15 @@ struct Decode {
 
     // scores become exponents, minus infinity for keys that a query does not see
     __device__ __forceinline__ void scale_scores(float (&scores)[Tiles][Keys / 8][4], int firstKey) const {
-        const bool whole = plan.all_see(args, firstKey, firstKey + Keys);
+        if (plan.all_see(args, firstKey, firstKey + Keys)) {
+#pragma unroll
+            for (int t = 0; t < Tiles; t++)
+#pragma unroll
+                for (int n = 0; n < Keys / 8; n++)
+#pragma unroll
+                    for (int i = 0; i < 4; i++) scores[t][n][i] = exponent_of<bfloat16>(args, scores[t][n][i]);
+            return;
+        }
         const int quad = lane / 4, quad_lane = lane % 4;
 #pragma unroll
         for (int t = 0; t < Tiles; t++)
@@ -151,7 +166,7 @@ struct Decode {
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
                     const int query = (plan.group + 16 * t + quad + i / 2 * 8) / perHead;
-                    const bool seen = whole || plan.sees(args, query, firstKey + 8 * n + 2 * quad_lane + i % 2);
+                    const bool seen = plan.sees(args, query, firstKey + 8 * n + 2 * quad_lane + i % 2);
                     scores[t][n][i] = seen ? exponent_of<bfloat16>(args, scores[t][n][i]) : minus_infinity();
                 }
     }

@@ -17,7 +17,7 @@ struct DecodeFloat32 {
     __device__ __forceinline__ explicit DecodeFloat32(const DecodeArguments& arguments) : args(arguments), plan(arguments) {
         lane = threadIdx.x % 8;
         team = threadIdx.x / 8;
-        perHead = static_cast<int>(args.heads / args.keyHeads);
+        perHead = plan.perHead;
     }
 
     // the lane's pieces of a head's elements; zeros past its size

@@ -11,7 +11,8 @@ namespace HybridArchitectures.Kernels.Cuda.Attention;
 /// <param name="WarpKeys">The number of keys of the tile of a warp; 0 for float32.</param>
 /// <param name="Stages">The number of tiles of a warp in shared memory; 0 for float32.</param>
 /// <param name="Unit">The number of keys of the smallest part of a row.</param>
-readonly record struct AttentionDecodeShape(long HeadSize, long ValueSize, int Rows, bool Capped, int WarpKeys, int Stages, int Unit)
+/// <param name="Ahead">The number of parts whose sums a thread loads at a time, if a row has between 5 and 32 parts.</param>
+readonly record struct AttentionDecodeShape(long HeadSize, long ValueSize, int Rows, bool Capped, int WarpKeys, int Stages, int Unit, int Ahead)
 {
     /// <summary>Specifies the maximum head size and value size of the kernels.</summary>
     public const long MaxSize = 256;
@@ -31,6 +32,9 @@ readonly record struct AttentionDecodeShape(long HeadSize, long ValueSize, int R
     // the number of keys of the smallest part of a row
     const int FewRowsUnit = 128, ManyRowsUnit = 256, Float32Unit = 64;
 
+    // All parts of one row at a time wait once for memory, but take registers that blocks of many rows need.
+    const int FewPartsAhead = 16, MorePartsAhead = 32;
+
     /// <summary>Gets the source of the kernel with its options.</summary>
     public KernelVariant Variant => new Options(this);
 
@@ -43,7 +47,7 @@ readonly record struct AttentionDecodeShape(long HeadSize, long ValueSize, int R
             get
             {
                 (string, object)[] common = [("DECODE_D", Shape.HeadSize), ("DECODE_E", Shape.ValueSize), ("DECODE_ROWS", Shape.Rows),
-                    ("DECODE_UNIT", Shape.Unit), ("DECODE_CAP", Flag(Shape.Capped))];
+                    ("DECODE_UNIT", Shape.Unit), ("DECODE_CAP", Flag(Shape.Capped)), ("DECODE_AHEAD", Shape.Ahead)];
                 return Shape.WarpKeys == 0 ? common : [.. common, ("DECODE_KEYS", Shape.WarpKeys), ("DECODE_STAGES", Shape.Stages)];
             }
         }
@@ -74,11 +78,13 @@ readonly record struct AttentionDecodeShape(long HeadSize, long ValueSize, int R
             (headSize, valueSize) = (Rounded(headSize, 32), Rounded(valueSize, 32));
             int max = (int)Math.Clamp(1024 / (headSize + valueSize), 1, 8), blockRows = 1;
             while (blockRows < max && blockRows < rows) blockRows *= 2;
-            return new(headSize, valueSize, Math.Min(blockRows, max), capped, 0, 0, Float32Unit);
+            return new(headSize, valueSize, Math.Min(blockRows, max), capped, 0, 0, Float32Unit, FewPartsAhead);
         }
         (headSize, valueSize) = (Rounded(headSize, 16), Rounded(valueSize, 16));
         int groupRows = rows > 16 && headSize + valueSize <= 256 ? 32 : 16;
-        var shape = new AttentionDecodeShape(headSize, valueSize, groupRows, capped, 16, 2, batch <= MaxFewRows ? FewRowsUnit : ManyRowsUnit);
+        bool few = batch <= MaxFewRows;
+        var shape = new AttentionDecodeShape(headSize, valueSize, groupRows, capped, 16, 2, few ? FewRowsUnit : ManyRowsUnit,
+            few ? MorePartsAhead : FewPartsAhead);
         return shape.TileBytes <= sharedMemory ? shape : shape with { Stages = 1 };
     }
 }

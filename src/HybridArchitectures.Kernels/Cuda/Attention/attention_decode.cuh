@@ -16,6 +16,7 @@
 #define DECODE_ROWS 16          // queries times heads that a block takes
 #define DECODE_UNIT 64          // keys of the smallest part
 #define DECODE_CAP 0            // whether scores are capped
+#define DECODE_AHEAD 16         // parts whose sums are loaded at a time, where there are up to 32
 #endif
 
 constexpr int D = DECODE_D, E = DECODE_E, Rows = DECODE_ROWS, Warps = 4, Unit = DECODE_UNIT;
@@ -49,10 +50,12 @@ __device__ __forceinline__ int greater(int a, int b) { return a > b ? a : b; }
 struct DecodePlan {
     int row, keyHead, group, first, last;           // the batch row; the key head; the first query and head of the block, as rows; its keys
     int length, count, sinks, shift, parts;
+    int perHead;                                    // query heads of a key head
     int ringLast, ringSize;
 
     __device__ __forceinline__ explicit DecodePlan(const DecodeArguments& args) {
-        const int queries = static_cast<int>(args.queries), perHead = static_cast<int>(args.heads / args.keyHeads);
+        const int queries = static_cast<int>(args.queries);
+        perHead = static_cast<int>(args.heads) / static_cast<int>(args.keyHeads);
         const int groups = (queries * perHead + Rows - 1) / Rows;
         row = static_cast<int>(blockIdx.z);
         keyHead = static_cast<int>(blockIdx.x) / groups;
@@ -124,19 +127,14 @@ template <class T> __device__ __forceinline__ float exponent_of(const DecodeArgu
     return args.cap * (1 - quotient<T>(2.f, 1 + exponential<T>(2 * limited)));
 }
 
-__device__ __forceinline__ void fence_gpu() {
-#ifndef HYBRID_EMULATION
-    asm volatile("fence.acq_rel.gpu;" : : : "memory");
-#endif
-}
-
-// the next number of a counter
-__device__ __forceinline__ int next_of(int* counter) {
+// Returns the next number of a counter, for one thread of a block that has met. What the block wrote before is visible to the block that receives the
+// last number after it has met again.
+__device__ __forceinline__ int arrive_at(int* counter) {
 #ifdef HYBRID_EMULATION
     return (*counter)++;
 #else
     int number;
-    asm volatile("atom.relaxed.gpu.global.add.s32 %0, [%1], 1;" : "=r"(number) : "l"(counter) : "memory");
+    asm volatile("atom.acq_rel.gpu.global.add.s32 %0, [%1], 1;" : "=r"(number) : "l"(counter) : "memory");
     return number;
 #endif
 }
@@ -243,7 +241,7 @@ struct Weights {
 template <class T> __device__ __forceinline__ void write_output(const DecodeArguments& args, const DecodePlan& plan, int row, int column,
     const Two& state, const float (&sums)[Weights::Columns]) {
     if (column >= args.valueSize) return;
-    const int perHead = static_cast<int>(args.heads / args.keyHeads), number = plan.group + row;
+    const int perHead = plan.perHead, number = plan.group + row;
     const int query = number / perHead, head = plan.keyHead * perHead + number % perHead;
     float most = state.x, total = state.y, factor = 1;
     if (args.sinkLogits) {
@@ -269,46 +267,64 @@ template <class T, int Ahead, int Most, class States, class Sums> __device__ __f
         [&](int row, int column, const float (&sum)[Weights::Columns]) { write_output<T>(args, plan, row, column, all.totals[row], sum); });
 }
 
+// Adds up the parts of the block's warps; give: what is done with a row's state and Columns columns of its sums.
+template <class Give> __device__ __forceinline__ void add_warps(const float* shared, const Two* states, int rows, const Give& give) {
+    constexpr int Columns = Weights::Columns;
+    for (int item = threadIdx.x; item < rows * (E / Columns); item += 32 * Warps) {
+        const int row = item / (E / Columns), column = item % (E / Columns) * Columns;
+        Two own[Warps];
+        float most = minus_infinity(), totals[Warps], sum[Columns] = {};
+#pragma unroll
+        for (int warp = 0; warp < Warps; warp++) {
+            own[warp] = states[warp * Rows + row];
+            most = own[warp].x > most ? own[warp].x : most;
+        }
+        const float base = most == minus_infinity() ? 0.f : most;
+#pragma unroll
+        for (int warp = 0; warp < Warps; warp++) {
+            const float weight = exp2_approximate(own[warp].x - base);
+            const Raw<float, Columns> part = load_raw<float, Columns>(shared, (warp * Rows + row) * SumStride + column);
+            totals[warp] = weight * own[warp].y;
+#pragma unroll
+            for (int e = 0; e < Columns; e++) sum[e] += weight * part[e];
+        }
+        give(row, column, Two{most, totals[0] + totals[2] + (totals[1] + totals[3])}, sum);
+    }
+}
+
 // The warps' parts are in shared memory: (Warps, Rows, SumStride) sums, then (Warps, Rows) states. All threads have met. Past them is room for Rows
 // totals and (Rows, parts) weights.
 template <class T> __device__ __forceinline__ void finish(const DecodeArguments& args, const DecodePlan& plan, float* shared) {
-    const int perHead = static_cast<int>(args.heads / args.keyHeads), rows = lesser(Rows, static_cast<int>(args.queries) * perHead - plan.group);
+    const int rows = lesser(Rows, static_cast<int>(args.queries) * plan.perHead - plan.group);
     Two* states = reinterpret_cast<Two*>(shared + Warps * Rows * SumStride);
     Two* totals = states + Warps * Rows;
-    float* weights = reinterpret_cast<float*>(totals + Rows);
-    const Weights own = {weights, totals, Warps};
-    own.weigh<32>(rows, [&](int part, int row) { return states[part * Rows + row]; });
-    const auto sums = [&](int part, int row) { return shared + (part * Rows + row) * SumStride; };
-    Raw<float, Weights::Columns> first[Warps];
-    own.load_ahead(rows, sums, first);
     if (plan.parts <= 1) {
-        own.add_up(rows, sums, first,
-            [&](int row, int column, const float (&sum)[Weights::Columns]) { write_output<T>(args, plan, row, column, totals[row], sum); });
+        add_warps(shared, states, rows, [&](int row, int column, const Two& state, const float (&sum)[Weights::Columns]) {
+            write_output<T>(args, plan, row, column, state, sum);
+        });
         return;
     }
     const i64 line = static_cast<i64>(plan.row) * gridDim.x + blockIdx.x, at = line * args.parts;
     const int stride = static_cast<int>(args.rows);
     float* allSums = args.sums + at * stride * E;
     Two* allStates = args.states + at * stride;
-    own.add_up(rows, sums, first, [&](int row, int column, const float (&sum)[Weights::Columns]) {
-        store<float, Weights::Columns>(allSums, (static_cast<i64>(blockIdx.y) * stride + row) * E + column, sum);
+    add_warps(shared, states, rows, [&](int row, int column, const Two& state, const float (&sum)[Weights::Columns]) {
+        store<float, Weights::Columns>(allSums, (static_cast<int>(blockIdx.y) * stride + row) * E + column, sum);
+        if (column == 0) allStates[blockIdx.y * stride + row] = state;
     });
-    if (static_cast<int>(threadIdx.x) < rows) allStates[blockIdx.y * stride + threadIdx.x] = totals[threadIdx.x];
-    fence_gpu();
-    __syncthreads();
     int* last = reinterpret_cast<int*>(states);
+    __syncthreads();
     if (threadIdx.x == 0) {
-        const int number = next_of(args.arrivals + line);
-        *last = number == plan.parts - 1;
+        *last = arrive_at(args.arrivals + line) == plan.parts - 1;
         if (*last) args.arrivals[line] = 0;
     }
     __syncthreads();
     if (!*last) return;
-    fence_gpu();
-    const Weights all = {weights, totals, plan.parts};
-    const auto sumsOfParts = [&](int part, int row) { return allSums + (static_cast<i64>(part) * stride + row) * E; };
+    const Weights all = {reinterpret_cast<float*>(totals + Rows), totals, plan.parts};
+    // at most 128 parts of 32 rows
+    const auto sumsOfParts = [&](int part, int row) { return allSums + (part * stride + row) * E; };
     const auto statesOfParts = [&](int part, int row) { return allStates[part * stride + row]; };
     if (plan.parts <= 4) add_parts<T, 4, 32>(args, plan, all, rows, statesOfParts, sumsOfParts);
-    else if (plan.parts <= 32) add_parts<T, 16, 32>(args, plan, all, rows, statesOfParts, sumsOfParts);
+    else if (plan.parts <= 32) add_parts<T, DECODE_AHEAD, 32>(args, plan, all, rows, statesOfParts, sumsOfParts);
     else add_parts<T, 16, 128>(args, plan, all, rows, statesOfParts, sumsOfParts);
 }
