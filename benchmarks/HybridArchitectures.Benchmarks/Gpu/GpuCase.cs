@@ -12,6 +12,9 @@ sealed record GpuCase(string Op, string Shape, ScalarType Type, GpuLimits Limits
 {
     public string TypeName => Type == ScalarType.Float32 ? "float32" : "bfloat16";
 
+    /// <summary>Gets whether calls are also timed as parts of a CUDA graph, because a call takes the GPU less time than the host.</summary>
+    public bool InGraph { get; init; }
+
     /// <summary>Gets whether there is a backward pass.</summary>
     public bool Differentiates => Limits.TotalMs is not null;
 }

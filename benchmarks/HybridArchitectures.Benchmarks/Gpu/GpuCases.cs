@@ -319,7 +319,7 @@ static class GpuCases
             var lengths = inputs.Fixed(full([b], Scalars.From(length), ScalarType.Int32, inputs.Device));
             var workspace = new AttentionDecodeWorkspace(b, h, inputs.Device);
             return () => AttentionDecode.Forward(query, keys, values, lengths, window: window, sinks: sinks, workspace: workspace);
-        });
+        }) { InGraph = true };
     }
 
     // keys that a query at this place of its document sees

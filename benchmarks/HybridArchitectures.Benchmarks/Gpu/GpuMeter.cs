@@ -19,6 +19,9 @@ sealed class GpuMeter(Device device, double seconds) : IDisposable
     // the stream takes about a thousand launches before the host has to wait
     const int RunsAtOnce = 20;
 
+    // as many as the rivals in Python
+    const int CallsOfGraph = 20, TriesOfGraph = 5;
+
     readonly CudaClock? clock = device.type == DeviceType.CUDA ? new() : null;
     readonly Tensor busy = empty([device.type == DeviceType.CUDA ? 512L << 20 : 0], ScalarType.Byte, device),
         work = empty([device.type == DeviceType.CUDA ? 512L << 20 : 0], ScalarType.Byte, device);
@@ -61,7 +64,9 @@ sealed class GpuMeter(Device device, double seconds) : IDisposable
             using (direction)
             {
                 if (one.Differentiates) total = Median(i => Both(calls[i % calls.Count], sets[i % calls.Count], direction!));
-                return Record(one, forward, total);
+                var record = Record(one, forward, total);
+                return one.InGraph && clock is not null
+                    ? record with { GraphMs = InGraph(calls, overlap: false), OverlappingGraphMs = InGraph(calls, overlap: true) } : record;
             }
         }
         finally
@@ -77,6 +82,20 @@ sealed class GpuMeter(Device device, double seconds) : IDisposable
         LimitTotalMs = one.Limits.TotalMs, Device = device.type == DeviceType.CUDA ? "cuda" : "cpu", DeviceName = DeviceName,
         BytesPerSecond = clock is null ? null : GpuLimits.BytesPerSecond,
     };
+
+    // a call of a graph of several
+    double InGraph(List<Func<Tensor>> calls, bool overlap)
+    {
+        void Body()
+        {
+            CudaDevice.Overlaps = overlap;
+            for (int i = 0; i < CallsOfGraph; i++) Forward(calls[i % calls.Count]);
+        }
+        var pool = CudaGraphPool.For(Math.Max(0, device.index));
+        for (int tries = 0; tries < TriesOfGraph && !pool.Run(Body); tries++) { }
+        using var graph = pool.Capture(Body);
+        return Median(_ => graph.Launch()) / CallsOfGraph;
+    }
 
     static void Forward(Func<Tensor> call)
     {

@@ -68,7 +68,9 @@ static class GpuOps
             {
                 records.Add(meter.Measure(one));
                 var last = records[^1];
-                string times = $"{Time(last.ForwardMs)} ms forward, {Time(last.TotalMs)} ms both, after {watch.Elapsed.TotalSeconds:0.0} s";
+                string inGraph = last.GraphMs is { } graph
+                    ? $" (in a graph {1e3 * graph:0.0} us, {1e3 * last.OverlappingGraphMs:0.0} if calls overlap)" : "";
+                string times = $"{Time(last.ForwardMs)} ms forward{inGraph}, {Time(last.TotalMs)} ms both, after {watch.Elapsed.TotalSeconds:0.0} s";
                 AnsiConsole.MarkupLineInterpolated($"{one.Op}, {one.Shape}, {one.TypeName}: {times}");
                 Write(settings.JsonPath, records);
             }

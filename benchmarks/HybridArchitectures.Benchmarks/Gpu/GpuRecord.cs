@@ -18,6 +18,17 @@ sealed record GpuRecord
     [JsonPropertyName("forward_ms")]
     public required double ForwardMs { get; init; }
 
+    /// <summary>
+    /// Gets the time of a forward call in a CUDA graph of 20 calls, each of which begins after the previous one, in milliseconds. Null means that it was
+    /// not measured.
+    /// </summary>
+    [JsonPropertyName("graph_ms")]
+    public double? GraphMs { get; init; }
+
+    /// <summary>Gets the same time if a call may begin before the end of the previous one, as in generation.</summary>
+    [JsonPropertyName("overlapping_graph_ms")]
+    public double? OverlappingGraphMs { get; init; }
+
     /// <summary>Gets the time of forward and backward to every input, in milliseconds. Null means that there is no backward.</summary>
     [JsonPropertyName("total_ms")]
     public double? TotalMs { get; init; }
