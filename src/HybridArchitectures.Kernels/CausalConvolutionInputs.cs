@@ -16,6 +16,9 @@ sealed record CausalConvolutionInputs(Tensor X, Tensor Weight, Tensor? Bias) : I
 
     public SequenceLayout? Layout { get; init; }
 
+    /// <summary>Gets the place of the gradient of x if it is a slice; null for separate memory.</summary>
+    public GradientSlice? XGradient { get; init; }
+
     /// <summary>Gets the tensors in which the operator is differentiable.</summary>
     public Tensor?[] Differentiable => [X, Weight, Bias, InitialState];
 
@@ -30,7 +33,7 @@ sealed record CausalConvolutionInputs(Tensor X, Tensor Weight, Tensor? Bias) : I
 
     public CausalConvolutionInputs Map(Func<Tensor?, Tensor?> replace) => new(replace(X)!, replace(Weight)!, replace(Bias))
     {
-        Silu = Silu, InitialState = replace(InitialState),
+        Silu = Silu, InitialState = replace(InitialState), XGradient = XGradient,
     };
 
     /// <summary>Checks the inputs of whole rows. Exceptions name the argument.</summary>

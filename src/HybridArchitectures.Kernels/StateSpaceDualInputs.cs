@@ -28,6 +28,9 @@ sealed record StateSpaceDualInputs(Tensor X, Tensor Dt, Tensor A, Tensor B, Tens
     /// <summary>Gets the requested number of tokens per chunk. CUDA kernels choose it themselves.</summary>
     public int ChunkSize { get; init; } = 64;
 
+    /// <summary>Gets the places of the gradients of inputs that are slices.</summary>
+    public StateSpaceDualPlaces Places { get; init; }
+
     /// <summary>Gets the tensors in which the operator is differentiable.</summary>
     public Tensor?[] Differentiable => [X, Dt, A, B, C, D, DtBias, InitialState];
 
@@ -47,7 +50,7 @@ sealed record StateSpaceDualInputs(Tensor X, Tensor Dt, Tensor A, Tensor B, Tens
     public StateSpaceDualInputs Map(Func<Tensor?, Tensor?> replace) => new(replace(X)!, replace(Dt)!, replace(A)!, replace(B)!, replace(C)!)
     {
         D = replace(D), DtBias = replace(DtBias), Softplus = Softplus, DtLimit = DtLimit, InitialState = replace(InitialState),
-        ChunkSize = ChunkSize,
+        ChunkSize = ChunkSize, Places = Places,
     };
 
     /// <summary>Returns the inputs of some sequences of a step.</summary>

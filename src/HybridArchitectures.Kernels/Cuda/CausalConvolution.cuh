@@ -3,7 +3,7 @@
 #include "common.cuh"
 
 struct ConvolutionArguments {
-    // initial, finalGradient (batch, width - 1, channels); gradient (batch, length, channels)
+    // initial, finalGradient (batch, width - 1, channels); gradient, dX (batch, length, channels)
     const void *x, *initial, *gradient, *finalGradient;
     Typed weight, bias;  // (channels, width), (channels); of one type, at addresses that are multiples of 16
     const bool* starts;                                       // (batch, length), or null
@@ -11,7 +11,7 @@ struct ConvolutionArguments {
     const i64 *lengths, *slots;
     void *output, *final, *dX, *dInitial;
     float *dWeight, *dBias;  // (parts, channels, width), (parts, channels): sums of one tile, or of one block
-    i64 batch, length, channels, width, tile, tiles, xRow, xToken, gradientRow, gradientToken, groups, slotCount;
+    i64 batch, length, channels, width, tile, tiles, xRow, xToken, gradientRow, gradientToken, dXRow, dXToken, groups, slotCount;
     void* before;  // in steps of several tokens: (batch, width - 1, channels), or null
     const i64* counts;  // (batch): the tokens of a row whose states are wanted, or null
     int silu;

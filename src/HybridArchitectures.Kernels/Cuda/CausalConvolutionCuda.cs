@@ -26,7 +26,7 @@ static class CausalConvolutionCuda
         public nint X, Initial, Gradient, FinalGradient;
         public CudaTyped Weight, Bias;
         public nint Starts, Lengths, Slots, Output, Final, DX, DInitial, DWeight, DBias;
-        public long Batch, Length, Channels, Width, Tile, Tiles, XRow, XToken, GradientRow, GradientToken, Groups, SlotCount;
+        public long Batch, Length, Channels, Width, Tile, Tiles, XRow, XToken, GradientRow, GradientToken, DXRow, DXToken, Groups, SlotCount;
         public nint Before, Counts;
         public int Silu;
     }
@@ -55,11 +55,12 @@ static class CausalConvolutionCuda
         var gradient = context.Gradients[0] ?? zeros([batch, length, channels], x.dtype, x.device);
         var finalGradient = context.Gradients[1]?.contiguous();
         var call = new Call(inputs, saved.Layout, gradient, finalGradient);
-        var dX = CudaMemory.New(x, x.dtype, batch, length, channels);
+        var dX = inputs.XGradient?.Take(x) ?? CudaMemory.New(x, x.dtype, batch, length, channels);
         var dInitial = inputs.InitialState is null ? null : CudaMemory.New(x, x.dtype, batch, width - 1, channels);
         var (dWeight, dBias) = (CudaMemory.New(x, ScalarType.Float32, call.Parts, channels, width),
             CudaMemory.New(x, ScalarType.Float32, call.Parts, channels));
         call.Arguments.DX = CudaMemory.Address(dX);
+        (call.Arguments.DXRow, call.Arguments.DXToken) = (dX.stride(0), dX.stride(1));
         call.Arguments.DInitial = width > 1 ? CudaMemory.Address(dInitial) : 0;
         (call.Arguments.DWeight, call.Arguments.DBias) = (CudaMemory.Address(dWeight), CudaMemory.Address(dBias));
         call.RunBackward();

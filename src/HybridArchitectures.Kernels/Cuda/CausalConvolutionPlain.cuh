@@ -236,7 +236,7 @@ template <class T, int V, bool Silu, bool Documents> __device__ __forceinline__ 
     if (channel < args.channels && rest > 0) {
         const T* x = static_cast<const T*>(args.x) + row * args.xRow + firstToken * args.xToken + channel;
         const T* gradient = static_cast<const T*>(args.gradient) + row * args.gradientRow + firstToken * args.gradientToken + channel;
-        T* dX = static_cast<T*>(args.dX) + (row * args.length + firstToken - (Taps - 1)) * args.channels + channel;
+        T* dX = static_cast<T*>(args.dX) + row * args.dXRow + (firstToken - (Taps - 1)) * args.dXToken + channel;
         char *mine = shared + threadIdx.x * Bytes, *after = mine + Stages * Stage;
         float past[Taps][V], pending[Taps - 1][V], result[V];
         Raw<T, V> before[Taps - 1];
@@ -276,24 +276,24 @@ template <class T, int V, bool Silu, bool Documents> __device__ __forceinline__ 
                 for (int u = 0; u < U; u++) {
                     advance<T, V, Silu, true, true>(raw(from + u * Line), raw(from + (U + u) * Line), near >> u, filter, bias, past, pending,
                         dFilter, dBias, result);
-                    if ((step || u >= Taps - 1) && u < left) store_stream<T, V>(dX, u * args.channels, result);
+                    if ((step || u >= Taps - 1) && u < left) store_stream<T, V>(dX, u * args.dXToken, result);
                 }
             } else {
 #pragma unroll
                 for (int u = 0; u < U; u++) {
                     advance<T, V, Silu, true, false>(raw(from + u * Line), raw(from + (U + u) * Line), 0, filter, bias, past, pending, dFilter,
                         dBias, result);
-                    if ((step || u >= Taps - 1) && u < left) store_stream<T, V>(dX, u * args.channels, result);
+                    if ((step || u >= Taps - 1) && u < left) store_stream<T, V>(dX, u * args.dXToken, result);
                 }
             }
-            dX += U * args.channels;
+            dX += U * args.dXToken;
         }
         copy_wait<0>();
 #pragma unroll
         for (int u = 0; u < Taps - 1; u++) {
             advance<T, V, Silu, false, Documents>(raw(after + u * Line), raw(after + (Taps - 1 + u) * Line), begins >> (tile + u), filter, bias,
                 past, pending, dFilter, dBias, result);
-            if (tile - (Taps - 1) + u < rest) store_stream<T, V>(dX, u * args.channels, result);
+            if (tile - (Taps - 1) + u < rest) store_stream<T, V>(dX, u * args.dXToken, result);
         }
     }
     write_filter_sums<V, Warps>(args, reinterpret_cast<float*>(shared), rowTile, channel, dFilter, dBias);

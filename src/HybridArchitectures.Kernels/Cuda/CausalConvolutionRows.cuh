@@ -142,7 +142,7 @@ template <class T, int V, int Taps> __device__ __forceinline__ void convolution_
 #pragma unroll
             for (int i = 0; i < V; i++) result[i] += other[i];
         }
-        if (done >= firstToken && done < end) store<T, V>(args.dX, (row * args.length + done) * args.channels + channel, result);
+        if (done >= firstToken && done < end) store<T, V>(args.dX, row * args.dXRow + done * args.dXToken + channel, result);
         else if (done < 0 && firstToken == 0 && args.dInitial)
             store<T, V>(args.dInitial, (row * (args.width - 1) + done + args.width - 1) * args.channels + channel, result);
         move_pending<V, Taps>(args.width, pending);

@@ -139,7 +139,7 @@ struct NormGradientArguments {
     const float *weight, *inverse;
     void *dX, *dGate, *output;  // output: with a gate, receives the output again, or is null; may be the gradient
     float* dWeight;                                  // (slices, width), or null
-    i64 rows, groups, part, slices, gradientStride, xStride, otherStride;
+    i64 rows, groups, part, slices, gradientStride, xStride, otherStride, dGateStride;
 };
 
 // n = (gated) x / rms, the gradient of n w (dy, or dy silu(gate) if the gate comes after), and the sigmoid of the gate: the operands of the sums.
@@ -161,7 +161,7 @@ template <class T, int V, Mode M> __device__ __forceinline__ float norm_products
 }
 
 template <class T, int V, Mode M> __device__ __forceinline__ void norm_result(
-    const NormGradientArguments& args, i64 at, float inverse, float mean, const Raw<T, V>& x, const Raw<T, V>& dy,
+    const NormGradientArguments& args, i64 at, i64 gateAt, float inverse, float mean, const Raw<T, V>& x, const Raw<T, V>& dy,
     const Raw<T, V>& other, const float (&weights)[V], const float (&sigmoids)[V]) {
     float dx[V], dGate[V], normed[V];
     mean *= inverse;  // of dn n, times 1 / rms: the multiplier of x
@@ -184,7 +184,7 @@ template <class T, int V, Mode M> __device__ __forceinline__ void norm_result(
     }
     store<T, V>(args.dX, at, dx);
     if (M == Gated || M == Opened) {
-        store<T, V>(args.dGate, at, dGate);
+        store<T, V>(args.dGate, gateAt, dGate);
         if (args.output) store<T, V>(args.output, at, normed);  // as in forward, to the bit
     }
 }
@@ -262,15 +262,16 @@ template <class T, int V, int Team, int Kept, Mode M, bool Rest,
             });
         });
         const float mean = team_sum<Team>(products, teamScratch) / static_cast<float>(args.part);
-        const i64 out = row * width + firstColumn + lane * V;
+        const i64 out = row * width + firstColumn + lane * V, gateOut = row * args.dGateStride + firstColumn + lane * V;
 #pragma unroll
         for (int k = 0; k < Kept; k++)
             if (k * Team * V < held)
-                norm_result<T, V, M>(args, out + k * Team * V, now.inverse, mean, now.x[k], now.dy[k], now.other[k], weights[k], sigmoids[k]);
+                norm_result<T, V, M>(args, out + k * Team * V, gateOut + k * Team * V, now.inverse, mean, now.x[k], now.dy[k], now.other[k],
+                    weights[k], sigmoids[k]);
         rest([&](i64 at) {
             again(at, [&](const Raw<T, V>& x, const Raw<T, V>& dy, const Raw<T, V>& more, const float (&its)[V], const float (&open)[V],
                 const float (&)[V], float) {
-                norm_result<T, V, M>(args, out + at, now.inverse, mean, x, dy, more, its, open);
+                norm_result<T, V, M>(args, out + at, gateOut + at, now.inverse, mean, x, dy, more, its, open);
             });
         });
         now = next;

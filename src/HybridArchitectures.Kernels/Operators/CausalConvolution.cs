@@ -33,19 +33,20 @@ public static class CausalConvolution
     /// </returns>
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static (Tensor Output, Tensor FinalState) Forward(
-        Tensor x, Tensor weight, Tensor? bias = null, bool silu = false, Tensor? initialState = null, SequenceLayout? layout = null)
-    {
-        var inputs = new CausalConvolutionInputs(x, weight, bias) { Silu = silu, InitialState = initialState, Layout = layout };
-        inputs.CheckRows();
-        return Compute(inputs);
-    }
+        Tensor x, Tensor weight, Tensor? bias = null, bool silu = false, Tensor? initialState = null, SequenceLayout? layout = null) =>
+        Compute(new CausalConvolutionInputs(x, weight, bias) { Silu = silu, InitialState = initialState, Layout = layout });
 
-    static (Tensor Output, Tensor FinalState) Compute(CausalConvolutionInputs inputs) => Chosen(inputs) switch
+    /// <summary>Processes complete rows.</summary>
+    internal static (Tensor Output, Tensor FinalState) Compute(CausalConvolutionInputs inputs)
     {
-        KernelBackend.Cpu => CausalConvolutionCpu.Forward(inputs),
-        KernelBackend.Cuda => CausalConvolutionCuda.Forward(inputs),
-        _ => CausalConvolutionReference.Forward(inputs),
-    };
+        inputs.CheckRows();
+        return Chosen(inputs) switch
+        {
+            KernelBackend.Cpu => CausalConvolutionCpu.Forward(inputs),
+            KernelBackend.Cuda => CausalConvolutionCuda.Forward(inputs),
+            _ => CausalConvolutionReference.Forward(inputs),
+        };
+    }
 
     /// <summary>
     /// Offers to compute the output of a convolution without an initial state again for operators that read it, until the offer is disposed. Returns

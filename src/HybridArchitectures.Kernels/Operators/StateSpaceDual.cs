@@ -58,14 +58,17 @@ public static class StateSpaceDual
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static (Tensor Output, Tensor FinalState) Forward(
         Tensor x, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor? D = null, Tensor? dtBias = null, bool softplus = false,
-        (double Minimum, double Maximum)? dtLimit = null, Tensor? initialState = null, SequenceLayout? layout = null, int chunkSize = 64)
-    {
-        var inputs = new StateSpaceDualInputs(x, dt, A, B, C)
+        (double Minimum, double Maximum)? dtLimit = null, Tensor? initialState = null, SequenceLayout? layout = null, int chunkSize = 64) =>
+        Compute(new StateSpaceDualInputs(x, dt, A, B, C)
         {
             D = D, DtBias = dtBias, Softplus = softplus, DtLimit = dtLimit, InitialState = initialState, Layout = layout, ChunkSize = chunkSize,
-        };
+        });
+
+    /// <summary>Processes complete rows.</summary>
+    internal static (Tensor Output, Tensor FinalState) Compute(StateSpaceDualInputs inputs)
+    {
         inputs.CheckRows();
-        return BackendFor(x) switch
+        return BackendFor(inputs.X) switch
         {
             KernelBackend.Cpu => StateSpaceDualCpu.Forward(inputs),
             KernelBackend.Cuda => StateSpaceDualCuda.Forward(inputs),

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Operators;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Modules;
@@ -23,6 +24,14 @@ static class LastDimension
     {
         var parts = x.split([first, second], -1);
         return (parts[0], parts[1]);
+    }
+
+    /// <summary>Returns three slices, with places for their gradients if wanted.</summary>
+    /// <inheritdoc cref="TensorSlice.Split"/>
+    public static (TensorSlice First, TensorSlice Second, TensorSlice Third) Slices(Tensor x, bool hasPlaces, long first, long second, long third)
+    {
+        var slices = TensorSlice.Split(x, hasPlaces, first, second, third);
+        return (slices[0], slices[1], slices[2]);
     }
 
     /// <summary>Returns three parts. The sum of their sizes is the size of the last dimension.</summary>

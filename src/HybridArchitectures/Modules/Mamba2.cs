@@ -76,11 +76,11 @@ public sealed class Mamba2 : StateSpaceMixer
         var x = input.Stream;
         var (y, gate, _) = ScanInput(input, context, state);
         if (spec is { GatedNorm: true, GatedNormGroups: 1, NormBeforeGate: false } && output.ForwardSum(y, x,
-            new FewRowsFusion(FewRowsNorm.Gated, Parameter("norm_weight", x), normEpsilon, gate)) is { } sum) return sum;
+            new FewRowsFusion(FewRowsNorm.Gated, Parameter("norm_weight", x), normEpsilon, gate.Tensor)) is { } sum) return sum;
         return output.ForwardSum(Gated(x, y, gate), x);
     }
 
-    (Tensor Output, Tensor Gate, Tensor Values) ScanInput(StepInput input, SequenceContext context, MixerState state)
+    (Tensor Output, TensorSlice Gate, Tensor Values) ScanInput(StepInput input, SequenceContext context, MixerState state)
     {
         var x = input.Stream;
         if (IsStep(x, Recurrent(state), context) && spec is { ProjectionScales: null, Activation: Activation.Silu })
@@ -102,18 +102,21 @@ public sealed class Mamba2 : StateSpaceMixer
     {
         ModuleChecks.Input(x, width, context);
         var (y, gate, _) = Scan(x, input.Forward(Scaled(x, spec.InputScale)), context, state);
-        return Scaled(spec.GatedNorm ? Output.ForwardOf(Normed(x, y, gate)) : Output.ForwardOf(new SwiGluProduct(gate, y)), spec.OutputScale);
+        return Scaled(spec.GatedNorm ? Output.ForwardOf(Normed(x, y, gate)) : Output.ForwardOf(new SwiGluProduct(gate.Tensor, y)), spec.OutputScale);
     }
 
-    Tensor Gated(Tensor x, Tensor y, Tensor gate) => spec.GatedNorm ? Normed(x, y, gate).Forward() : SwiGlu.Forward(gate, y);
+    Tensor Gated(Tensor x, Tensor y, TensorSlice gate) => spec.GatedNorm ? Normed(x, y, gate).Forward() : SwiGlu.Forward(gate.Tensor, y);
 
-    GatedNormProduct Normed(Tensor x, Tensor y, Tensor gate) =>
-        new(new(y, gate, Parameter("norm_weight", x), normEpsilon, spec.GatedNormGroups, spec.NormBeforeGate));
+    GatedNormProduct Normed(Tensor x, Tensor y, TensorSlice gate) =>
+        new(new(y, gate.Tensor, Parameter("norm_weight", x), normEpsilon, spec.GatedNormGroups, spec.NormBeforeGate)
+        {
+            GateGradient = gate.Gradient,
+        });
 
     Linear Output => output ?? throw new InvalidOperationException("this Mamba-2 mixer has no output projection");
 
     // projected: (B, L, inner + channels + heads)
-    (Tensor Output, Tensor Gate, Tensor Values) Scan(Tensor x, Tensor projected, SequenceContext context, MixerState? state,
+    (Tensor Output, TensorSlice Gate, Tensor Values) Scan(Tensor x, Tensor projected, SequenceContext context, MixerState? state,
         bool isConvolved = false)
     {
         long batch = x.size(0), length = x.size(1);
@@ -121,33 +124,39 @@ public sealed class Mamba2 : StateSpaceMixer
         var recurrent = Recurrent(state);
         if (spec.ProjectionScales is not null) projected = projected * get_buffer("projection_scales")!.to(projected.dtype);
         if (length == 1 && IsStep(x, recurrent, context)) return Step(x, projected, context, recurrent!, isConvolved);
-        var (gate, convolved, timeStep) = LastDimension.Split(projected, inner, spec.ConvolutionChannels, spec.Heads);
-        var (given, weight, shift) = (convolved, Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null);
-        if (!isConvolved) convolved = Convolve(given, weight, shift, spec.Activation, recurrent, context);
+        bool hasPlaces = StateSpaceDual.BackendFor(projected) == KernelBackend.Cuda;
+        var (gate, given, timeStep) = LastDimension.Slices(projected, hasPlaces, inner, spec.ConvolutionChannels, spec.Heads);
+        var (weight, shift) = (Parameter("conv_weight", x), spec.ConvolutionBias ? Parameter("conv_bias", x) : null);
+        var convolved = isConvolved ? given.Tensor : Convolve(given, weight, shift, spec.Activation, recurrent, context);
         var a = Decay(x);
-        var (values, b, c) = LastDimension.Split(convolved, inner, shared, shared);
-        (b, c) = (b.view(batch, length, spec.Groups, spec.StateSize), c.view(batch, length, spec.Groups, spec.StateSize));
-        context.Probe?.OnDecay(context, TimeSteps(timeStep, TimeStepLimit, context), a);
-        var x4 = values.view(batch, length, spec.Heads, spec.HeadSize);
-        Tensor y, D = Parameter("D", x), bias = Parameter("dt_bias", x);
+        var (values, b, c) = LastDimension.Slices(convolved, hasPlaces, inner, shared, shared);
+        context.Probe?.OnDecay(context, TimeSteps(timeStep.Tensor, TimeStepLimit, context), a);
+        var inputs = new StateSpaceDualInputs(values.Tensor.view(batch, length, spec.Heads, spec.HeadSize), timeStep.Tensor, a,
+            b.Tensor.view(batch, length, spec.Groups, spec.StateSize), c.Tensor.view(batch, length, spec.Groups, spec.StateSize))
+        {
+            D = Parameter("D", x), DtBias = Parameter("dt_bias", x), Softplus = true, DtLimit = TimeStepLimit,
+        };
+        Tensor y;
         if (!IsStep(x, recurrent, context))
         {
-            using var offer = recurrent is null ? OfferConvolved(convolved, given, (weight, shift), context) : null;
-            (y, var final) = StateSpaceDual.Forward(x4, timeStep, a, b, c, D, bias, softplus: true, TimeStepLimit, recurrent?.WideScan,
-                context.Layout, spec.ChunkSize);
+            using var offer = recurrent is null ? OfferConvolved(convolved, given.Tensor, (weight, shift), context) : null;
+            (y, var final) = StateSpaceDual.Compute(inputs with
+            {
+                InitialState = recurrent?.WideScan, Layout = context.Layout, ChunkSize = spec.ChunkSize,
+                Places = new(values.Gradient, timeStep.Gradient, b.Gradient, c.Gradient),
+            });
             recurrent?.Scan.copy_(final);
         }
         else
         {
-            (y, var replay) = StateSpaceDual.Steps(recurrent!.Scan,
-                new(x4, timeStep, a, b, c) { D = D, DtBias = bias, Softplus = true, DtLimit = TimeStepLimit });
+            (y, var replay) = StateSpaceDual.Steps(recurrent!.Scan, inputs);
             recurrent.Remember(1, replay);
         }
-        return (y.reshape(batch, length, inner), gate, values);
+        return (y.reshape(batch, length, inner), gate, values.Tensor);
     }
 
     // one token of each row, with few views: each costs as much as the work on a small model
-    (Tensor Output, Tensor Gate, Tensor Values) Step(Tensor x, Tensor projected, SequenceContext context, RecurrentState state, bool isConvolved)
+    (Tensor Output, TensorSlice Gate, Tensor Values) Step(Tensor x, Tensor projected, SequenceContext context, RecurrentState state, bool isConvolved)
     {
         long batch = x.size(0);
         int inner = spec.InnerWidth, shared = spec.Groups * spec.StateSize, first = isConvolved ? inner : 0;

@@ -46,12 +46,13 @@ public abstract class StateSpaceMixer : Mixer
 
     /// <summary>Computes the causal convolution with its nonlinearity, and continues and updates the state.</summary>
     private protected static Tensor Convolve(
-        Tensor x, Tensor weight, Tensor? bias, Activation activation, RecurrentState? state, SequenceContext context)
+        TensorSlice input, Tensor weight, Tensor? bias, Activation activation, RecurrentState? state, SequenceContext context)
     {
+        var x = input.Tensor;
         bool silu = activation == Activation.Silu;
         var output = x.size(1) == 1 && IsStep(x, state, context)
             ? CausalConvolution.Step(state!.Convolution, x.select(1, 0), weight, bias, silu).unsqueeze(1)
-            : StatefulConvolution.Forward(x, weight, bias, silu, state, context);
+            : StatefulConvolution.Forward(input, weight, bias, silu, state, context);
         return silu ? output : Activations.Apply(activation, output);
     }
 }

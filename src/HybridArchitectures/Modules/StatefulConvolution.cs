@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Sequence;
 using static TorchSharp.torch;
@@ -8,9 +9,16 @@ namespace HybridArchitectures.Modules;
 static class StatefulConvolution
 {
     /// <summary>Computes (batch, length, channels) from the same shape.</summary>
-    public static Tensor Forward(Tensor x, Tensor weight, Tensor? bias, bool silu, MixerState? state, SequenceContext context)
+    public static Tensor Forward(TensorSlice input, Tensor weight, Tensor? bias, bool silu, MixerState? state, SequenceContext context)
     {
-        if (state is null) return CausalConvolution.Forward(x, weight, bias, silu, null, context.Layout).Output;
+        var x = input.Tensor;
+        if (state is null)
+        {
+            return CausalConvolution.Compute(new CausalConvolutionInputs(x, weight, bias)
+            {
+                Silu = silu, Layout = context.Layout, XGradient = input.Gradient,
+            }).Output;
+        }
         var convolution = state.Tensors[0];
         if (context.IsStepwise && x.size(1) > 1)
         {

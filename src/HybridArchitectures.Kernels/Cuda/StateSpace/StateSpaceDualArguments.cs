@@ -7,7 +7,7 @@ namespace HybridArchitectures.Kernels.Cuda.StateSpace;
 /// Contains the arguments of the kernels of <c>StateSpaceDual.cu</c>, which documents the names. Its size is a multiple of 64 bytes because of the
 /// tensor maps.
 /// </summary>
-[StructLayout(LayoutKind.Sequential, Size = 7 * 128 + 448)]
+[StructLayout(LayoutKind.Sequential, Size = 7 * 128 + 512)]
 struct StateSpaceDualArguments
 {
     public CudaTensorMap XMap, BMap, CMap, OutputMap, GradientMap, StatesMap, StateGradientsMap;
@@ -19,6 +19,7 @@ struct StateSpaceDualArguments
     public nint DA, DDtBias;
     public long Batch, Length, Heads, Groups, Chunks, Segments, ChunksPerSegment, Splits, FirstRow;
     public long XRow, XToken, BRow, BToken, CRow, CToken, GradientRow, GradientToken, DtRow, DtToken;
+    public long OutputRow, OutputToken, ProductRow, ProductToken, DDtRow, DDtToken;
     public long Wide, Softplus, OutgoingSegments;
     public float MinDt, MaxDt;
 }

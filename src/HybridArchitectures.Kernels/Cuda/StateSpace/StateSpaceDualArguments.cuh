@@ -65,6 +65,7 @@ struct DualArguments {
     float *dA, *dDtBias;                                // (batch, chunks, heads)
     i64 batch, length, heads, groups, chunks, segments, chunksPerSegment, splits, firstRow;
     i64 xRow, xToken, bRow, bToken, cRow, cToken, gradientRow, gradientToken, dtRow, dtToken;
+    i64 outputRow, outputToken, productRow, productToken, dDtRow, dDtToken;  // product: of dB and dC, where a split is as many rows as the batch
     i64 wide, softplus, outgoingSegments;
     float minDt, maxDt;
 };

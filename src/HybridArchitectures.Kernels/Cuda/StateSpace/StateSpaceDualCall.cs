@@ -110,7 +110,11 @@ sealed class StateSpaceDualCall
         string direction = back ? "_back" : "";
         arguments.FirstRow = firstRow;
         arguments.Incoming = CudaMemory.Address(incoming);
-        if (output is not null) arguments.OutputMap = Map(output);
+        if (output is not null)
+        {
+            arguments.OutputMap = Map(output);
+            (arguments.OutputRow, arguments.OutputToken) = (output.stride(0), output.stride(1));
+        }
         if (segments > 1) StartSegments(back, ref arguments, rows);
         (arguments.Outgoing, arguments.Output, arguments.States) =
             (CudaMemory.Address(outgoing), CudaMemory.Address(output), CudaMemory.Address(states));

@@ -48,8 +48,8 @@ struct ChunkScanBlock {
         const i64 from = (last > begin ? last : begin) * Q, to = end * Q < args.length ? end * Q : args.length;
         for (i64 i = threadIdx.x; i < (to - from) * Channels; i += Threads) {
             const i64 t = from + i / Channels, head = i % Channels / Slice, p = offset + i % Slice;
-            if (head < count && p < P) static_cast<Element*>(args.output)[((row * args.length + t) * args.heads + firstHead + head) * P
-                + p] = from_float<Element>(0);
+            if (head < count && p < P)
+                static_cast<Element*>(args.output)[row * args.outputRow + t * args.outputToken + (firstHead + head) * P + p] = from_float<Element>(0);
         }
     }
 };
@@ -273,8 +273,8 @@ template <bool Reverse, bool Output> struct ChunkScan : ChunkScanBlock {
     }
 
     template <int Count> __device__ __forceinline__ void write(float (&sums)[MTiles][Count][4], i64 begin) const {
-        Element* to = static_cast<Element*>(args.output) + ((row * args.length + begin) * args.heads + firstHead + headOfBlock) * P + channel;
-        const i64 token = args.heads * P;
+        const i64 token = args.outputToken;
+        Element* to = static_cast<Element*>(args.output) + row * args.outputRow + begin * token + (firstHead + headOfBlock) * P + channel;
 #if !SSD_FLOAT32
         if (args.wide) {
             constexpr int Together = 2 / MTiles;  // blocks of 8 tokens whose pieces form four

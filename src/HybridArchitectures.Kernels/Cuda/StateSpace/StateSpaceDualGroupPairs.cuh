@@ -90,7 +90,8 @@ struct GroupPairs {
         for (int i = 0; i < 32; i++) {
             const i64 t = begin + line + i % 4 / 2 * 8;
             if (t >= args.length) continue;
-            const i64 at = (((split_ * args.batch + row) * args.length + t) * args.groups + projection) * N + group * 64 + i / 4 * 8 + 2 * q + i % 2;
+            const i64 at = (split_ * args.batch + row) * args.productRow + t * args.productToken + projection * N
+                + (group * 64 + i / 4 * 8 + 2 * q + i % 2);
             if (args.splits > 1) {
                 static_cast<float*>(args.dB)[at] = dKey[i];
                 static_cast<float*>(args.dC)[at] = dQuery[i];

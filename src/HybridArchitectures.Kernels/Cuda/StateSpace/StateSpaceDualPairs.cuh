@@ -91,7 +91,7 @@ struct Pairs {
                     const i64 t = begin + 16 * rowWarp + r + e / 2 * 8;
                     const int state = 16 * (columnWarp + s * ColumnWarps) + 8 * n + 2 * q + e % 2;
                     if (t >= args.length || state >= N) continue;
-                    const i64 at = (((split_ * args.batch + row) * args.length + t) * args.groups + group) * N + state;
+                    const i64 at = (split_ * args.batch + row) * args.productRow + t * args.productToken + group * N + state;
                     if (args.splits > 1) {
                         static_cast<float*>(args.dB)[at] = dKey[s][n][e];
                         static_cast<float*>(args.dC)[at] = dQuery[s][n][e];

@@ -14,14 +14,16 @@ sealed class StateSpaceDualResults
     public StateSpaceDualResults(StateSpaceDualCall call, StateSpaceDualInputs inputs, long splits)
     {
         this.splits = splits;
-        var (x, batch, length, heads) = (inputs.X, inputs.Batch, inputs.Length, inputs.Heads);
+        var (x, batch, length, heads, places) = (inputs.X, inputs.Batch, inputs.Length, inputs.Heads, inputs.Places);
         Tensor New(ScalarType type, params long[] sizes) => CudaMemory.New(x, type, sizes);
         Tensor NewProducts() =>
             New(splits > 1 ? ScalarType.Float32 : x.dtype, splits, batch, length, inputs.Groups, inputs.StateSize);
         Tensor NewTrace(ScalarType type) => New(type, batch, heads, call.Chunks, call.Shape.Chunk);
         Tensor NewSums() => New(ScalarType.Float32, batch * call.Chunks, heads);
-        Gradients = new(New(x.dtype, batch, length, heads, inputs.HeadSize), New(inputs.Dt.dtype, batch, length, heads), NewSums(), NewProducts(),
-            NewProducts())
+        var (dB, dC) = (splits > 1 ? null : places.B?.Take(inputs.B)?.unsqueeze(0), splits > 1 ? null : places.C?.Take(inputs.C)?.unsqueeze(0));
+        if (dB is null || dC is null) (dB, dC) = (NewProducts(), NewProducts());         // both have the same strides
+        Gradients = new(places.X?.Take(x) ?? New(x.dtype, batch, length, heads, inputs.HeadSize),
+            places.Dt?.Take(inputs.Dt) ?? New(inputs.Dt.dtype, batch, length, heads), NewSums(), dB, dC)
         {
             D = NewSums(), DtBias = NewSums(),
             InitialState = inputs.InitialState is null ? null : New(ScalarType.Float32, batch, heads, inputs.HeadSize, inputs.StateSize),
@@ -45,6 +47,8 @@ sealed class StateSpaceDualResults
         (to.DA, to.DB, to.DC) = (CudaMemory.Address(Gradients.A), CudaMemory.Address(Gradients.B), CudaMemory.Address(Gradients.C));
         (to.DD, to.DDtBias) = (CudaMemory.Address(Gradients.D), CudaMemory.Address(Gradients.DtBias));
         (to.DDt, to.FirstRow, to.Splits) = (CudaTyped.From(Gradients.Dt), firstRow, splits);
+        (to.DDtRow, to.DDtToken) = (Gradients.Dt.stride(0), Gradients.Dt.stride(1));
+        (to.ProductRow, to.ProductToken) = (Gradients.B.stride(1), Gradients.B.stride(2));
         to.Wide = to.Wide != 0 && call.For(gradient, call.C, call.B).Wide != 0 ? 1 : 0;
         var (chunks, heads, groups, shape) = (call.Chunks, call.X.size(2), call.B.size(2), call.Shape);
         call.Launch("pairs", (rows * chunks * groups * splits, 1, 1), shape.PairThreads, shape.PairShared, to);

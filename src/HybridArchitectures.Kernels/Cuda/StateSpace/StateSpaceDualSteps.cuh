@@ -101,7 +101,7 @@ __device__ __forceinline__ void step_gradients(const DualArguments& args) {
                 step = args.softplus ? softplus<Element>(raw) : raw;
             if (step >= args.minDt && step <= args.maxDt) gradient = direct[i % 32 * Line + i / 32] * (args.softplus ? sigmoid<Element>(raw) : 1.f);
         }
-        args.dDt.set((row * args.length + t) * args.heads + head, gradient);
+        args.dDt.set(row * args.dDtRow + t * args.dDtToken + head, gradient);
         direct[i % 32 * Line + i / 32] = gradient;
     }
     __syncthreads();
