@@ -104,7 +104,8 @@ sealed class Hgrn2Family() : FlaFamily("hgrn2", "HGRN2ForCausalLM")
             var bound = logit.to(ScalarType.Float64).sigmoid();
             var share = (bound - before).mul(Scalars.From(1.0 / (layer - last)));
             if (share.min().item<double>() < -Rounding)
-                throw Unfit($"lower bounds that fall before layer {layer}", "bounds that rise from layer to layer, because hgrn2 stores their sums");
+                throw Unfit($"lower bounds that fall before layer {layer + 1}",
+                    "bounds that rise from layer to layer, because hgrn2 stores their sums");
             for (int row = last + 1; row <= layer; row++) rows[row] = share;
             (before, last) = (bound, layer);
         }

@@ -63,7 +63,7 @@ public sealed partial class HybridCache
                 throw new InvalidDataException($"{path}: the cache is of a model with another design");
             for (int block = 0; block < cache.States.Count; block++)
                 if (cache.States[block] is { } state)
-                    Restore(state, [.. byBlock[block].Select(entry => file.Read(entry.Name))], lengths, $"{path}: block {block}");
+                    Restore(state, [.. byBlock[block].Select(entry => file.Read(entry.Name))], lengths, $"{path}: block {block + 1}");
             lengths.CopyTo(cache.lengths, 0);
             return cache;
         }
@@ -152,7 +152,7 @@ public sealed partial class HybridCache
         {
             if (example.States[block] is not { } state) continue;
             int expected = state.Tensors.Count, found = byBlock.GetValueOrDefault(block)?.Count ?? 0;
-            if (found != expected) throw new InvalidDataException($"{file.Path}: {found} tensors for block {block}; expected {expected}");
+            if (found != expected) throw new InvalidDataException($"{file.Path}: {found} tensors for block {block + 1}; expected {expected}");
             for (int i = 0; i < expected; i++)
             {
                 var (entry, own) = (byBlock[block][i], state.Tensors[i]);

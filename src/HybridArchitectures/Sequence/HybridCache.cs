@@ -134,7 +134,7 @@ public sealed partial class HybridCache : IDisposable
             for (int block = 0; block < joined.Length; block++)
             {
                 if (States[block] is null != other.States[block] is null)
-                    throw Require.Unfit(nameof(other), $"block {block} has a state in one cache only", "a state in both or in neither");
+                    throw Require.Unfit(nameof(other), $"block {block + 1} has a state in one cache only", "a state in both or in neither");
                 joined[block] = States[block]?.Append(other.States[block]!).TakeOwnership();
             }
         }

@@ -326,6 +326,12 @@ public sealed class HybridCacheTests : IDisposable
         using var cache = model.CreateCache(2);
         using var foreign = other.CreateCache(2);
         Assert.Contains("made for 2 blocks", Assert.Throws<ArgumentException>("other", () => cache.Append(foreign)).Message);
+        var start = HybridDesign.Create(8, 16).WithAttention(heads: 2).WithFeedForward(FeedForwardSpec.SwiGlu(16));
+        using var early = start.Pattern("TT-").Build().CreateModel(seed: 1);
+        using var late = start.Pattern("T-T").Build().CreateModel(seed: 1);
+        using var second = early.CreateCache(1);
+        using var third = late.CreateCache(1);
+        Assert.Contains("block 2 has a state in one cache only", Assert.Throws<ArgumentException>("other", () => second.Append(third)).Message);
         Assert.Throws<ArgumentOutOfRangeException>("rows", () => cache.Drop(2));
         Assert.Throws<ArgumentOutOfRangeException>("times", () => cache.Fork(0));
         Assert.Throws<ArgumentOutOfRangeException>("times", () => cache.Fork(int.MaxValue));
@@ -352,11 +358,11 @@ public sealed class HybridCacheTests : IDisposable
         Assert.Contains("hybrid_cache", Refused((_, metadata) => metadata.Clear()));
         Assert.Contains("another design", Refused((_, metadata) => metadata["design"] = "0"));
         Assert.Contains("no tensor 'blocks.2.0'", Refused((tensors, _) => tensors.Remove("blocks.2.0")));
-        Assert.Contains("1 tensors for block 2; expected 2", Refused((tensors, _) => tensors.Remove("blocks.2.1")));
+        Assert.Contains("1 tensors for block 3; expected 2", Refused((tensors, _) => tensors.Remove("blocks.2.1")));
         Assert.Contains("unexpected tensor 'weights'", Refused((tensors, _) => tensors["weights"] = zeros(2)));
         Assert.Contains("no tensor 'lengths'", Refused((tensors, _) => tensors.Remove("lengths")));
         Assert.Contains("holds -1", Refused((tensors, _) => tensors["lengths"][1] = -1));
-        Assert.Contains("block 2", Refused((tensors, _) => tensors["lengths"][1] = 6));
+        Assert.Contains("block 3", Refused((tensors, _) => tensors["lengths"][1] = 6));
         Assert.Contains("not of 2 rows", Refused((tensors, _) => tensors["blocks.0.0"] = tensors["blocks.0.0"].narrow(0, 0, 1)));
         Assert.Contains("does not fit", Refused((tensors, _) => tensors["blocks.0.1"] = tensors["blocks.0.1"].to(ScalarType.Float16)));
         Assert.Contains("the model has no state there", Refused((_, _) => { }, other));

@@ -90,6 +90,6 @@ public class Hgrn2Tests
         using var folder = new TemporaryFolder();
         using var model = Bounded(3, 0.6, 0.5);
         string message = Assert.Throws<ArgumentException>(() => PretrainedModel.Save(model, Path.Combine(folder.Path, "model"), "hgrn2")).Message;
-        Assert.Contains("lower bounds that fall before layer 2, expected bounds that rise from layer to layer", message);
+        Assert.Contains("lower bounds that fall before layer 3, expected bounds that rise from layer to layer", message);
     }
 }
