@@ -6,6 +6,11 @@ namespace HybridArchitectures.Design;
 /// <summary>
 /// Describes causal grouped-query attention over all previous tokens, or over a sliding window. <see cref="Resolve(int)"/> derives sizes that are 0.
 /// </summary>
+/// <remarks>
+/// Without <see cref="Rotary"/>, attention has no positions, unlike that of <c>WithAttention(heads: ...)</c>. Next to recurrent layers or
+/// convolutions, which know the order of tokens, that is a choice. Where all layers are attention, it is a mistake, which the review reports
+/// (<c>no-positions</c>).
+/// </remarks>
 /// <example>
 /// <code>
 /// var attention = new AttentionSpec { Heads = 8, KeyValueHeads = 2, Rotary = new RotarySpec { Theta = 10_000 } };

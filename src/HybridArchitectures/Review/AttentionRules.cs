@@ -85,22 +85,42 @@ static class AttentionRules
 
     static IEnumerable<Finding> NoPositions(HybridDesign design, ReviewOptions options)
     {
-        if (!IsAttentionAlone(design) || Mixers<AttentionSpec>(design).Any(entry => entry.Mixer.Rotary is not null)) yield break;
-        bool even = Mixers<AttentionSpec>(design).All(entry => entry.Mixer.HeadSize % 2 == 0);
+        MixerSpec[] mixers = [.. Mixers<MixerSpec>(design).Select(entry => entry.Mixer)];
+        if (mixers.Length == 0 || mixers.Any(mixer => mixer.Kind != MixerKind.Attention || mixer.HasPositions)) yield break;
+        bool isShared = design.Blocks.Any(block => block.Shared is { } use && design.SharedTransformers[use.Transformer].Attention.HasPositions);
+        if (isShared || design.Blocks.Any(block => block.FeedForward is MlpSpec { TokenShift: true })) yield break;
+        bool even = mixers.All(mixer => RotatedSize(mixer) % 2 == 0);
         yield return new("no-positions", Severity.Warning, null, "apart from the causal mask, no block knows the position of a token.",
-            new(string.Create(CultureInfo.InvariantCulture,
-                $"0 of {Mixers<AttentionSpec>(design).Count()} blocks have positions; "
-                + $"without recurrence or convolution, they must be added"), "arXiv 1706.03762, section 3.5"),
+            new($"0 of {mixers.Length.ToString(CultureInfo.InvariantCulture)} blocks have positions; "
+                + "without recurrence or convolution, they must be added", "arXiv 1706.03762, section 3.5"),
             new(even ? "Rotary = new RotarySpec()" : "Rotary = new RotarySpec(), and an even head size", Rotated, Safe: even));
     }
 
     static HybridDesign Rotated(HybridDesign design) => design with
     {
-        Blocks = [.. design.Blocks.Select(block => block.Mixer is AttentionSpec attention ? block with { Mixer = Rotated(attention) } : block)],
+        Blocks = [.. design.Blocks.Select(block => block.Mixer is { } mixer ? block with { Mixer = Rotated(mixer) } : block)],
     };
 
-    static AttentionSpec Rotated(AttentionSpec attention) =>
-        attention with { Rotary = new(), HeadSize = attention.HeadSize + attention.HeadSize % 2 };
+    static MixerSpec Rotated(MixerSpec mixer)
+    {
+        int size = RotatedSize(mixer) + RotatedSize(mixer) % 2;
+        return mixer switch
+        {
+            AttentionSpec attention => attention with { Rotary = new(), HeadSize = size },
+            DifferentialAttentionSpec attention => attention with { Rotary = new(), HeadSize = size },
+            LatentAttentionSpec attention => attention with { Rotary = new(), SharedKeySize = size },
+            _ => mixer,
+        };
+    }
+
+    // the size of what positions rotate
+    static int RotatedSize(MixerSpec mixer) => mixer switch
+    {
+        AttentionSpec attention => attention.HeadSize,
+        DifferentialAttentionSpec attention => attention.HeadSize,
+        LatentAttentionSpec attention => attention.SharedKeySize,
+        _ => 0,
+    };
 
     static IEnumerable<Finding> HeadSize(HybridDesign design, ReviewOptions options)
     {

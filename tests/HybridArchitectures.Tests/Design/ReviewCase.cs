@@ -31,6 +31,10 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
 
     static HybridDesign With(Mamba2Spec spec) => Start.WithMamba2(spec).Pattern("MTM").Build();
 
+    static HybridDesign Mixing(params IEnumerable<MixerSpec> mixers) =>
+        mixers.Aggregate(HybridDesign.Create(64, 100).WithFeedForward(FeedForwardSpec.SwiGlu(256)), (builder, mixer) => builder.WithMixer(mixer))
+            .Pattern(string.Concat(mixers.Select(mixer => mixer.Symbol))).Build();
+
     static HybridDesign Attention(AttentionSpec spec) => Start.WithAttention(spec).Pattern("MTM").Build();
 
     static HybridDesign Experts(ExpertBalance balance, double rate) =>
@@ -106,6 +110,14 @@ sealed record ReviewCase(string Rule, HybridDesign Fires, HybridDesign Passes, i
         new("window-alone", Of("SSS"), Of("STS")),
         new("no-positions", Start.WithAttention(4, rotary: RotarySpec.None).Pattern("TTT").Build(),
         Start.WithAttention(4, rotary: RotarySpec.None).Pattern("TMT").Build()),
+        new("no-positions", Mixing(new DifferentialAttentionSpec { Heads = 2 }, new AttentionSpec { Heads = 4 }),
+        Mixing(new DifferentialAttentionSpec { Heads = 2 }, new AttentionSpec { Heads = 4, Rotary = new() })),
+        new("no-positions", Mixing(new LatentAttentionSpec { Heads = 2, KeyValueRank = 8, SharedKeySize = 7 }),
+        Mixing(new LatentAttentionSpec { Heads = 2, KeyValueRank = 8 }, new ShortConvolutionSpec())),
+        new("no-positions", Start.WithAttention(new AttentionSpec { Heads = 4 }).WithSharedTransformers(
+            new() { Attention = new() { Heads = 4 }, FeedForward = new(32) }).Pattern("TT+").Build(),
+        Start.WithAttention(new AttentionSpec { Heads = 4 }).WithSharedTransformers(
+            new() { Attention = new() { Heads = 4, Rotary = new() }, FeedForward = new(32) }).Pattern("TT+").Build()),
         new("head-size", Attention(new() { Heads = 4, HeadSize = 12, Rotary = new() }), Attention(new() { Heads = 4, HeadSize = 24, Rotary = new() }),
         2),
         new("head-size", With(Intra with { Attention = Intra.Attention with { HeadSize = 18 } }), With(Intra), 2),
