@@ -93,18 +93,12 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
         return rates.For(part.Designs[index]);
     }
 
-    TrainingOptions Training(ExperimentPart part)
-    {
-        int context = (int)(part.Context * size.ContextLength), steps = size.Steps;
-        return new()
+    TrainingOptions Training(ExperimentPart part) =>
+        StudyTraining.Options(size.LearningRates[0], (int)(part.Context * size.ContextLength), size.TokensPerStep, size.Steps) with
         {
-            LearningRate = size.LearningRates[0], ContextLength = context, BatchSize = Math.Max(1, size.TokensPerStep / context),
-            Duration = Duration.Steps(steps), Schedule = new TrapezoidSchedule { WarmUp = 0.1, CoolDown = 0.2 },
             Optimizer = part.IsMuon ? new MuonOptions() : new AdamWOptions(),
-            EvaluationTokens = Math.Min(size.HeldOutTokens, data.HeldOut.Count - 1), ReportEvery = Math.Max(1, steps / 15), EvaluateEvery = steps,
-            CheckpointEvery = Math.Max(1, steps / 2),
+            EvaluationTokens = Math.Min(size.HeldOutTokens, data.HeldOut.Count - 1),
         };
-    }
 
     IEnumerable<EvaluationTask> Tasks(ExperimentPart part)
     {

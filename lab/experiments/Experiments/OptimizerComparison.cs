@@ -60,13 +60,10 @@ sealed class OptimizerComparison(StudyData data, string folder, Device device, b
             ComputeType = device.type == TorchSharp.DeviceType.CUDA ? ScalarType.BFloat16 : ScalarType.Float32,
             Designs = [new SweepDesign(Name(optimizer, rate), Design, rate)],
             Data = data.Training, HeldOut = data.HeldOut,
-            Training = new()
+            Training = StudyTraining.Options(rate, size.ContextLength, size.TokensPerStep, steps) with
             {
-                LearningRate = rate, ContextLength = size.ContextLength, BatchSize = size.TokensPerStep / size.ContextLength,
-                Duration = Duration.Steps(steps), Schedule = new TrapezoidSchedule { WarmUp = 0.1, CoolDown = 0.2 },
                 Optimizer = optimizer == Muon ? new MuonOptions() : new AdamWOptions(),
-                EvaluationTokens = Math.Min(size.HeldOutTokens / 2, data.HeldOut.Count - 1), EvaluateEvery = steps,
-                ReportEvery = Math.Max(1, steps / 15),
+                EvaluationTokens = Math.Min(size.HeldOutTokens / 2, data.HeldOut.Count - 1),
             },
         };
     }

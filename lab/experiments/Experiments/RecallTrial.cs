@@ -1,5 +1,4 @@
 using HybridArchitectures.Evaluation.Sweeps;
-using HybridArchitectures.Training.Optimization;
 using HybridArchitectures.Training.Running;
 using static TorchSharp.torch;
 
@@ -39,12 +38,8 @@ sealed class RecallTrial(RecallSetting setting, int vocabularySize, string folde
     }
 
     /// <summary>Creates the training options of the recall task.</summary>
-    public static TrainingOptions Training(RecallSetting setting, double rate) => new()
-    {
-        LearningRate = rate, ContextLength = setting.Length, BatchSize = Math.Max(1, setting.TokensPerStep / setting.Length),
-        Duration = Duration.Steps(setting.Steps), Schedule = new TrapezoidSchedule { WarmUp = 0.1, CoolDown = 0.2 },
-        ReportEvery = Math.Max(1, setting.Steps / 15), CheckpointEvery = Math.Max(1, setting.Steps / 2), EvaluateEvery = setting.Steps,
-    };
+    public static TrainingOptions Training(RecallSetting setting, double rate) =>
+        StudyTraining.Options(rate, setting.Length, setting.TokensPerStep, setting.Steps);
 
     IEnumerable<Evaluation.Tasks.EvaluationTask> Tasks()
     {
