@@ -194,6 +194,14 @@ public abstract class Optimizer : IDisposable
         return value.item<float>();
     }
 
+    /// <summary>Clears tensors on the device if a step has failed (<see cref="ReadFailed"/>), without waiting for the device.</summary>
+    internal void ClearIfFailed(IEnumerable<Tensor> tensors)
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        foreach (var tensor in tensors) tensor.mul_(one.sub(failed));
+    }
+
     /// <summary>Makes steps count again after a failed one.</summary>
     public void ForgetFailure()
     {

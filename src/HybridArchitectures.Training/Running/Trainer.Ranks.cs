@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Reflection;
 using HybridArchitectures.Models;
+using HybridArchitectures.Modules;
 using HybridArchitectures.Training.Data;
 using HybridArchitectures.Training.Distributed;
 using static TorchSharp.torch;
@@ -65,10 +66,22 @@ public sealed partial class Trainer
     Tensor CombineRanks(Tensor loss, List<TokenBatch> batches) => exchange is null ? loss
         : exchange.Sum(loss, batches.Sum(batch => batch.WeightSum), ExpectedWeight, reader.FillsRows);
 
-    void AfterStep()
+    void AfterStep(bool skipped)
     {
         exchange?.SumLoads();
+        if (skipped) DropLoads();
+        else optimizer.Own.ClearIfFailed(Loads);
         Model.AfterStep();
+    }
+
+    // the loads of experts, with which a step that changes no parameter changes no selection bias
+    IEnumerable<Tensor> Loads => new[] { Model.Stack, objective?.TrainedHead?.Stack }.SelectMany(stack => stack?.Blocks ?? [])
+        .Select(block => block.FeedForward).OfType<MixtureOfExperts>().Select(experts => experts.get_buffer("load")).OfType<Tensor>();
+
+    void DropLoads()
+    {
+        using var noGrad = no_grad();
+        foreach (var load in Loads) load.zero_();
     }
 
     void RequireSameRun(bool resumed)

@@ -31,7 +31,7 @@ public sealed partial class Trainer
             var (loss, norm, skipped) = ComputeAndUpdate(batches, position, rate);
             stepped = true;
             if (!skipped) recentPositions.Enqueue(position);
-            AfterStep();
+            AfterStep(skipped);
             if (!skipped)
             {
                 pendingLoss.add_(loss, Scalars.One);

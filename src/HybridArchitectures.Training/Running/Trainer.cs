@@ -421,6 +421,7 @@ public sealed partial class Trainer : IDisposable
         {
             foreach (var batch in batches) batch.Dispose();
         }
+        DropLoads();        // of the passes that have found the cause
         (Step, reader.Position, pendingSteps) = (step - 1, position, 0);
         using (no_grad()) pendingLoss.zero_();
         recentPositions.Clear();

@@ -246,7 +246,7 @@ public sealed class TrainerTests : IDisposable
     [InlineData("stack.blocks.0.mixer", "block 1 of 2 (M", false)]
     public void A_number_that_is_not_finite_stops_the_run_and_names_step_batch_and_layer(string where, string place, bool atOnce)
     {
-        using var model = Small.Model();
+        using var model = Small.Model(experts: true);
         DataPosition position = default;
         Dictionary<string, byte[]> before = [];
         var log = new Log
