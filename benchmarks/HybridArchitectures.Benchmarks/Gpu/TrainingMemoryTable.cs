@@ -79,7 +79,8 @@ static class TrainingMemoryTable
     {
         using var scope = NewDisposeScope();
         int off = 0;
-        var estimate = one.Design.Cost(one.Length).TrainingMemory(one.Batch, (int)type.ElementSize(), checkpointing, device.type);
+        var estimate = one.Design.Cost(one.Length).TrainingMemory(one.Batch, (int)type.ElementSize(), checkpointing, device.type)
+            .WithSummedGradients();
         var ids = randint(one.Design.VocabularySize, [one.Batch, one.Length], ScalarType.Int64, device);
         Warm(one, checkpointing, ids, type);
         long empty = memory.Now();

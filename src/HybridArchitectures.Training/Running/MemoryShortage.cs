@@ -24,7 +24,11 @@ static class MemoryShortage
         var cost = new DesignCost(model.Design, options.ContextLength);
         int size = model.ComputeType switch { torch.ScalarType.Float64 => 8, torch.ScalarType.Float32 => 4, _ => 2 };
         bool checkpointing = options.ActivationCheckpointing || model.Stack.ActivationCheckpointing;
-        TrainingMemory Estimate(long count, bool recomputes) => cost.TrainingMemory(count, size, recomputes, model.Device.type);
+        TrainingMemory Estimate(long count, bool recomputes)
+        {
+            var memory = cost.TrainingMemory(count, size, recomputes, model.Device.type);
+            return count < options.BatchSize ? memory.WithSummedGradients() : memory;
+        }
         var less = new List<string>();
         if (rows > 1)
             less.Add($"{nameof(TrainingOptions.MicroBatchSize)} = {rows / 2} ({Units.Bytes(Estimate(rows / 2, checkpointing).Total)})");

@@ -6,12 +6,14 @@ namespace HybridArchitectures.Cost;
 
 /// <summary>Contains the bytes that training with AdamW needs at the end of a forward pass.</summary>
 /// <remarks>
-/// Gradients of an earlier pass of the same step are included. Parameters, gradients and optimizer are exact (float32, two moments). Activations are
-/// an estimate of the tensors that the layers save for backward, each counted once. The working memory of kernels and the reserve of the allocator
-/// are not included.
+/// The gradients of all parameters are included. Parameters, gradients and optimizer are exact (float32, two moments). Activations are an estimate of
+/// the tensors that the layers save for backward, each counted once. The working memory of kernels and the reserve of the allocator are not included.
 /// </remarks>
 /// <param name="Parameters">The bytes of parameters, 4 each.</param>
-/// <param name="Gradients">The bytes of gradients, 4 per parameter.</param>
+/// <param name="Gradients">
+/// The bytes of gradients, 4 per parameter; 2 per parameter of routed experts in bfloat16 on CUDA, for steps of one pass on one rank
+/// (<see cref="WithSummedGradients"/>).
+/// </param>
 /// <param name="Optimizer">The bytes of the optimizer, 8 per parameter.</param>
 /// <param name="WeightCopies">
 /// The bytes of weights in the dtype of the activations. In bfloat16 on CUDA, the optimizer keeps them from step to step for all blocks and the head.
@@ -30,15 +32,21 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
     /// <summary>Gets weight copies and activations if the optimizer keeps no copies, so that each pass casts all weights.</summary>
     internal (long WeightCopies, long Activations) WithoutKeptCopies { get; init; }
 
+    /// <summary>Gets the bytes of gradients in float32 that are not counted because the gradients are in bfloat16.</summary>
+    internal long NarrowGradients { get; init; }
+
     /// <summary>Gets the sum.</summary>
     public long Total => Parameters + Gradients + Optimizer + WeightCopies + Loss + Activations;
+
+    /// <summary>Returns the memory of steps whose gradients are summed over several passes or ranks, in float32.</summary>
+    public TrainingMemory WithSummedGradients() => this with { Gradients = Gradients + NarrowGradients, NarrowGradients = 0 };
 
     /// <summary>Returns the memory of each rank if the state of the optimizer is divided over ranks.</summary>
     /// <param name="ranks">The number of ranks, at least 1.</param>
     public TrainingMemory WithShardedOptimizer(int ranks)
     {
         Require.AtLeast(ranks, 1, nameof(ranks));
-        return this with { Optimizer = Divided(Optimizer, ranks) };
+        return WithSummedGradients() with { Optimizer = Divided(Optimizer, ranks) };
     }
 
     /// <summary>
@@ -55,9 +63,10 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         long blocks = count.Blocks.Sum(block => block.Total);
         long gatheredBlocks = count.Blocks.Select(block => block.Total).OrderDescending().Take(2).Sum();
         long gathered = Math.Min(4 * (count.Total - blocks + gatheredBlocks), 4 * count.Total);
-        return this with
+        var summed = WithSummedGradients();
+        return summed with
         {
-            Parameters = Divided(Parameters, ranks) + gathered, Gradients = Divided(Gradients, ranks) + gathered,
+            Parameters = Divided(Parameters, ranks) + gathered, Gradients = Divided(summed.Gradients, ranks) + gathered,
             Optimizer = Divided(Optimizer, ranks), WeightCopies = WithoutKeptCopies.WeightCopies, Activations = WithoutKeptCopies.Activations,
         };
     }
@@ -112,9 +121,18 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         var (allCopies, otherActivations) = Saved(cast);
         long parameters = 4 * count.Total;
         double loss = 4 * head + input * tokens;
-        return new(parameters, parameters, 2 * parameters, (long)(kept + copies), (long)loss, (long)activations)
+        long narrow = keeps ? 2 * design.Blocks.Sum(block => NarrowWeights(block.FeedForward, design.Width)) : 0;
+        return new(parameters, parameters - narrow, 2 * parameters, (long)(kept + copies), (long)loss, (long)activations)
         {
-            KeptCopies = (long)kept, WithoutKeptCopies = ((long)allCopies, (long)otherActivations),
+            KeptCopies = (long)kept, NarrowGradients = narrow, WithoutKeptCopies = ((long)allCopies, (long)otherActivations),
         };
+    }
+
+    // weights whose gradients stay in bfloat16 until the optimizer reads them
+    static long NarrowWeights(FeedForwardSpec? feedForward, int width)
+    {
+        const int alignment = 8;        // elements, of the products of experts in libtorch
+        if (feedForward is not MixtureOfExpertsSpec spec) return 0;
+        return spec.InnerSpace(width) % alignment == 0 && spec.ExpertWidth % alignment == 0 ? spec.Experts * spec.ExpertParameters(width) : 0;
     }
 }

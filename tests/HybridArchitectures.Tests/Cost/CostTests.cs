@@ -136,6 +136,24 @@ public class CostTests
         Assert.Equal((bytes, bytes, 2 * bytes), (memory.Parameters, memory.Gradients, memory.Optimizer));
     }
 
+    [Theory]
+    [InlineData(24, 2, DeviceType.CUDA, true), InlineData(24, 4, DeviceType.CUDA, false), InlineData(24, 2, DeviceType.CPU, false)]
+    [InlineData(20, 2, DeviceType.CUDA, false)]
+    public void Gradients_of_experts_take_half_the_memory_in_bfloat16_on_a_GPU_for_one_pass(
+        int expertWidth, int elementSize, DeviceType device, bool areNarrow)
+    {
+        var experts = FeedForwardSpec.MixtureOfExperts(3, 1, expertWidth, sharedExperts: 1);
+        var design = HybridDesign.Create(32, 40).WithAttention(2, 1).WithFeedForward(experts).Pattern("TT").Build();
+        var memory = TrainingMemory.FromDesign(design, 64, elementSize: elementSize, device: device);
+        long narrow = areNarrow ? 2 * 2 * 3 * (3 * 32 * expertWidth) : 0;       // bytes, blocks, experts
+        Assert.Equal(memory.Parameters - narrow, memory.Gradients);
+        Assert.Equal(memory.Parameters, memory.WithSummedGradients().Gradients);
+        Assert.Equal(memory.Total + narrow, memory.WithSummedGradients().Total);
+        Assert.Equal(memory.WithSummedGradients(), memory.WithSummedGradients().WithSummedGradients());
+        Assert.Equal(memory.Parameters, memory.WithShardedOptimizer(2).Gradients);
+        Assert.Equal(memory.WithSummedGradients().WithFullSharding(design, 2), memory.WithFullSharding(design, 2));
+    }
+
     [Fact]
     public void Checkpointing_saves_activations_and_they_grow_with_tokens()
     {
