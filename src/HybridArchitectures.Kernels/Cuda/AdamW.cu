@@ -6,7 +6,7 @@
 //
 // Moves 28 bytes per element (value, gradient and two moments are read; value and moments are written), 2 less for a bfloat16 gradient, and 2 bytes
 // for the copy. Limit for 1.236e9 elements on one H200: 8.2 ms, and 8.7 ms with copies.
-#include "common.cuh"
+#include "many_tensors.cuh"
 
 #define ADAMW_TENSORS 64                               // the host has the same numbers
 #define ADAMW_PER_BLOCK 4096
@@ -94,12 +94,8 @@ __device__ __forceinline__ void adamw_step(const AdamWArguments& args) {
             static_cast<float>(1 - args.beta1), static_cast<float>(1 - args.beta2), static_cast<float>(args.epsilon)};
     }
     __syncthreads();
-    int index = 0;                                     // of the first parameter whose last block is not before this one
-#pragma unroll
-    for (int stride = ADAMW_TENSORS / 2; stride > 0; stride /= 2)
-        if (index + stride < args.tensorCount && args.tensors[index + stride - 1].endBlock <= static_cast<int>(blockIdx.x)) index += stride;
-    const AdamWTensor& tensor = args.tensors[index];
-    const i64 begin = (static_cast<i64>(blockIdx.x) - (index > 0 ? args.tensors[index - 1].endBlock : 0)) * ADAMW_PER_BLOCK;
+    i64 begin;
+    const AdamWTensor& tensor = tensor_of_block<ADAMW_PER_BLOCK>(args.tensors, args.tensorCount, begin);
     if (tensor.isBFloat16) adamw_block<bfloat16>(*constants, tensor, begin);
     else adamw_block<float>(*constants, tensor, begin);
 }
