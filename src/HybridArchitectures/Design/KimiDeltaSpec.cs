@@ -145,8 +145,8 @@ public sealed record KimiDeltaSpec : MixerSpec
     public override double CountSavedActivations(int width, TrainingStepShape step)
     {
         ArgumentNullException.ThrowIfNull(step);
-        // the convolution's input and output, the gate, what is normed, what is projected out, and the low-rank vectors
-        double channels = 2.0 * ConvolutionChannels + 3.0 * ValueWidth + DecayRank + GateRank;
+        // the convolution's input and output, what is normed, the norm, the gate, what is projected out, and the low-rank vectors
+        double channels = 2.0 * ConvolutionChannels + 4.0 * ValueWidth + DecayRank + GateRank;
         return channels * step.ElementSize
             + SavedStateMemory.ChannelDeltaRule(Heads, HeadSize, ValueHeadSize, ChunkSize, step.ElementSize, step.Gpu);
     }

@@ -29,7 +29,7 @@ static class Activations
     }
 
     /// <summary>Computes log(1 + e^x), as log(e^x + e^0). TorchSharp's softplus creates temporary scalars.</summary>
-    public static Tensor Softplus(Tensor x) => x.logaddexp(zeros_like(x));
+    public static Tensor Softplus(Tensor x) => x.logaddexp(zeros(1, x.dtype, x.device));
 
     /// <summary>Computes activation(gate) * up.</summary>
     public static Tensor Gated(Activation activation, Tensor gate, Tensor up) =>

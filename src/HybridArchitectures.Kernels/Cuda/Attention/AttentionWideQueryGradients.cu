@@ -13,7 +13,7 @@
 // For B1, 16 query heads over 4 key heads, 8192 tokens, D = E = 256, causal: 3 products, 0.82 TFLOP; tiles of keys and values pass through the
 // second-level cache 4.3 GB (192 operations a byte). A step of 32 keys has 1,536 mma instructions, and their operands take 2,560 of the 128-byte
 // cycles of shared memory, copies and pairs 450 more. With a multiplier that takes an mma.sync in 1.6 cycles (9.0), shared memory is the limit: 480
-// TFLOP/s, 1.7 ms, if exponentials and slopes did not wait for each other. No GPU has measured it.
+// TFLOP/s, 1.7 ms, if exponentials and slopes did not wait for each other.
 #include "attention_wide.cuh"
 #include "attention_query_block.cuh"
 
@@ -41,7 +41,7 @@ struct QueryGradients : QueryBlock {
             part.write_pairs(pairs, words, t);
         }
         sync_warp();
-        arrive(PairsWritten, Threads);
+        meet(PairsWritten, Threads);
     }
 
     // Group 1: dS. A lane replaces the probabilities that it has read.

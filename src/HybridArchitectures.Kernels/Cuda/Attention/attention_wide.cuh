@@ -32,7 +32,7 @@ template <int Size> constexpr int Quarter = (Size / 16 + 3) / 4 * 16;
 constexpr int MaxQuarter = Quarter<(D > E ? D : E)>;
 
 // Barriers of the block, whose number 0 is that of all threads.
-constexpr int PairsWritten = 1, FirstGroupMeets = 2, SecondGroupMeets = 3;
+constexpr int PairsWritten = 1, SecondGroupMeets = 2;
 
 // Which part of the scores and of the sums a warp has.
 struct WarpPart {
