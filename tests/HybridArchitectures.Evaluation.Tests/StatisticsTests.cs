@@ -104,7 +104,7 @@ public class StatisticsTests
         Assert.Equal(0.3, fit.Exponent.Value, 1e-4);
         Assert.Equal(1.7 + 80 * Math.Pow(1e10, -0.3), fit.LossAt(1e10).Value, 1e-4);
         Assert.Equal(1e9, fit.ScaleAt(1.7 + 80 * Math.Pow(1e9, -0.3)).Value, 1e6);
-        Assert.True(double.IsNaN(fit.ScaleAt(1.6).Value));
+        Assert.Equal(double.PositiveInfinity, fit.ScaleAt(1.6).Value);
         Assert.Throws<ArgumentOutOfRangeException>(() => ScalingFit.Fit([new(1, 3), new(2, 2), new(2, 2.1)]));
     }
 
@@ -120,5 +120,17 @@ public class StatisticsTests
         Assert.InRange(ratio.High, 2, 2.2);
         Assert.InRange(1.7, mine.Irreducible.Low, mine.Irreducible.High);
         Assert.True(mine.Irreducible.High - mine.Irreducible.Low > 1e-4);
+    }
+
+    [Fact]
+    public void Efficiency_is_infinite_over_a_design_that_never_reaches_the_loss()
+    {
+        var (mine, other) = (ScalingFit.Fit(Points(1.7, 80, 0.3, noise: 1e-3)), ScalingFit.Fit(Points(2.5, 80, 0.3, noise: 1e-3)));
+        double inf = double.PositiveInfinity;
+        Assert.Equal(new BootstrapInterval(inf, inf, inf), mine.EfficiencyOver(other, 1e8));
+        // at a loss close to the other's limit, a part of the resampled fits reaches it
+        var near = mine.EfficiencyOver(other, Math.Pow(80 / 0.8, 1 / 0.3) * 0.999);
+        Assert.True(double.IsFinite(near.Low));
+        Assert.Equal(inf, near.High);
     }
 }

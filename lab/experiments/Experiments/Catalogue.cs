@@ -25,7 +25,8 @@ sealed class Catalogue(StudySize size, int vocabularySize)
     {
         get
         {
-            ExperimentDesign[] starts = [designs.Transformer, designs.Mamba, designs.Inter(1, 3), designs.Intra(1, 3)];
+            ExperimentDesign[] starts = [designs.Transformer, designs.Mamba, designs.Inter(1, 3), designs.Intra(1, 3),
+                designs.InterGatedDelta(1, 3), designs.InterMamba1(1, 3), designs.InterMamba3(1, 3)];
             var trials = starts.SelectMany(start => size.LearningRates.Select(rate =>
                 (Design: start with { Name = LearningRates.TrialName(start.Class, rate) }, Rate: rate))).ToArray();
             return new(LearningRatesName, "Learning rates", "Each class of designs is trained with several peak learning rates at the base size, "
@@ -106,9 +107,8 @@ sealed class Catalogue(StudySize size, int vocabularySize)
         {
             ExperimentDesign[] main = [designs.Transformer, designs.Mamba, designs.Inter(1, 5), designs.Intra(1, 5)];
             ExperimentDesign[] mixers = [.. Sparse.SelectMany(ratio => (ExperimentDesign[])
-                [designs.InterOf(ratio.Attention, ratio.Ssm, "gated delta", designs.GatedDelta),
-                    designs.InterOf(ratio.Attention, ratio.Ssm, "mamba-1", designs.Mamba1),
-                    designs.InterOf(ratio.Attention, ratio.Ssm, "mamba-3", designs.Mamba3)])];
+                [designs.InterGatedDelta(ratio.Attention, ratio.Ssm), designs.InterMamba1(ratio.Attention, ratio.Ssm),
+                    designs.InterMamba3(ratio.Attention, ratio.Ssm)])];
             ExperimentDesign[] noPositions = [designs.WithoutPositions(1, 0), designs.WithoutPositions(1, 5), designs.WithoutPositions(1, 3)];
             return new("next", "Next checks", "Attention replaced by a convolution or by linear attention at the same positions; Mamba-2 replaced by "
                 + "gated delta nets, Mamba-1 and Mamba-3; attention without positions; half and twice the training length at equal tokens; Muon.",
@@ -126,8 +126,8 @@ sealed class Catalogue(StudySize size, int vocabularySize)
     IEnumerable<ExperimentDesign> ScalingOf(int width)
     {
         var at = new Designs(size, vocabularySize, width);
-        ExperimentDesign[] kinds = [at.Transformer, at.Inter(1, 5), at.Inter(1, 1), at.InterOf(1, 5, "gated delta", at.GatedDelta),
-            at.InterOf(1, 1, "gated delta", at.GatedDelta)];
+        ExperimentDesign[] kinds = [at.Transformer, at.Inter(1, 5), at.Inter(1, 1), at.InterGatedDelta(1, 5),
+            at.InterGatedDelta(1, 1)];
         return kinds.Select(kind => kind with { Name = width == size.Width ? kind.Name : $"{kind.Name}, width {width}" });
     }
 }

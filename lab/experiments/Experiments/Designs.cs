@@ -72,9 +72,17 @@ sealed class Designs(StudySize size, int vocabularySize, int width = 0)
     public ExperimentDesign InterWithout(int attention, int ssm, string name, MixerSpec replacement) => Create($"{name} {attention}:{ssm}",
         Pair(replacement, Mamba2).Ratio(replacement.Symbol, attention, "M", ssm), LearningRates.Inter);
 
-    /// <summary>Creates an inter-layer hybrid with another mixer in the place of Mamba-2.</summary>
-    public ExperimentDesign InterOf(int attention, int ssm, string name, MixerSpec mixer) => Create($"{name} {attention}:{ssm}",
-        Pair(Attention, mixer).Ratio("T", attention, mixer.Symbol, ssm), LearningRates.Inter);
+    /// <summary>Creates an inter-layer hybrid with gated delta nets, whose states are as large as those of Mamba-2, in its place.</summary>
+    public ExperimentDesign InterGatedDelta(int attention, int ssm) => InterOf(attention, ssm, LearningRates.GatedDelta, GatedDelta);
+
+    /// <summary>Creates an inter-layer hybrid with Mamba-1 layers of twice the model width in the place of Mamba-2.</summary>
+    public ExperimentDesign InterMamba1(int attention, int ssm) => InterOf(attention, ssm, LearningRates.Mamba1, Mamba1);
+
+    /// <summary>Creates an inter-layer hybrid with Mamba-3 layers, with the heads and states of Mamba-2, in its place.</summary>
+    public ExperimentDesign InterMamba3(int attention, int ssm) => InterOf(attention, ssm, LearningRates.Mamba3, Mamba3);
+
+    ExperimentDesign InterOf(int attention, int ssm, string designClass, MixerSpec mixer) => Create($"{designClass} {attention}:{ssm}",
+        Pair(Attention, mixer).Ratio("T", attention, mixer.Symbol, ssm), designClass);
 
     /// <summary>Creates designs whose attention has no positions.</summary>
     public ExperimentDesign WithoutPositions(int attention, int ssm) => ssm == 0
@@ -87,17 +95,14 @@ sealed class Designs(StudySize size, int vocabularySize, int width = 0)
     /// <summary>Gets linear attention with a fixed decay per head.</summary>
     public MixerSpec LinearAttention => new LightningAttentionSpec { Heads = Heads, HeadSize = size.HeadSize };
 
-    /// <summary>Gets a gated delta net whose states are as large as those of Mamba-2.</summary>
-    public MixerSpec GatedDelta => new GatedDeltaSpec
+    MixerSpec GatedDelta => new GatedDeltaSpec
     {
         KeyHeads = Heads, ValueHeads = 2 * Heads, KeyHeadSize = size.StateSize, ValueHeadSize = size.HeadSize,
     };
 
-    /// <summary>Gets a Mamba-1 layer with twice the model width.</summary>
-    public MixerSpec Mamba1 => new Mamba1Spec { InnerWidth = 2 * width, StateSize = 16 };
+    MixerSpec Mamba1 => new Mamba1Spec { InnerWidth = 2 * width, StateSize = 16 };
 
-    /// <summary>Gets a Mamba-3 layer with the heads and states of Mamba-2.</summary>
-    public MixerSpec Mamba3 => new Mamba3Spec { InnerWidth = 2 * width, HeadSize = size.HeadSize, StateSize = size.StateSize };
+    MixerSpec Mamba3 => new Mamba3Spec { InnerWidth = 2 * width, HeadSize = size.HeadSize, StateSize = size.StateSize };
 
     /// <summary>
     /// Creates a block with both branches. Both are as wide as the model together with their share: at 1:1, values and state-space channels have the

@@ -45,7 +45,7 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
                     isComplete &= Run(experiment, part, seed, waits: isTrial, cancellation);
                 }
             // a part of the trials selects no rates
-            if (isTrial && isComplete && only is null && !File.Exists(RatesFile))
+            if (isTrial && isComplete && only is null)
                 LearningRates.Write(RatesFile, LearningRates.Select(Sweep.Read(folder)));
         }
         return isComplete;

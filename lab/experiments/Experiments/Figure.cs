@@ -24,6 +24,12 @@ static class Figure
             : $"{value} [{Text(interval.Low, digits)}, {Text(interval.High, digits)}]{(difference.IsBelowNoise ? ", below noise" : "")}";
     }
 
+    /// <summary>Returns a ratio of scales with its interval. A ratio over 1,000 is far outside the scales that were trained.</summary>
+    public static string Ratio(BootstrapInterval ratio) => double.IsInfinity(ratio.Low) ? "never reached"
+        : $"{Bounded(ratio.Value)} [{Bounded(ratio.Low)}, {Bounded(ratio.High)}]";
+
+    static string Bounded(double ratio) => ratio > 1000 ? "over 1,000" : Text(ratio, ratio >= 10 ? "#,##0" : "0.00");
+
     static string Text(double value, string format)
     {
         string text = value.ToString(format, CultureInfo.InvariantCulture);

@@ -15,8 +15,17 @@ sealed class LearningRates(IReadOnlyDictionary<string, double> rates, int baseWi
     /// <summary>Specifies the class of stacks of Mamba-2.</summary>
     public const string Mamba = "mamba";
 
-    /// <summary>Specifies the class of inter-layer hybrids, whatever their mixers.</summary>
+    /// <summary>Specifies the class of inter-layer hybrids of Mamba-2.</summary>
     public const string Inter = "inter";
+
+    /// <summary>Specifies the class of inter-layer hybrids of gated delta nets.</summary>
+    public const string GatedDelta = "gated delta";
+
+    /// <summary>Specifies the class of inter-layer hybrids of Mamba-1.</summary>
+    public const string Mamba1 = "mamba-1";
+
+    /// <summary>Specifies the class of inter-layer hybrids of Mamba-3.</summary>
+    public const string Mamba3 = "mamba-3";
 
     /// <summary>Specifies the class of intra-layer hybrids.</summary>
     public const string Intra = "intra";
@@ -25,7 +34,9 @@ sealed class LearningRates(IReadOnlyDictionary<string, double> rates, int baseWi
     public IReadOnlyDictionary<string, double> ByClass => rates;
 
     /// <summary>Returns the rate of a design.</summary>
-    public double For(ExperimentDesign design) => rates[design.Class] * Math.Sqrt((double)baseWidth / design.Design.Width);
+    public double For(ExperimentDesign design) => rates.TryGetValue(design.Class, out double rate)
+        ? rate * Math.Sqrt((double)baseWidth / design.Design.Width)
+        : throw new InvalidDataException($"There is no learning rate of {design.Class}; run {Catalogue.LearningRatesName} first.");
 
     /// <summary>Returns the name of a trial of a class and a rate.</summary>
     public static string TrialName(string designClass, double rate) => FormattableString.Invariant($"{designClass}, rate {rate:0.####}");
@@ -33,7 +44,7 @@ sealed class LearningRates(IReadOnlyDictionary<string, double> rates, int baseWi
     /// <summary>Selects, for each class, the rate with the minimum held-out loss. Trials that diverged are left out.</summary>
     public static IReadOnlyDictionary<string, double> Select(SweepResult trials)
     {
-        string[] classes = [Attention, Mamba, Inter, Intra];
+        string[] classes = [Attention, Mamba, Inter, Intra, GatedDelta, Mamba1, Mamba3];
         return classes.ToDictionary(name => name, name => trials.Runs
             .Where(run => run.Settings.Name.StartsWith($"{name}, rate ", StringComparison.Ordinal) && run.Training is { Failure: null })
             .MinBy(run => run.Training!.HeldOutLoss[^1].Loss)?.Settings.LearningRate

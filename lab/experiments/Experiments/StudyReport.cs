@@ -194,7 +194,10 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
             Line("| family | E | exponent | FLOPs that attention needs for the same loss, over its own |");
             Line("| --- | --- | --- | --- |");
             foreach (var (name, item) in fits)
-                Line($"| {name} | {item.Fit.Irreducible} | {item.Fit.Exponent} | {item.Fit.EfficiencyOver(attention.Fit, scale)} |");
+            {
+                string ratio = name == "attention" ? "" : Figure.Ratio(item.Fit.EfficiencyOver(attention.Fit, scale));
+                Line($"| {name} | {item.Fit.Irreducible} | {item.Fit.Exponent} | {ratio} |");
+            }
             Line();
         }
     }

@@ -10,13 +10,15 @@ public sealed record BootstrapInterval(double Value, double Low, double High)
 {
     internal static BootstrapInterval From(double value, IEnumerable<double> resampled)
     {
-        double[] sorted = [.. resampled.Where(double.IsFinite).Order()];
+        double[] sorted = [.. resampled.Where(number => !double.IsNaN(number)).Order()];
         if (sorted.Length == 0) return new(value, double.NaN, double.NaN);
         double At(double share)
         {
             double rank = share * (sorted.Length - 1);
             int below = (int)rank, above = Math.Min(below + 1, sorted.Length - 1);
-            return sorted[below] + (rank - below) * (sorted[above] - sorted[below]);
+            // infinite numbers have no difference
+            return rank == below || sorted[above] == sorted[below] ? sorted[below]
+                : sorted[below] + (rank - below) * (sorted[above] - sorted[below]);
         }
         return new(value, At(0.025), At(0.975));
     }

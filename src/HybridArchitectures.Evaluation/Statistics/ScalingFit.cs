@@ -101,17 +101,17 @@ public sealed class ScalingFit
         return BootstrapInterval.From(Value(Law, scale / unit), resampled.Select(law => Value(law, scale / unit)));
     }
 
-    /// <summary>Returns the scale at which the law reaches a loss, or NaN if it never does.</summary>
+    /// <summary>Returns the scale at which the law reaches a loss, or infinity if it never does.</summary>
     /// <param name="loss">The loss in nats per token.</param>
     public BootstrapInterval ScaleAt(double loss) =>
         BootstrapInterval.From(ScaleAt(Law, unit, loss), resampled.Select(law => ScaleAt(law, unit, loss)));
 
     static double ScaleAt((double E, double A, double Alpha) law, double unit, double loss) =>
-        loss > law.E ? unit * Math.Pow((loss - law.E) / law.A, -1 / law.Alpha) : double.NaN;
+        loss > law.E ? unit * Math.Pow((loss - law.E) / law.A, -1 / law.Alpha) : double.PositiveInfinity;
 
     /// <summary>
     /// Returns the ratio of the tokens (or another scale) that another design needs to reach the loss of this design at a scale. If it is above 1,
-    /// this design is more efficient.
+    /// this design is more efficient. It is infinite if the other design never reaches that loss.
     /// </summary>
     /// <param name="other">The fit of the other design, with the same number of resamples.</param>
     /// <param name="scale">A scale of this design.</param>

@@ -175,8 +175,12 @@ sealed class SweepPage(SweepReport report)
     {
         if (ReferenceEquals(baseline, curve)) return "<span class=\"soft\">–</span>";
         var ratio = curve.Fit.EfficiencyOver(baseline.Fit, curve.MaxScale);
-        return double.IsNaN(ratio.Value) ? $"never reaches it" : $"{Interval(ratio)} times the {Escape(axis)}";
+        if (double.IsInfinity(ratio.Low)) return "never reaches it";
+        return $"{Bounded(ratio.Value)} <span class=\"soft\">[{Bounded(ratio.Low)}, {Bounded(ratio.High)}]</span> times the {Escape(axis)}";
     }
+
+    // a ratio over 1,000 is far outside the measured scales
+    static string Bounded(double ratio) => ratio > 1000 ? "over 1,000" : Number(ratio);
 
     void TaskCurves()
     {
