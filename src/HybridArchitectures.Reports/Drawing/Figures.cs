@@ -5,11 +5,13 @@ namespace HybridArchitectures.Reports.Drawing;
 /// <summary>Formats numbers for readers, independent of the culture.</summary>
 static class Figures
 {
-    /// <summary>Returns three digits and K, M, B or T: 1.23M.</summary>
+    /// <summary>Returns three digits and K, M, B, T, P or E: 1.23M. P is 1e15, which only operations reach.</summary>
     public static string Short(double value)
     {
         var (scaled, unit) = Math.Abs(value) switch
         {
+            >= 999.5e15 => (value / 1e18, "E"),
+            >= 999.5e12 => (value / 1e15, "P"),
             >= 999.5e9 => (value / 1e12, "T"),
             >= 999.5e6 => (value / 1e9, "B"),
             >= 999.5e3 => (value / 1e6, "M"),

@@ -78,7 +78,7 @@ static class SweepPictures
             double low = curve.Curve.Points.Min(point => point.Scale), high = curve.MaxScale;
             return [.. Enumerable.Range(0, steps + 1).Select(i => low * Math.Pow(high / low, (double)i / steps))];
         }
-        var laws = curves.Select(curve => (curve, Law: Scales(curve).Select(scale => (Scale: scale, Loss: curve.Fit.LossAt(scale))).ToArray()))
+        var laws = curves.Select(curve => (curve, law: Scales(curve).Select(scale => (Scale: scale, Loss: curve.Fit.LossAt(scale))).ToArray()))
             .ToArray();
         var frame = new ChartFrame(Width, Height, points.Select(point => point.Scale), points.Select(point => point.Loss), isLogarithmic: true);
         var shapes = new List<Shape>();
@@ -94,6 +94,9 @@ static class SweepPictures
                 shapes.Add(new Shape.Circle(frame.X(point.Scale), frame.Y(point.Loss), 3.5f, ink, Title: string.Create(CultureInfo.InvariantCulture,
                     $"{curve.Curve.Name}: {point.Loss:0.####} at {Figures.Short(point.Scale)} {axis}")));
         }
+        var names = laws.Select(item => (item.curve, End: item.law[^1])).Select(item => new PointName(item.curve.Curve.Name, frame.X(item.End.Scale),
+            frame.Y(item.End.Loss.Value), RunLook.At(item.curve.Index).Ink)).ToArray();
+        shapes.AddRange(new PointNames(Width, Height - 50, shapes).Place(names, names.Length));
         return new Picture(Width, Height, $"Loss by {axis}", $"{curves.Count} fits: {string.Join(", ", curves.Select(curve => curve.Curve.Name))}",
             [new Shape.Clip(0, 0, Width, Height, shapes), .. frame.Axes(axis, "held-out loss (nats per token)")]);
     }
