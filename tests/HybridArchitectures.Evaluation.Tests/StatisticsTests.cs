@@ -75,6 +75,13 @@ public class StatisticsTests
         // equal differences leave no doubt between seeds; none at all are no difference
         Assert.False(PairedComparison.Compare([1, 2], [2, 3]).IsBelowNoise);
         Assert.True(PairedComparison.Compare([1, 2], [1, 2]).IsBelowNoise);
+        foreach (double number in (double[])[double.NaN, double.PositiveInfinity])
+        {
+            var unknown = PairedComparison.Compare([1, 2], [number, 3]);
+            Assert.Equal((true, null, null), (unknown.IsBelowNoise, unknown.TTestP, unknown.PermutationP));
+        }
+        Assert.Throws<ArgumentException>(() => new HeatMap("map", "row", ["1"], "column", ["1", "2"], [[1]]));
+        Assert.Throws<ArgumentException>(() => new HeatMap("map", "row", ["1", "2"], "column", ["1"], [[1]]));
         Assert.Throws<ArgumentOutOfRangeException>(() => PairedComparison.Compare([1, 2], [1]));
         double many = PairedComparison.Compare(new double[20], [.. Enumerable.Range(0, 20).Select(i => i % 2 == 0 ? 1.0 : -0.9)]).PermutationP!.Value;
         Assert.InRange(many, 0.5, 1);

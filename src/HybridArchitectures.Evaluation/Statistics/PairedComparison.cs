@@ -12,7 +12,7 @@ namespace HybridArchitectures.Evaluation.Statistics;
 /// <param name="PermutationP">
 /// The two-sided p-value of the permutation test, which swaps the numbers of pairs: the share of sign patterns whose mean difference is at least as
 /// large. It is exact up to 16 pairs. Beyond that it is estimated from 100,000 patterns of a fixed seed. With n pairs it is at least 2 / 2^n. It is
-/// null for fewer than two pairs.
+/// null for fewer than two pairs and for numbers that are not finite.
 /// </param>
 public sealed record PairedComparison(Estimate Difference, double? TTestP, double? PermutationP)
 {
@@ -29,10 +29,10 @@ public sealed record PairedComparison(Estimate Difference, double? TTestP, doubl
         ? ConfidenceInterval.Around(Difference.Value, error * StudentT.TwoSidedQuantile(0.05, Pairs - 1)) : null;
 
     /// <summary>
-    /// Gets whether the difference may be noise: there are fewer than two pairs, or the p-value of the t-test is 0.05 or more. The permutation test
-    /// cannot reach 0.05 with fewer than six pairs, so this property ignores it.
+    /// Gets whether the difference may be noise: there are fewer than two pairs, the p-value of the t-test is 0.05 or more, or a number is not finite.
+    /// The permutation test cannot reach 0.05 with fewer than six pairs, so this property ignores it.
     /// </summary>
-    public bool IsBelowNoise => Pairs < 2 || (TTestP is { } p ? p >= 0.05 : Difference.Value == 0);
+    public bool IsBelowNoise => Pairs < 2 || !double.IsFinite(Difference.Value) || (TTestP is { } p ? p >= 0.05 : Difference.Value == 0);
 
     /// <summary>Compares two designs by pairs of numbers.</summary>
     /// <param name="first">The numbers of the first design, one per seed.</param>
@@ -47,7 +47,7 @@ public sealed record PairedComparison(Estimate Difference, double? TTestP, doubl
         double[] differences = [.. first.Zip(second, (a, b) => b - a)];
         var mean = Estimate.FromSamples(differences);
         double? t = mean.StandardError is > 0 ? StudentT.TwoSidedP(mean.Value / mean.StandardError.Value, differences.Length - 1) : null;
-        return new(mean, t, differences.Length < 2 ? null : Permuted(differences));
+        return new(mean, t, differences.Length < 2 || !double.IsFinite(mean.Value) ? null : Permuted(differences));
     }
 
     static double Permuted(double[] differences)

@@ -17,6 +17,13 @@ public sealed record HeatMap(
         IReadOnlyList<IReadOnlyList<double?>> Values,
     double Min = 0, double Max = 1)
 {
+    /// <summary>Gets the numbers by row and column. Null means that there is no number.</summary>
+    /// <exception cref="ArgumentException">The numbers of rows or columns differ from those of the labels.</exception>
+    public IReadOnlyList<IReadOnlyList<double?>> Values { get; init; } =
+        Values is not null && Values.Count == Rows?.Count && Values.All(row => row?.Count == Columns?.Count) ? Values
+            : throw Require.Unfit(nameof(Values), $"Values has other rows or columns than {Rows?.Count ?? 0} x {Columns?.Count ?? 0}",
+                "one number, or null, for each label");
+
     /// <summary>Returns the table as plain text, one line per row.</summary>
     public override string ToString()
     {
