@@ -217,4 +217,60 @@ public sealed class SweepReportTests : IDisposable
         XElement.Parse(File.ReadAllText(Path.Combine(Path.Combine(folder.Path, "report"), "quality-cache.svg")));
         Assert.Throws<ArgumentException>(() => new SweepReport(new SweepResult([], true)));
     }
+
+    [Fact]
+    public void A_metric_of_quality_that_no_run_has_is_refused()
+    {
+        Assert.Contains("metric is 'los'; expected one of 'loss'", Assert.Throws<ArgumentException>(() =>
+            new SweepReport(Result) { Quality = ("held-out loss", "los") }.ToHtml()).Message);
+        var none = new SweepResult([.. Result.Runs.Select(run => run with { Training = null, Tasks = [] })], false);
+        Assert.Contains("not complete", new SweepReport(none) { Quality = ("held-out loss", "loss") }.ToHtml());
+    }
+
+    static SweepTraining Losses(params double[] losses)
+    {
+        SweepLossPoint[] points = [.. losses.Select((loss, i) => new SweepLossPoint(i + 1, 100 * (i + 1), i, loss))];
+        return new(losses.Length, 100 * losses.Length, 3, 10, points, [.. points.TakeLast(1)]);
+    }
+
+    static SweepRun With(string name, SweepTraining? training, params TaskResult[] tasks) =>
+        Run(name, "TT", 1, 1, 100) is var run ? run with
+        {
+            Settings = run.Settings with { Family = "family" }, Training = training, Tasks = tasks,
+        } : run;
+
+    static TaskResult Task(double value, double? error = null, HeatMap[]? maps = null, MeasuredCurve[]? curves = null) =>
+        new("task", "Protocol.", [new("metric", value, error)], maps ?? [], curves ?? []);
+
+    // results that a run can leave behind
+    static readonly Dictionary<string, SweepRun[]> odd = new()
+    {
+        ["not trained"] = [With("a", null)],
+        ["not trained but measured"] = [With("a", null, Task(1)), With("b", null, Task(2))],
+        ["all failed"] = [With("a", new(1, 1, 1, 0, [], [], "not finite"))],
+        ["one failed"] = [With("a", new(1, 1, 1, 0, [], [], "not finite")), With("b", Losses(2, 1))],
+        ["not finite"] = [With("a", Losses(1, double.NaN), Task(double.NaN)), With("b", Losses(double.PositiveInfinity), Task(1, double.NaN))],
+        ["large"] = [With("a", Losses(1e300, 1e308), Task(1e308, 1e308)), With("b", Losses(-1e308), Task(-1e308))],
+        ["small"] = [With("a", Losses(5e-324), Task(5e-324)), With("b", Losses(0, 0), Task(0))],
+        ["nearly equal"] = [With("a", Losses(1e9), Task(1e9)), With("b", Losses(1e9 + 1e-6), Task(1e9 + 1e-6))],
+        ["names"] = [With("\u6CE8\u610F", Losses(1)), With("a\u0001\u202Eb", Losses(1)), With("\ud83d", Losses(1)), With(new('x', 3000), Losses(1))],
+        ["one scale not finite"] = [With("a", Losses(3)), With("b", Losses(2, double.NaN)), With("c", Losses(2, 1, 1)), With("d", Losses(2, 1, 1, 0.8))],
+        ["empty pictures"] = [With("a", Losses(1), Task(1, null, [new("map", "row", [], "column", [], []), new("map", "row", ["1"], "column", [], [[]])],
+            [new("curve", "x", "y", [])]))],
+        ["pictures not finite"] = [With("a", Losses(1), Task(1, null, [new("map", "row", ["1"], "column", ["1"], [[double.NaN]])],
+            [new("curve", "x", "y", [new(double.NaN, 1), new(1, double.NaN), new(double.PositiveInfinity, 1), new(2, 1)])]))],
+    };
+
+    public static TheoryData<string> OddResults => [.. odd.Keys];
+
+    /// <summary>Ticks of a range of 5e-324 filled the memory, and a held-out loss that is not finite stopped the page.</summary>
+    [Theory, MemberData(nameof(OddResults))]
+    public void A_page_can_be_written_of_any_results(string name)
+    {
+        new SweepReport(new(odd[name], true)).Write(folder.Path);
+        Assert.True(new FileInfo(Path.Combine(folder.Path, "index.html")).Length < 1_000_000);
+        foreach (string file in Directory.GetFiles(folder.Path, "*.svg"))
+            Assert.All(XDocument.Load(file).Descendants().Attributes().Where(item => item.Name.LocalName is not ("id" or "aria-labelledby")),
+                item => Assert.DoesNotMatch("NaN|Infinity|\u221E", item.Value));
+    }
 }

@@ -125,7 +125,8 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
         if (!part.Designs.Contains(baseline)) baseline = part.Designs[0];
         (string Task, string Metric) metric = isRecall ? (size.Recall.NameAt(1), "accuracy")
             : (SweepRun.TrainingTask, Loss);
-        new SweepReport(part) { Title = experiment.Title, Description = experiment.Question, Baseline = baseline, Quality = metric }
+        new SweepReport(part) { Title = experiment.Title, Description = experiment.Question, Baseline = baseline,
+            Quality = IsMeasured(part, metric.Task, metric.Metric) ? metric : null }
             .Write(Path.Combine(folder, name));
         WriteTable(part, baseline, metric);
         WriteMeasurements(part, experiment.Parts.Aggregate(PartTasks.None, (all, one) => all | one.Measured));

@@ -32,13 +32,14 @@ public sealed record ScalingCurve(string Name, string Axis, IReadOnlyList<Scalin
 
     /// <summary>
     /// Creates the curves of the families of a sweep (<see cref="SweepDesign.Family"/>) over parameters, training tokens and training FLOPs. The loss
-    /// is the last held-out loss of each run. Curves with fewer than three scales are left out.
+    /// is the last held-out loss of each run. Losses that are not finite and curves with fewer than three scales are left out.
     /// </summary>
     /// <param name="result">The runs.</param>
     public static IReadOnlyList<ScalingCurve> FromSweep(SweepResult result)
     {
         ArgumentNullException.ThrowIfNull(result);
-        var runs = result.Runs.Where(run => run.Settings.Family is not null && run.Training is { Failure: null, HeldOutLoss.Count: > 0 }).ToArray();
+        var runs = result.Runs.Where(run => run.Settings.Family is not null && run.Training is { Failure: null, HeldOutLoss: [.., var last] }
+            && double.IsFinite(last.Loss)).ToArray();
         (string Axis, Func<SweepRun, double> Scale)[] axes =
         [
             (Parameters, run => run.Settings.Design.CountParameters().Total), (Tokens, run => run.Training!.Tokens),

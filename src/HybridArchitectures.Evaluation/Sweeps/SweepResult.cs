@@ -92,7 +92,7 @@ public sealed record SweepResult(IReadOnlyList<SweepRun> Runs, bool IsComplete)
             throw Require.Unfit(parameter, $"{parameter} is '{design}'", $"one of '{string.Join("', '", Designs)}'");
     }
 
-    void RequireMetric(string task, string metric)
+    internal void RequireMetric(string task, string metric)
     {
         if (Metrics is not { Count: > 0 } known) return;
         string[] metrics = [.. known.Where(item => item.Task == task).Select(item => item.Metric.Name)];

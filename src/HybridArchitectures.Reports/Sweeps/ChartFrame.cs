@@ -16,7 +16,7 @@ sealed class ChartFrame
     public ChartFrame(float width, float height, IEnumerable<double> x, IEnumerable<double> y, bool isLogarithmic = false)
     {
         (Width, Height, this.isLogarithmic) = (width, height, isLogarithmic);
-        double[] xs = [.. x.Where(double.IsFinite).DefaultIfEmpty(1)], ys = [.. y.Where(double.IsFinite).DefaultIfEmpty(0)];
+        double[] xs = [.. x.Where(HasTicks).DefaultIfEmpty(1)], ys = [.. y.Where(HasTicks).DefaultIfEmpty(0)];
         (minX, maxX) = Around(isLogarithmic ? Math.Log10(xs.Min()) : xs.Min(), isLogarithmic ? Math.Log10(xs.Max()) : xs.Max());
         (minY, maxY) = Around(ys.Min(), ys.Max());
     }
@@ -25,15 +25,24 @@ sealed class ChartFrame
 
     public float Height { get; }
 
+    // the range of such numbers is finite
+    static bool HasTicks(double value) => Math.Abs(value) <= 1e300;
+
+    // a range of rounding errors would be too narrow for ticks
     static (double, double) Around(double low, double high)
     {
-        double room = high > low ? 0.08 * (high - low) : Math.Max(1e-9, Math.Abs(high) * 0.1);
+        double least = Math.Max(1e-15, 1e-12 * Math.Max(Math.Abs(low), Math.Abs(high)));
+        double room = high - low > least ? 0.08 * (high - low) : Math.Max(1e-9, Math.Abs(high) * 0.1);
         return (low - room, high + room);
     }
 
-    public float X(double value) => Left + (float)(((isLogarithmic ? Math.Log10(value) : value) - minX) / (maxX - minX)) * (Width - Left - RightRoom);
+    public float X(double value) =>
+        Left + Share(((isLogarithmic ? Math.Log10(value) : value) - minX) / (maxX - minX)) * (Width - Left - RightRoom);
 
-    public float Y(double value) => Height - BottomRoom - (float)((value - minY) / (maxY - minY)) * (Height - BottomRoom - Top);
+    public float Y(double value) => Height - BottomRoom - Share((value - minY) / (maxY - minY)) * (Height - BottomRoom - Top);
+
+    // numbers far outside are pixels far outside, which a float can hold
+    static float Share(double share) => (float)Math.Clamp(share, -1000, 1000);
 
     /// <summary>Returns the grid lines, their numbers, and the titles of the axes.</summary>
     public IEnumerable<Shape> Axes(string xTitle, string yTitle)

@@ -201,7 +201,8 @@ sealed class SweepPage(SweepReport report)
 
     void HeatMaps()
     {
-        var maps = result.Runs.SelectMany(run => run.Tasks.SelectMany(task => task.HeatMaps.Select(map => (run, map)))).ToArray();
+        var maps = result.Runs.SelectMany(run => run.Tasks.SelectMany(task => task.HeatMaps.Select(map => (run, map))))
+            .Where(item => item.map.Rows.Count > 0 && item.map.Columns.Count > 0).ToArray();
         if (maps.Length == 0) return;
         long first = maps.Min(item => item.run.Settings.Seed);
         Add($"<section>\n<h2>Heat maps</h2>\n");

@@ -95,11 +95,14 @@ public sealed class SweepReport
             .Select(point => new CurvePoint(point.Tokens, point.Loss, point.StandardError))]))];
 
     /// <summary>Returns the page as HTML without external files.</summary>
-    /// <exception cref="ArgumentException"><see cref="Baseline"/> is not a design of the sweep.</exception>
+    /// <exception cref="ArgumentException">
+    /// <see cref="Baseline"/> is not a design of the sweep, or no run has measured <see cref="Quality"/> although others are measured.
+    /// </exception>
     public string ToHtml()
     {
         if (!Result.Designs.Contains(BaselineName))
             throw Require.Unfit(nameof(Baseline), $"Baseline is '{Baseline}'", $"one of {string.Join(", ", Result.Designs)}");
+        if (Quality is var (task, metric)) Result.RequireMetric(task, metric);
         return new SweepPage(this).Write();
     }
 
