@@ -164,6 +164,32 @@ public sealed class SweepTests : IDisposable
         }
     }
 
+    [Fact]
+    public void Signs_of_a_name_that_its_folder_does_not_show_can_be_changed_after_the_runs_are_complete()
+    {
+        var options = Options("named") with { Seeds = [1], Tasks = [], Designs = [new("Mamba 2", Design("x", false))] };
+        new Sweep(options).Run();
+        var lines = new Lines();
+        var result = new Sweep(options with { Designs = [new("mamba-2", Design("x", false))] }).Run(lines);
+        Assert.Empty(lines.All);
+        Assert.Equal(["mamba-2"], result.Designs);
+        Assert.Equal(["mamba-2"], Sweep.Read(folder["named"]).Designs);
+    }
+
+    [Fact]
+    public void A_run_whose_folder_cannot_be_written_is_not_taken_for_one_that_another_process_has()
+    {
+        var options = Options("unwritable") with { Seeds = [1], Tasks = [] };
+        string run = new Sweep(options).Run().Runs[0].Folder;
+        File.Delete(Path.Combine(run, "training.json"));
+        Directory.CreateDirectory(Path.Combine(run, ".lock"));
+        Assert.ThrowsAny<SystemException>(() => new Sweep(options).Run());
+    }
+
+    [Fact]
+    public void Progress_shows_days() => Assert.EndsWith(", 1.06:00:05 left",
+        new SweepProgress("a, seed 1", "training", 1, 9, null, TimeSpan.FromHours(30) + TimeSpan.FromSeconds(4.7)).ToString());
+
     /// <summary>Each run of one design was paired with each run of the other, so that one seed counted as four.</summary>
     [Fact]
     public void Runs_of_one_seed_with_other_options_in_the_same_folder_are_not_compared()
@@ -453,6 +479,12 @@ public sealed class SweepTests : IDisposable
         Assert.Contains("'attention' 2 times", Assert.Throws<ArgumentException>(() =>
             new Sweep(Options("s") with { Designs = [Design("attention", true), Design("attention", false)] })).Message);
         Assert.Contains("Seeds holds '1' 2 times", Assert.Throws<ArgumentException>(() => new Sweep(Options("s") with { Seeds = [1, 1] })).Message);
+        Assert.Contains("Tasks holds 'training'", Assert.Throws<ArgumentException>(() => new Sweep(Options("s") with { Tasks =
+            [EvaluationTask.Create("training", (_, _) => new("training", "", new Metric("one", 1)))] })).Message);
+        // one folder for two designs would hold one run for both
+        var design = Design("x", true);
+        Assert.Contains("the same design as '\u6CE8\u610F' and '\u72B6\u6001'", Assert.Throws<ArgumentException>(() =>
+            new Sweep(Options("s") with { Designs = [new("\u6CE8\u610F", design), new("\u72B6\u6001", design)] })).Message);
         Assert.Contains("expected at least 1 design", Assert.ThrowsAny<ArgumentException>(() => new Sweep(Options("s") with { Designs = [] }))
             .Message);
     }

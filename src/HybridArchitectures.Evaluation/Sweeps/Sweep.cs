@@ -53,6 +53,9 @@ public sealed class Sweep
         options.Check();
         this.options = options;
         plans = [.. options.Seeds.SelectMany(seed => options.Designs.Select(design => Plan(design, seed)))];
+        if (plans.GroupBy(plan => plan.Folder.Path).FirstOrDefault(runs => runs.Count() > 1) is { } same)
+            throw Require.Unfit(nameof(options), $"Designs holds the same design as '{string.Join("' and '", same.Select(plan => plan.Design.Name))}'",
+                "names that differ in letters a to z or digits among their first 40 signs");
     }
 
     SweepPlan Plan(SweepDesign design, long seed)
@@ -83,9 +86,9 @@ public sealed class Sweep
         foreach (var plan in plans)
         {
             if (cancellation.IsCancellationRequested) break;
-            if (IsDone(plan) && HasFamily(plan)) continue;
+            if (IsDone(plan) && HasLabels(plan)) continue;
             using var held = plan.Folder.TryLock();
-            if (held is not null) UpdateFamily(plan);
+            if (held is not null) UpdateLabels(plan);
             // another process may have the run, or have completed it just now
             if (held is null || IsDone(plan)) continue;
             var clock = Stopwatch.StartNew();
@@ -96,12 +99,14 @@ public sealed class Sweep
         return new SweepResult([.. plans.Where(plan => plan.Folder.HasSettings).Select(plan => plan.Folder.Read())], IsComplete);
     }
 
-    static bool HasFamily(SweepPlan plan) => plan.Folder.ReadSettings().Family == plan.Design.Family;
+    static bool HasLabels(SweepPlan plan) =>
+        plan.Folder.ReadSettings() is var settings && (settings.Name, settings.Family) == (plan.Design.Name, plan.Design.Family);
 
-    // the family changes no result, so it may be set after the run
-    static void UpdateFamily(SweepPlan plan)
+    // the family changes no result, nor do signs of the name that its folder does not show, so they may be set after the run
+    static void UpdateLabels(SweepPlan plan)
     {
-        if (plan.Folder.HasSettings && !HasFamily(plan)) plan.Folder.Write(plan.Folder.ReadSettings() with { Family = plan.Design.Family });
+        if (plan.Folder.HasSettings && !HasLabels(plan))
+            plan.Folder.Write(plan.Folder.ReadSettings() with { Name = plan.Design.Name, Family = plan.Design.Family });
     }
 
     int CountComplete()

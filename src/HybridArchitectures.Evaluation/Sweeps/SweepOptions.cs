@@ -69,6 +69,9 @@ public sealed record SweepOptions
         RequireDifferent(Designs!.Select(design => design.Name), nameof(Designs));
         RequireDifferent(Seeds!.Select(seed => seed.ToString(System.Globalization.CultureInfo.InvariantCulture)), nameof(Seeds));
         RequireDifferent(Tasks.Select(task => task.Name), nameof(Tasks));
+        if (Tasks.Any(task => task.Name == SweepRun.TrainingTask))
+            throw Require.Unfit(nameof(Tasks), $"{nameof(Tasks)} holds '{SweepRun.TrainingTask}'",
+                "another name, because that is the one of the metrics of training");
         foreach (var design in Designs!) design.Design.Check();
     }
 

@@ -132,17 +132,11 @@ sealed class SweepRunFolder(string path)
         : Directory.GetFiles(TasksFolder, "*.json").Where(file => !System.IO.Path.GetFileName(file).StartsWith('.')).Order(StringComparer.Ordinal);
 
     /// <summary>Locks the run until the result is disposed or the process ends. Returns null if another process has the lock.</summary>
+    /// <exception cref="IOException">The folder cannot be written.</exception>
     public IDisposable? TryLock()
     {
         Directory.CreateDirectory(path);
-        try
-        {
-            return new FileStream(System.IO.Path.Combine(path, LockName), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
-        }
-        catch (IOException) when (Directory.Exists(path))
-        {
-            return null;
-        }
+        return PathLock.Try(System.IO.Path.Combine(path, LockName), out _);
     }
 
     public void DeleteCheckpoints() => AtomicWrite.TryDelete(CheckpointsFolder);
