@@ -136,7 +136,7 @@ public sealed record TrainingOptions
     internal long TokensPerStep => (long)BatchSize * ContextLength;
 
     /// <summary>Gets the number of steps, unless the duration is a time.</summary>
-    internal long? TotalSteps => Duration.StepCount ?? (Duration.TokenCount is { } tokens ? (tokens + TokensPerStep - 1) / TokensPerStep : null);
+    internal long? TotalSteps => Duration.StepCount ?? (Duration.TokenCount is { } tokens ? (tokens - 1) / TokensPerStep + 1 : null);
 
     /// <summary>Checks the options.</summary>
     /// <exception cref="ArgumentException">An option is invalid. The message contains its name, its value, and what was expected.</exception>

@@ -20,6 +20,14 @@ public class TrainingOptionsTests
         Assert.Equal(typeof(TrainingOptions).GetProperties(BindingFlags.Public | BindingFlags.Instance).Select(property => property.Name).Order(),
             withEffect.Concat(options.WithoutEffect).Order());
 
+    [Theory]
+    [InlineData(1, 1)]
+    [InlineData(8, 1)]
+    [InlineData(9, 2)]
+    [InlineData(long.MaxValue, long.MaxValue / 8 + 1)]
+    public void Tokens_are_rounded_up_to_whole_steps(long tokens, long steps) =>
+        Assert.Equal(steps, (options with { ContextLength = 4, BatchSize = 2, Duration = Duration.Tokens(tokens) }).TotalSteps);
+
     [Fact]
     public void Options_that_take_time_change_the_result_of_a_run_that_time_ends() =>
         Assert.Equal(["Folder", "KeepBest", "KeepEvery", "KeepLast"],
