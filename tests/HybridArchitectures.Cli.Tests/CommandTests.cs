@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using HybridArchitectures.Checkpoints;
+using HybridArchitectures.Cli.Commands;
 using HybridArchitectures.Cli.Inputs;
 using HybridArchitectures.Cli.Output;
 using HybridArchitectures.Design;
@@ -41,6 +42,25 @@ public sealed class CommandTests : IDisposable
         Assert.Equal(ExitCode.Refused, code);
         Assert.Single(error.Trim().Split('\n'));
         return error;
+    }
+
+    [Fact]
+    public void A_lack_of_memory_is_one_line()
+    {
+        var command = GuardedCommand.Create("x", "X", "y");
+        command.SetGuardedAction(_ => throw new InsufficientMemoryException("a pass does not fit.\nUse less."));
+        var complained = new StringWriter();
+        var error = Console.Error;
+        Console.SetError(complained);
+        try
+        {
+            Assert.Equal(ExitCode.Refused, command.Parse([]).Invoke());
+        }
+        finally
+        {
+            Console.SetError(error);
+        }
+        Assert.Equal("a pass does not fit. Use less.", complained.ToString().Trim());
     }
 
     [Fact]
@@ -235,6 +255,11 @@ public sealed class CommandTests : IDisposable
         Assert.Contains("longest effective memory\t", inside.Output);
         Assert.Contains("Largest attention mass on the needle over training",
             Run("eval", run, "--task", "inside", "--checkpoints", "--lengths", "300", "--trials", "1").Output);
+        Assert.Equal(ExitCode.Success, Run("eval", run, "--task", "passkey", "--lengths", "300", "400", "--trials", "1").Code);
+        // before anything is measured
+        var (code, output, error) = Run("eval", run, "--task", "passkey", "--lengths", "300", "--trials", "1", "--json", folder["none/x.json"]);
+        Assert.Equal((ExitCode.Refused, ""), (code, output));
+        Assert.Contains("expected a file in a folder that exists", error);
         Assert.Contains("expected --task inside alone", Fails("eval", run, "--task", "passkey", "--checkpoints"));
         Directory.CreateDirectory(folder["texts"]);
         foreach (var name in new[] { "a", "b", "c", "d", "e" }) File($"texts/{name}", name == "a" ? System.IO.File.ReadAllText(data) : "");

@@ -71,6 +71,19 @@ public sealed class SweepFileTests : IDisposable
         Assert.Contains("nested more than 32 levels", Refused("deep.yaml", $"folder: {deep}\n"));
     }
 
+    [Theory]
+    [InlineData("", "duration has 0 of steps, tokens and seconds; expected exactly one, such as steps: 1000.")]
+    [InlineData("steps: 1\ntokens: 1\n", "duration has 2 of steps, tokens and seconds; expected exactly one, such as steps: 1000.")]
+    [InlineData("seconds: 1e300\n", "seconds is 1E+300; expected 0.001 to 1000000000.")]
+    [InlineData("seconds: 1e-9\n", "seconds is 1E-09; expected 0.001 to 1000000000.")]
+    public void A_duration_is_refused_in_words_of_the_file(string keys, string expected)
+    {
+        File.WriteAllText(folder["text.txt"], string.Join(' ', Enumerable.Range(0, 300)));
+        var file = Read("a.yaml", "folder: f\ndata: d\ndesigns:\n  - name: a\n    design: \"M:width=16,state=4,head=8,feed=16\"\n" + keys);
+        using var text = TextData.Load(folder["text.txt"], null);
+        Assert.StartsWith(expected, Assert.ThrowsAny<ArgumentException>(() => file.ToOptions(text)).Message);
+    }
+
     [Fact]
     public void The_schema_names_every_key_of_the_examples()
     {

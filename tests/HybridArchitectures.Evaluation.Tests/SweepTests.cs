@@ -464,6 +464,9 @@ public sealed class SweepTests : IDisposable
         var designs = SweepDesign.MatchSizes([Design("mamba", false), Design("attention", true)], multiple: 1);
         double[] counts = [.. designs.Select(design => (double)design.Design.CountParameters().Total)];
         Assert.Equal(counts[0], counts[1], 0.05 * counts[0]);
+        var wide = HybridDesign.Create(64, VocabularySize).WithMamba2(stateSize: 4, headSize: 4).WithFeedForward(FeedForwardSpec.SwiGlu(16)).Depth(2);
+        Assert.Contains("design 'wide': ", Assert.Throws<ArgumentException>(() =>
+            SweepDesign.MatchSizes([Design("mamba", false), wide.Name("wide").Build()])).Message);
         double flops = 2e6;
         var result = new Sweep(Options("sweep") with { Seeds = [1], TrainingFlops = flops }).Run();
         foreach (var run in result.Runs)
@@ -481,6 +484,8 @@ public sealed class SweepTests : IDisposable
         Assert.Contains("Seeds holds '1' 2 times", Assert.Throws<ArgumentException>(() => new Sweep(Options("s") with { Seeds = [1, 1] })).Message);
         Assert.Contains("Tasks holds 'training'", Assert.Throws<ArgumentException>(() => new Sweep(Options("s") with { Tasks =
             [EvaluationTask.Create("training", (_, _) => new("training", "", new Metric("one", 1)))] })).Message);
+        File.WriteAllText(folder["file"], "");
+        Assert.Contains("a file; expected a folder", Assert.Throws<ArgumentException>(() => new Sweep(Options("file"))).Message);
         // one folder for two designs would hold one run for both
         var design = Design("x", true);
         Assert.Contains("the same design as '\u6CE8\u610F' and '\u72B6\u6001'", Assert.Throws<ArgumentException>(() =>

@@ -23,7 +23,8 @@ static class EvalCommand
         };
         var context = new Option<int>("--context") { Description = "The number of tokens per window.", DefaultValueFactory = _ => 1024 };
         var lengths = new Option<int[]>("--lengths") { Description = "The lengths of prompts of needle, passkey and ruler, in tokens.",
-            DefaultValueFactory = _ => [512, 1024] };
+            DefaultValueFactory = _ => [512, 1024],
+            AllowMultipleArgumentsPerToken = true };
         var trials = new Option<int>("--trials") { Description = "The number of prompts per length and depth.", DefaultValueFactory = _ => 5 };
         var checkpoints = new Option<bool>("--checkpoints") { Description = "Measures 'inside' at every checkpoint of a run." };
         var json = new Option<string?>("--json") { Description = "The JSON file to write the results to." };
@@ -33,6 +34,8 @@ static class EvalCommand
         foreach (var option in (Option[])[tasks, data, tokenizer, context, lengths, trials, checkpoints, json]) command.Add(option);
         command.SetGuardedAction(parsed =>
         {
+            // before hours of measurements
+            if (parsed.GetValue(json) is { } target) TaskResultFile.RequireFolder(target);
             using var loaded = LoadedModel.Open(parsed.GetValue(folder)!, parsed.GetValue(tokenizer));
             using var text = parsed.GetValue(data) is { } path ? TextData.Load(path, parsed.GetValue(tokenizer)) : null;
             var settings = new TaskSettings(parsed.GetValue(context), parsed.GetValue(lengths)!, parsed.GetValue(trials), text?.HeldOut,

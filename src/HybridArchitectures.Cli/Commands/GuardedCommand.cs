@@ -22,7 +22,7 @@ static class GuardedCommand
         }
         catch (Exception e) when (
             e is ArgumentException or IOException or InvalidDataException or InvalidOperationException or UnauthorizedAccessException
-            or NotSupportedException or DllNotFoundException or KeyNotFoundException)
+            or NotSupportedException or DllNotFoundException or KeyNotFoundException or InsufficientMemoryException)
         {
             Console.Error.WriteLine(OneLine(e));
             return ExitCode.Refused;

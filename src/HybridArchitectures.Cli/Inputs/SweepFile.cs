@@ -155,7 +155,7 @@ sealed class SweepFile
             {
                 LearningRate = LearningRate, ContextLength = ContextLength, BatchSize = BatchSize, EvaluationTokens = 65_536,
                 Duration = TrainingFlops is not null && Steps is null && Tokens is null && Seconds is null ? Duration.Tokens(1)
-                    : TrainingFlags.Duration(Steps, Tokens, Seconds),
+                    : TrainingFlags.Duration(Steps, Tokens, Seconds, dashes: ""),
             },
         };
     }

@@ -8,6 +8,7 @@ namespace HybridArchitectures.Cli.Inputs;
 sealed class TrainingFlags
 {
     const string AdamW = "adamw", Muon = "muon";
+    const double MinSeconds = 1e-3, MaxSeconds = 1e9;
 
     readonly Option<double> rate = new("--learning-rate") { Description = "The peak learning rate.", DefaultValueFactory = _ => 3e-3 };
     readonly Option<int> context = new("--context") { Description = "The number of tokens per row.", DefaultValueFactory = _ => 256 };
@@ -88,10 +89,19 @@ sealed class TrainingFlags
                 + "--folder");
     }
 
-    internal static Duration Duration(long? steps, long? tokens, double? seconds)
+    /// <summary>Returns the one duration that is given.</summary>
+    /// <param name="steps">The number of steps.</param>
+    /// <param name="tokens">The number of tokens.</param>
+    /// <param name="seconds">The time in seconds.</param>
+    /// <param name="dashes">What precedes the names in messages. The default is that of flags.</param>
+    internal static Duration Duration(long? steps, long? tokens, double? seconds, string dashes = "--")
     {
         int given = (steps is null ? 0 : 1) + (tokens is null ? 0 : 1) + (seconds is null ? 0 : 1);
-        if (given != 1) throw Require.Unfit(null, $"duration has {given} of --steps, --tokens and --seconds", "exactly one, such as --steps 1000");
+        if (given != 1)
+            throw Require.Unfit(null, $"duration has {given} of {dashes}steps, {dashes}tokens and {dashes}seconds",
+                dashes.Length > 0 ? "exactly one, such as --steps 1000" : "exactly one, such as steps: 1000");
+        Require.InRange(seconds is null or (>= MinSeconds and <= MaxSeconds), $"{dashes}seconds", seconds,
+            $"{MinSeconds} to {MaxSeconds}");
         return steps is { } count ? Training.Running.Duration.Steps(count) : tokens is { } number ? Training.Running.Duration.Tokens(number)
             : Training.Running.Duration.Time(TimeSpan.FromSeconds(seconds!.Value));
     }

@@ -217,9 +217,7 @@ public sealed class Sweep
     long CheckpointEvery(TrainingOptions training)
     {
         if (options.Training.CheckpointEvery > 0) return options.Training.CheckpointEvery;
-        long tokens = (long)training.BatchSize * training.ContextLength;
-        long? steps = training.Duration.StepCount ?? (training.Duration.TokenCount is { } count ? (count + tokens - 1) / tokens : null);
-        return steps is { } total ? Math.Max(1, total / 10) : 100;
+        return training.TotalSteps is { } total ? Math.Max(1, total / 10) : 100;
     }
 
     HybridLanguageModel? LoadTrained(SweepPlan plan)

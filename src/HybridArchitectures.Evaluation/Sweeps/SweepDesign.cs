@@ -34,7 +34,12 @@ public sealed record SweepDesign(string Name, HybridDesign Design, double? Learn
     {
         Require.Items(designs);
         Require.InRange(designs.Count > 0, $"{nameof(designs)}.Count", designs.Count, "at least 1 design");
-        return [.. designs.Select((item, index) => index == 0 ? item
-            : item with { Design = DesignSolver.ByFeedForward(item.Design, measure, designs[0].Design, multiple, contextLength).Design })];
+        SweepDesign[] matched = [.. designs];
+        for (int i = 1; i < matched.Length; i++)
+            Require.Within($"design '{designs[i].Name}'", () => matched[i] = designs[i] with
+            {
+                Design = DesignSolver.ByFeedForward(designs[i].Design, measure, designs[0].Design, multiple, contextLength).Design,
+            });
+        return matched;
     }
 }

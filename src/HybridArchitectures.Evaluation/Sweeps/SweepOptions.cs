@@ -73,6 +73,7 @@ public sealed record SweepOptions
             throw Require.Unfit(nameof(Tasks), $"{nameof(Tasks)} holds '{SweepRun.TrainingTask}'",
                 "another name, because that is the one of the metrics of training");
         foreach (var design in Designs!) design.Design.Check();
+        if (File.Exists(Folder)) throw Require.Unfit(nameof(Folder), $"{nameof(Folder)} is '{Folder}', a file", "a folder, or a new name");
     }
 
     static void RequireDifferent(IEnumerable<string> names, string list)
