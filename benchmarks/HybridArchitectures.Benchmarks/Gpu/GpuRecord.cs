@@ -19,8 +19,8 @@ sealed record GpuRecord
     public required double ForwardMs { get; init; }
 
     /// <summary>
-    /// Gets the time of a forward call in a CUDA graph of 20 calls, each of which begins after the previous one, in milliseconds. Null means that it was
-    /// not measured.
+    /// Gets the time of a forward call in a CUDA graph of 20 calls, each of which begins after the previous one, in milliseconds. Null means that it
+    /// was not measured.
     /// </summary>
     [JsonPropertyName("graph_ms")]
     public double? GraphMs { get; init; }
