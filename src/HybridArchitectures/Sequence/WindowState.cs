@@ -79,6 +79,10 @@ public sealed class WindowState : MixerState
         var (ownKeys, ownValues, own) = (keys.narrow(1, 0, slots), values.narrow(1, 0, slots), positions.narrow(1, 0, slots));
         var table = spec.Rotary is { } rotary ? context.StepTable(rotary, spec.HeadSize) : ((Tensor, Tensor)?)null;
         var attended = new Tensor[context.Length];
+        // a token of a short pass overwrites a slot that no other token of the pass overwrites
+        bool isShort = attended.Length <= window;
+        if (attended.Length > 1 && isShort) RememberSlots(context.StepLengths!, attended.Length);
+        var states = Tensors.Select(_ => new Tensor[attended.Length - 1]).ToArray();
         for (int token = 0; token < attended.Length; token++)
         {
             // an earlier token may still see the slot of a later one: one after another
@@ -89,9 +93,30 @@ public sealed class WindowState : MixerState
                 new(table, lengths, ownKeys, ownValues, own, window, sinks));
             attended[token] = AttentionDecode.Forward(turned, ownKeys, ownValues, lengths, spec.Scale, window, sinks, ring: true,
                 workspace: context.StepWorkspace(spec.Heads));
-            for (int index = 0; index < 3; index++) Remember(token, index, context);
+            if (isShort || after == 0) continue;
+            for (int index = 0; index < states.Length; index++) states[index][token] = Tensors[index].clone();
         }
+        if (!isShort)
+            for (int index = 0; index < states.Length; index++) Remember(index, StateReplay.FromStates(states[index]));
         return attended.Length == 1 ? attended[0] : cat(attended, 1);
+    }
+
+    // Saves what the slots of the tokens of a pass contain before it. Tokens that are removed give their slots back.
+    void RememberSlots(Tensor lengths, long length)
+    {
+        long slots = window + sinks;
+        var tokens = Indices.Range(0, length, lengths.device);
+        var places = lengths.to(ScalarType.Int64).sub(Scalars.From(length)).unsqueeze(1).add(tokens, Scalars.One);             // (B, L)
+        var ring = places.sub(Scalars.From(sinks)).remainder(Scalars.From(window)).add(Scalars.From(sinks), Scalars.One);
+        var first = Indices.Range(0, lengths.size(0), lengths.device).mul(Scalars.From(slots + 1)).unsqueeze(1);
+        var slot = first.add(where(places.lt(Scalars.From(sinks)), places, ring), Scalars.One);
+        foreach (var (state, index) in Tensors.Select((state, index) => (state, index)))
+        {
+            Tensor own = slot.alias(), spare = first.add(Scalars.From(slots), Scalars.One), all = tokens.alias();
+            var saved = state.flatten(0, 1).index_select(0, slot.flatten());
+            Remember(index, new([saved, own, spare, all], [], (target, counts) => target.flatten(0, 1).index_copy_(0,
+                where(all.ge(counts.unsqueeze(1)), own, spare).flatten(), saved)) { RunsOnDevice = true });
+        }
     }
 
     /// <summary>Returns where a projection writes the new token of a step; null without rotary positions or with several tokens.</summary>
