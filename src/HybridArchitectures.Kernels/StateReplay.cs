@@ -5,7 +5,7 @@ namespace HybridArchitectures.Kernels;
 
 /// <summary>
 /// Returns the states of rows to the middle of a pass over a few tokens. It keeps the states before the pass and the inputs of its tokens, and
-/// processes the tokens to keep again, from the states before.
+/// processes the tokens to keep again, from the states before. Or it keeps the states after each token, if the pass computed each as a new tensor.
 /// </summary>
 sealed class StateReplay : IDisposable
 {
@@ -23,12 +23,22 @@ sealed class StateReplay : IDisposable
         this.run = run;
     }
 
+    /// <summary>Creates a replay from the states after each token of a pass except the last, which it owns.</summary>
+    public static StateReplay FromStates(Tensor[] states) => new(states, [], (state, counts) =>
+    {
+        var values = TensorMemory.ToArray<long>(counts);
+        for (int row = 0; row < values.Length; row++) CopyRow(states, state, row, values[row]);
+    }) { States = states };
+
     static Tensor[] Own(IEnumerable<Tensor?> tensors) => [.. tensors.OfType<Tensor>().Select(tensor => tensor.DetachFromDisposeScope())];
 
     /// <summary>Gets whether <see cref="Run"/> reads the counts on the device alone, so that a graph can contain it. The default is false.</summary>
     public bool RunsOnDevice { get; init; }
 
-    /// <summary>Gets the size in bytes of the states before the pass and of the inputs.</summary>
+    /// <summary>Gets the states after each token except the last; null if they are computed again.</summary>
+    public IReadOnlyList<Tensor>? States { get; private init; }
+
+    /// <summary>Gets the size in bytes of the states before the pass and of the inputs, or of the states after the tokens.</summary>
     public long Bytes => saved.Sum(tensor => tensor.NumberOfElements * tensor.ElementSize);
 
     /// <summary>Sets the state of each row to that after its first tokens.</summary>
@@ -41,6 +51,12 @@ sealed class StateReplay : IDisposable
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         run(state, counts);
+    }
+
+    /// <summary>Sets a row of the state to that after its first tokens, from the states after each token except the last.</summary>
+    public static void CopyRow(IReadOnlyList<Tensor> states, Tensor state, int row, long count)
+    {
+        if (count <= states.Count) state.select(0, row).copy_(states[(int)count - 1].select(0, row));
     }
 
     /// <summary>Processes the tokens to keep again, with steps of all rows: results of libtorch depend on the number of rows.</summary>

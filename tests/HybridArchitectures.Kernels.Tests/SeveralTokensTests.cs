@@ -38,6 +38,19 @@ public class SeveralTokensTests
         using (Gpu.Poisoned()) CheckAll(type, CUDA);
     }
 
+    [Fact]
+    public void A_pass_of_a_delta_rule_on_a_GPU_saves_one_state_and_its_inputs()
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(2);
+        using var options = OperatorOptions.Use(new() { Backend = KernelBackend.Cuda });
+        using var emulation = new CudaEmulation();
+        Tensor keys = randn([Rows, Length, 2, 24], ScalarType.BFloat16), values = randn([Rows, Length, 4, 40], ScalarType.BFloat16);
+        Tensor rates = rand([Rows, Length, 4]), state = zeros([Rows, 4, 24, 40]);
+        var (_, replay) = GatedDeltaRule.Steps(state, new(keys, keys, values, -rates, rates));
+        using (replay) Assert.Equal(4L * Rows * 4 * 24 * 40 + Rows * Length * (2 * 2 * 2 * 24 + 2 * 4 * 40 + 2 * 4 * 4), replay.Bytes);
+    }
+
     static void CheckAll(ScalarType type, Device device, bool isConvolutionExact = true)
     {
         foreach (var (channels, states) in new[] { (6, 5), (72, 16), (40, 200) }) SelectiveScan(type, device, channels, states);
@@ -46,6 +59,9 @@ public class SeveralTokensTests
             foreach (bool isSliced in new[] { false, true }) Dual(type, device, size, states, isSliced);
         foreach (var (channels, width) in new[] { (5, 4), (16, 4), (16, 2), (8, 7), (8, 1) })
             Convolution(type, device, channels, width, isConvolutionExact);
+        foreach (var (key, value) in new[] { (5, 3), (24, 40), (128, 64), (256, 33) })
+            foreach (bool isSliced in new[] { false, true }) DeltaRules(type, device, key, value, isSliced);
+        Recurrence(type, device);
     }
 
     // as operators receive it from projections if it is sliced: a part of a wider tensor
@@ -108,6 +124,38 @@ public class SeveralTokensTests
                 var one = inputs.Token(token);
                 return StateSpaceDual.Step(state, one.X, one.Dt, one.A, one.B, one.C, one.D, one.DtBias, true, one.DtLimit);
             });
+    }
+
+    // all operators whose heads have a state of keys by values; decays and strengths are at most 0 and between 0 and 1
+    static void DeltaRules(ScalarType type, Device device, int keySize, int valueSize, bool isSliced)
+    {
+        const int Heads = 4;
+        string name = $"of {keySize} x {valueSize}, sliced {isSliced}";
+        Tensor Of(int heads, int size) => Input(type, device, isSliced, Rows, Length, heads * size).view(Rows, Length, heads, size);
+        Tensor Rates(params long[] sizes) => rand([Rows, Length, .. sizes], StateType(type), device);
+        var initial = randn([Rows, Heads, keySize, valueSize], StateType(type), device);
+        Tensor values = Of(Heads, valueSize), few = Of(2, keySize) / keySize, keys = Of(Heads, keySize) / keySize, queries = Of(Heads, keySize);
+        Tensor decay = -Rates(Heads), decays = -Rates(Heads, keySize), strength = Rates(Heads);
+        Check($"gated delta rule {name}", initial, true, state => GatedDeltaRule.Steps(state, new(few, few, values, decay, strength)),
+            (state, t) => GatedDeltaRule.Step(state, few.select(1, t), few.select(1, t), values.select(1, t), decay.select(1, t),
+                strength.select(1, t)));
+        Check($"channel delta rule {name}", initial, true,
+            state => ChannelDeltaRule.Steps(state, new(few, few, values, decays, strength) { DecaysChannels = true }),
+            (state, t) => ChannelDeltaRule.Step(state, few.select(1, t), few.select(1, t), values.select(1, t), decays.select(1, t),
+                strength.select(1, t)));
+        Check($"linear attention {name}", initial, true, state => LinearAttention.Steps(state, new(queries, keys, values, decays)),
+            (state, t) => LinearAttention.Step(state, queries.select(1, t), keys.select(1, t), values.select(1, t), decays.select(1, t)));
+        Check($"generalized delta rule {name}", initial, true,
+            state => GeneralizedDeltaRule.Steps(state, new(queries, keys, values, decays, keys, -decays)),
+            (state, t) => GeneralizedDeltaRule.Step(state, queries.select(1, t), keys.select(1, t), values.select(1, t), decays.select(1, t),
+                keys.select(1, t), -decays.select(1, t)));
+    }
+
+    static void Recurrence(ScalarType type, Device device)
+    {
+        Tensor x = randn([Rows, Length, 37], type, device), decay = -rand([Rows, Length, 37], StateType(type), device);
+        Check("linear recurrence", randn([Rows, 37], StateType(type), device), true, state => LinearRecurrence.Steps(state, new(x, decay)),
+            (state, t) => LinearRecurrence.Step(state, x.select(1, t), decay.select(1, t)));
     }
 
     static void Convolution(ScalarType type, Device device, int channels, int width, bool isExact)

@@ -94,4 +94,16 @@ public static class ChannelDeltaRule
         if (GatedDeltaRule.StepsOnCuda(Backend, key, value)) return GatedDeltaStepCuda.Step(state, inputs);
         return ReferenceStep.Run(state, () => ChannelDeltaRuleReference.Forward(inputs.AsRows(state)));
     }
+
+    /// <summary>
+    /// Processes the few tokens of a pass, one after another, without a gradient. Outputs and state are those of <see cref="Step"/> for each token.
+    /// </summary>
+    /// <param name="state">The state, shape (B, H, K, V), float32. It is updated in place.</param>
+    /// <param name="inputs">The inputs of whole rows, without an initial state and a layout.</param>
+    /// <returns>The output, shape (B, L, H, V), and what returns rows to earlier tokens, which the caller disposes.</returns>
+    internal static (Tensor Output, StateReplay Replay) Steps(Tensor state, DeltaRuleInputs inputs)
+    {
+        inputs.CheckRows();
+        return DeltaRuleSteps.Run(state, inputs, Backend, ChannelDeltaRuleReference.Forward);
+    }
 }

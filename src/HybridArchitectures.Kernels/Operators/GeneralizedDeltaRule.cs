@@ -75,4 +75,23 @@ public static class GeneralizedDeltaRule
         inputs.CheckToken(state);
         return ReferenceStep.Run(state, () => GeneralizedDeltaRuleReference.Forward(inputs.AsRows(state)));
     }
+
+    /// <summary>
+    /// Processes the few tokens of a pass, one after another, without a gradient. Outputs and state are those of <see cref="Step"/> for each token.
+    /// </summary>
+    /// <param name="state">The state, shape (B, H, K, V), float32. It is updated in place.</param>
+    /// <param name="inputs">The inputs of whole rows, without an initial state and a layout.</param>
+    /// <returns>The output, shape (B, L, H, V), and what returns rows to earlier tokens, which the caller disposes.</returns>
+    internal static (Tensor Output, StateReplay Replay) Steps(Tensor state, GeneralizedDeltaInputs inputs)
+    {
+        inputs.CheckRows();
+        SequenceChecks.StepState(state, nameof(state), inputs.Value, "(batch, heads, key size, value size)", inputs.Batch, inputs.Heads,
+            inputs.KeySize, inputs.ValueSize);
+        return ReferenceStep.Several(state, inputs.Length, (token, before) =>
+        {
+            Tensor Token(Tensor tensor) => tensor.narrow(1, token, 1);
+            return GeneralizedDeltaRuleReference.Forward(new(Token(inputs.Query), Token(inputs.Key), Token(inputs.Value), Token(inputs.Decay),
+                Token(inputs.Removal), Token(inputs.Rate)) { InitialState = before });
+        });
+    }
 }

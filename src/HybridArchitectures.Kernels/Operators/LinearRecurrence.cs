@@ -55,4 +55,23 @@ public static class LinearRecurrence
         state.mul_(decay.to(state.dtype).exp()).add_(x.to(state.dtype), Scalars.One);
         return state.to(x.dtype, copy: true).MoveToOuterDisposeScope();
     }
+
+    /// <summary>
+    /// Processes the few tokens of a pass, one after another, without a gradient. Outputs and state are those of <see cref="Step"/> for each token.
+    /// </summary>
+    /// <param name="state">The state, shape (B, D), float32. It is updated in place.</param>
+    /// <param name="inputs">The inputs of whole rows, without an initial state and a layout.</param>
+    /// <returns>The output, shape (B, L, D), and what returns rows to earlier tokens, which the caller disposes.</returns>
+    internal static (Tensor Output, StateReplay Replay) Steps(Tensor state, LinearRecurrenceInputs inputs)
+    {
+        inputs.CheckRows();
+        var (x, decay) = (inputs.X, inputs.Decay);
+        SequenceChecks.StepState(state, nameof(state), x, "(batch, channels)", x.size(0), x.size(2));
+        return ReferenceStep.Several(state, x.size(1), (token, before) =>
+        {
+            var written = x.select(1, token).to(state.dtype);
+            var after = before.mul(decay.select(1, token).to(state.dtype).exp()).add_(written, Scalars.One);
+            return (after.to(x.dtype).unsqueeze(1), after);
+        });
+    }
 }

@@ -143,9 +143,8 @@ public sealed class GatedDelta : Mixer
     {
         long length = query.size(1);
         if (context.IsDecoding(recurrent, length))
-            return recurrent.EachToken(length, 1, context,
-                token => GatedDeltaRule.Step(recurrent.Scan, query.select(1, token), key.select(1, token),
-                    value.select(1, token), decay.select(1, token), strength.select(1, token)));
+            return recurrent.Decode(length, 1, () => GatedDeltaRule.Step(recurrent.Scan, query.select(1, 0), key.select(1, 0), value.select(1, 0),
+                decay.select(1, 0), strength.select(1, 0)), () => GatedDeltaRule.Steps(recurrent.Scan, new(query, key, value, decay, strength)));
         var (mixing, final) = GatedDeltaRule.Forward(query, key, value, decay, strength, recurrent?.Scan, context.Layout, spec.ChunkSize);
         recurrent?.Scan.copy_(final);
         return mixing;

@@ -70,8 +70,9 @@ public sealed class KimiDelta : Mixer
     {
         long length = queries.size(1);
         if (context.IsDecoding(state, length))
-            return state.EachToken(length, 1, context, token => ChannelDeltaRule.Step(state.Scan, queries.select(1, token), keys.select(1, token),
-                values.select(1, token), decays.select(1, token), strengths.select(1, token)));
+            return state.Decode(length, 1, () => ChannelDeltaRule.Step(state.Scan, queries.select(1, 0), keys.select(1, 0), values.select(1, 0),
+                decays.select(1, 0), strengths.select(1, 0)),
+                () => ChannelDeltaRule.Steps(state.Scan, new(queries, keys, values, decays, strengths) { DecaysChannels = true }));
         var (mixing, final) = ChannelDeltaRule.Forward(queries, keys, values, decays, strengths, state?.Scan, context.Layout, spec.ChunkSize);
         state?.Scan.copy_(final);
         return mixing;

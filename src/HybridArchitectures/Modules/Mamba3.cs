@@ -64,24 +64,31 @@ public sealed class Mamba3 : Mixer
         ModuleChecks.Input(x, width, context);
         var own = ModuleChecks.State<Mamba3State>(state, "Mamba-3");
         var projected = input.Forward(x);
-        var mixed = own is not null && context.IsStepwise && x.size(1) > 1 ? EachToken(projected, own, context) : Mix(projected, own, context.Layout);
+        var mixed = own is not null && context.IsStepwise && x.size(1) > 1 ? EachToken(projected, own) : Mix(projected, own, own, context.Layout);
         return output.Forward(mixed);
     }
 
-    // the state after each token is remembered
-    Tensor EachToken(Tensor projected, Mamba3State state, SequenceContext context)
+    static Mamba3State Unset(Mamba3State state) =>
+        new(empty_like(state.Scan), empty_like(state.Angles), empty_like(state.LastB), empty_like(state.LastX));
+
+    // each token writes a new state, which is remembered, and the last one the state
+    Tensor EachToken(Tensor projected, Mamba3State state)
     {
         var results = new Tensor[projected.size(1)];
+        var states = new Mamba3State[results.Length - 1];
         for (int token = 0; token < results.Length; token++)
         {
-            results[token] = Mix(projected.narrow(1, token, 1), state, null);
-            for (int index = 0; index < state.Tensors.Count; index++) state.Remember(token, index, context);
+            if (token < states.Length) states[token] = Unset(state);
+            results[token] = Mix(projected.narrow(1, token, 1), token == 0 ? state : states[token - 1], token < states.Length ? states[token] : state,
+                null);
         }
+        for (int index = 0; index < state.Tensors.Count; index++)
+            state.Remember(index, StateReplay.FromStates([.. states.Select(one => one.Tensors[index])]));
         return cat(results, 1);
     }
 
     // (B, L, projected width) to (B, L, inner width) before the output projection
-    Tensor Mix(Tensor projected, Mamba3State? state, SequenceLayout? layout)
+    Tensor Mix(Tensor projected, Mamba3State? state, Mamba3State? after, SequenceLayout? layout)
     {
         int inner = spec.InnerWidth, states = spec.Groups * spec.StateSize, heads = spec.Heads;
         var parts = projected.split([inner, inner, states, states, heads, heads, heads, spec.Angles], -1);
@@ -93,7 +100,7 @@ public sealed class Mamba3 : Mixer
         var rate = get_buffer("rate")!.to(tokens.Decay.dtype);
         var (mixed, final) = StateSpaceDual.Forward((x * weight).to(x.dtype), tokens.Decay, rate, b, c, initialState: Initial(tokens, state),
             layout: layout, chunkSize: spec.ChunkSize);
-        Keep(state, tokens, final, layout);
+        Keep(after, tokens, final, layout);
         // the rotations of B and C by the same angles do not change their product
         var again = (b * c).sum(-1) * next;
         var skip = Parameter("D", x).sub(again).unsqueeze(-1);

@@ -89,8 +89,8 @@ public sealed class RgLru : Mixer
     {
         long length = written.size(1);
         if (context.IsDecoding(state, length))
-            return state.EachToken(length, 1, context,
-                token => LinearRecurrence.Step(state.Scan, written.select(1, token), decay.select(1, token)));
+            return state.Decode(length, 1, () => LinearRecurrence.Step(state.Scan, written.select(1, 0), decay.select(1, 0)),
+                () => LinearRecurrence.Steps(state.Scan, new(written, decay)));
         var (mixed, final) = LinearRecurrence.Forward(written, decay, state?.Scan, context.Layout);
         state?.Scan.copy_(final);
         return mixed;

@@ -138,8 +138,9 @@ public sealed class Rwkv7 : Mixer
     {
         long length = queries.size(1);
         if (context.IsDecoding(state, length))
-            return state.EachToken(length, 1, context, token => GeneralizedDeltaRule.Step(state.Scan, queries.select(1, token),
-                keys.select(1, token), values.select(1, token), decays.select(1, token), removals.select(1, token), rates.select(1, token)));
+            return state.Decode(length, 1, () => GeneralizedDeltaRule.Step(state.Scan, queries.select(1, 0), keys.select(1, 0), values.select(1, 0),
+                decays.select(1, 0), removals.select(1, 0), rates.select(1, 0)),
+                () => GeneralizedDeltaRule.Steps(state.Scan, new(queries, keys, values, decays, removals, rates)));
         var (mixed, final) = GeneralizedDeltaRule.Forward(queries, keys, values, decays, removals, rates, state?.Scan, context.Layout,
             spec.ChunkSize, minDecay);
         state?.Scan.copy_(final);

@@ -142,7 +142,7 @@ public sealed partial class HybridCache
             return;
         }
         var onDevice = tensor(counts.Select(count => (long)count).ToArray(), device: Device);
-        foreach (var part in Parts) part.KeepTokens(counts, length, onDevice);
+        foreach (var part in Parts) part.KeepTokens(counts, onDevice);
         RemoveTokens(counts, length);
     }
 
@@ -156,7 +156,7 @@ public sealed partial class HybridCache
         if (counts.All(count => count == length)) return;
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        foreach (var (part, own) in Parts.Zip(copies)) own?.Restore(part.Tensors, counts, length);
+        foreach (var (part, own) in Parts.Zip(copies)) own?.Restore(part.Tensors, counts);
         replay();
         RemoveTokens(counts, length);
     }

@@ -44,8 +44,8 @@ public sealed class LinearAttentionState : MixerState
     {
         long length = queries.size(1);
         if (context.IsDecoding(state, length))
-            return state.EachToken(length, 0, context, token => LinearAttention.Step(state.Memory, queries.select(1, token), keys.select(1, token),
-                values.select(1, token), decays.select(1, token)));
+            return state.Decode(length, 0, () => LinearAttention.Step(state.Memory, queries.select(1, 0), keys.select(1, 0), values.select(1, 0),
+                decays.select(1, 0)), () => LinearAttention.Steps(state.Memory, new(queries, keys, values, decays)));
         var (mixed, final) = LinearAttention.Forward(queries, keys, values, decays, state?.Memory, context.Layout, chunkSize);
         state?.Memory.copy_(final);
         return mixed;

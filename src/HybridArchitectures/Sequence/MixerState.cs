@@ -79,14 +79,6 @@ public abstract class MixerState : IDisposable
     /// <summary>Releases memory that is reserved for more than <paramref name="length"/> tokens per row.</summary>
     public virtual void Trim(long length) { }
 
-    /// <summary>In a stepwise pass, saves a copy of a tensor as it is after a token, except the last.</summary>
-    internal void Remember(int token, int index, SequenceContext context)
-    {
-        if (token >= context.Length - 1) return;
-        copies ??= new();
-        copies.Add(token, index, Tensors[index]);
-    }
-
     /// <summary>After a stepwise pass over several tokens, saves what returns a tensor of the state to its value after any of them.</summary>
     /// <param name="index">The tensor of the state.</param>
     /// <param name="replay">Computes the tensor again. The state owns it.</param>
@@ -97,18 +89,15 @@ public abstract class MixerState : IDisposable
     }
 
     /// <summary>
-    /// Returns (batch, length, ...) from steps (batch, ...), one after another; <paramref name="index"/> is the tensor of the state that they change.
+    /// Returns (batch, length, ...) of a decoding step (batch, ...), or of a stepwise pass over several tokens; <paramref name="index"/> is the
+    /// tensor of the state that they change.
     /// </summary>
-    internal Tensor EachToken(long length, int index, SequenceContext context, Func<int, Tensor> step)
+    internal Tensor Decode(long length, int index, Func<Tensor> step, Func<(Tensor Output, StateReplay Replay)> steps)
     {
-        if (length == 1) return step(0).unsqueeze(1);
-        var results = new Tensor[length];
-        for (int token = 0; token < results.Length; token++)
-        {
-            results[token] = step(token);
-            Remember(token, index, context);
-        }
-        return stack(results, 1);
+        if (length == 1) return step().unsqueeze(1);
+        var (output, replay) = steps();
+        Remember(index, replay);
+        return output;
     }
 
     /// <summary>
@@ -132,12 +121,11 @@ public abstract class MixerState : IDisposable
 
     /// <summary>Restores the copies of the last stepwise pass for the tokens to keep, and disposes them.</summary>
     /// <param name="counts">The number of tokens to keep per row, at least 1.</param>
-    /// <param name="length">The number of tokens of the pass.</param>
     /// <param name="onDevice">The same counts, (batch) int64 on the device of the state.</param>
-    internal void KeepTokens(IReadOnlyList<int> counts, int length, Tensor onDevice)
+    internal void KeepTokens(IReadOnlyList<int> counts, Tensor onDevice)
     {
         using var last = TakeCopies();
-        last?.Restore(Tensors, counts, length);
+        last?.Restore(Tensors, counts);
         last?.Replay(Tensors, onDevice);
     }
 

@@ -1,5 +1,7 @@
-// One token of the gated delta rule: S = exp(decay) S + strength k (v - k^T exp(decay) S), y = S^T q. With DELTA_CHANNELS, each row of the state has
-// a separate decay. Without DELTA_CORRECTS, S = exp(decay) S + k v.
+// One token of the gated delta rule, or a few tokens of each row, one after another: S = exp(decay) S + strength k (v - k^T exp(decay) S), y = S^T q.
+// With DELTA_CHANNELS, each row of the state has a separate decay. Without DELTA_CORRECTS, S = exp(decay) S + k v.
+//
+// With several tokens, the state before the first one is written to `before`. With counts, some of the tokens are processed again from there.
 //
 // A block computes 32 columns of V of one head, one per lane. Its 8 warps share the K rows of the state, which stay in registers (DELTA_ROWS per
 // thread), so that the state is read and written once. It must move 8 K V bytes per head.
@@ -13,18 +15,23 @@
 
 struct Sequences {
     Typed numbers;
-    i64 rowStride, headStride;
+    i64 rowStride, tokenStride, headStride;
 
-    __device__ __forceinline__ float at(i64 row, i64 head, i64 element) const { return numbers[row * rowStride + head * headStride + element]; }
+    __device__ __forceinline__ float at(i64 row, i64 token, i64 head, i64 element) const {
+        return numbers[row * rowStride + token * tokenStride + head * headStride + element];
+    }
 };
 
 struct StepArguments {
     Sequences query, key, value, decay, strength;
-    float* state;                   // (rows, heads, K, V)
-    TypedOutput output;             // (rows, heads, V)
-    i64 heads, groups, keys, values;
+    float* state;                   // (rows, heads, K, V): after the tokens
+    const float* from;              // before the tokens; may be the same
+    float* before;                  // a copy of it, or null
+    TypedOutput output;             // (rows, tokens, heads, V), or null
+    i64 heads, groups, keys, values, tokens;
+    const i64* counts;              // (rows): the tokens to process; rows with all tokens are left as they are. Or null: all
 };
-static_assert(sizeof(StepArguments) == 216, "as GatedDeltaStepCuda.cs has it");
+static_assert(sizeof(StepArguments) == 288, "as GatedDeltaStepCuda.cs has it");
 
 __device__ __forceinline__ float sum_of_warps(float* scratch, float value) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -35,41 +42,77 @@ __device__ __forceinline__ float sum_of_warps(float* scratch, float value) {
     return sum;
 }
 
-__device__ __forceinline__ void step(const StepArguments& args) {
-    DYNAMIC_SHARED(float, shared);
-    float *query = shared, *key = query + 8 * DELTA_ROWS, *key_sums = key + 8 * DELTA_ROWS, *query_sums = key_sums + 256;
-    float* decays = query_sums + 256;
+// Shared memory of a block: the token's numbers and the sums of the warps.
+struct StepMemory {
+    float *query, *key, *key_sums, *query_sums, *decays;
+
+    __device__ __forceinline__ StepMemory() {
+        DYNAMIC_SHARED(float, shared);
+        query = shared;
+        key = query + 8 * DELTA_ROWS;
+        key_sums = key + 8 * DELTA_ROWS;
+        query_sums = key_sums + 256;
+        decays = query_sums + 256;
+    }
+};
+
+// Processes a token. The barrier of the last sum stands between the token's reads of shared memory and the next token's writes.
+__device__ __forceinline__ void step_token(const StepArguments& args, const StepMemory& memory, float (&state_rows)[DELTA_ROWS], i64 token) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const i64 row = blockIdx.z, head = blockIdx.y, group = head / (args.heads / args.groups), column = blockIdx.x * 32 + lane;
     const bool inside = column < args.values;
-    float* state = args.state + (row * args.heads + head) * args.keys * args.values + column;
-    float state_rows[DELTA_ROWS];
-#pragma unroll
-    for (int i = 0; i < DELTA_ROWS; i++) state_rows[i] = inside && 8 * i + warp < args.keys ? state[(8 * i + warp) * args.values] : 0.f;
     for (int k = threadIdx.x; k < 8 * DELTA_ROWS; k += 256) {
-        query[k] = k < args.keys ? args.query.at(row, group, k) : 0.f;
-        key[k] = k < args.keys ? args.key.at(row, group, k) : 0.f;
-        if constexpr (DELTA_CHANNELS) decays[k] = k < args.keys ? exponential<float>(args.decay.at(row, head, k)) : 0.f;
+        memory.query[k] = k < args.keys ? args.query.at(row, token, group, k) : 0.f;
+        memory.key[k] = k < args.keys ? args.key.at(row, token, group, k) : 0.f;
+        if constexpr (DELTA_CHANNELS) memory.decays[k] = k < args.keys ? exponential<float>(args.decay.at(row, token, head, k)) : 0.f;
     }
     __syncthreads();
-    const float decay = DELTA_CHANNELS ? 0.f : exponential<float>(args.decay.at(row, head, 0));
+    const float decay = DELTA_CHANNELS ? 0.f : exponential<float>(args.decay.at(row, token, head, 0));
     float recalled = 0;
 #pragma unroll
     for (int i = 0; i < DELTA_ROWS; i++) {
-        state_rows[i] *= DELTA_CHANNELS ? decays[8 * i + warp] : decay;
-        if constexpr (DELTA_CORRECTS) recalled += key[8 * i + warp] * state_rows[i];
+        state_rows[i] *= DELTA_CHANNELS ? memory.decays[8 * i + warp] : decay;
+        if constexpr (DELTA_CORRECTS) recalled += memory.key[8 * i + warp] * state_rows[i];
     }
-    float error = inside ? args.value.at(row, head, column) : 0.f;
-    if constexpr (DELTA_CORRECTS) error = args.strength.at(row, head, 0) * (error - sum_of_warps(key_sums, recalled));
+    float error = inside ? args.value.at(row, token, head, column) : 0.f;
+    if constexpr (DELTA_CORRECTS) error = args.strength.at(row, token, head, 0) * (error - sum_of_warps(memory.key_sums, recalled));
     float output = 0;
 #pragma unroll
     for (int i = 0; i < DELTA_ROWS; i++) {
-        state_rows[i] += key[8 * i + warp] * error;
-        output += query[8 * i + warp] * state_rows[i];
-        if (inside && 8 * i + warp < args.keys) state[(8 * i + warp) * args.values] = state_rows[i];
+        state_rows[i] += memory.key[8 * i + warp] * error;
+        output += memory.query[8 * i + warp] * state_rows[i];
     }
-    output = sum_of_warps(query_sums, output);
-    if (inside && warp == 0) args.output.set((row * args.heads + head) * args.values + column, output);
+    output = sum_of_warps(memory.query_sums, output);
+    if (inside && warp == 0 && args.output.base) args.output.set(((row * args.tokens + token) * args.heads + head) * args.values + column, output);
+}
+
+// Loads or stores the thread's numbers of the state: every 8th row of a column.
+template <bool Loads> __device__ __forceinline__ void move_state(const StepArguments& args, float* state, float (&state_rows)[DELTA_ROWS]) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const i64 column = blockIdx.x * 32 + lane;
+    float* own = state + (blockIdx.z * args.heads + blockIdx.y) * args.keys * args.values + column;
+#pragma unroll
+    for (int i = 0; i < DELTA_ROWS; i++) {
+        const bool there = column < args.values && 8 * i + warp < args.keys;
+        if constexpr (Loads) state_rows[i] = there ? own[(8 * i + warp) * args.values] : 0.f;
+        else if (there) own[(8 * i + warp) * args.values] = state_rows[i];
+    }
+}
+
+__device__ __forceinline__ void step(const StepArguments& args) {
+    i64 count = args.tokens;
+    if (args.counts) {
+        const i64 kept = args.counts[blockIdx.z];
+        if (kept >= count) return;
+        count = kept;
+    }
+    const StepMemory memory;
+    float state_rows[DELTA_ROWS];
+    move_state<true>(args, const_cast<float*>(args.from), state_rows);
+    if (args.before) move_state<false>(args, args.before, state_rows);
+#pragma unroll 1
+    for (i64 token = 0; token < count; token++) step_token(args, memory, state_rows, token);
+    move_state<false>(args, args.state, state_rows);
 }
 
 KERNEL_OF(delta_step, 256, 2, StepArguments, step)
