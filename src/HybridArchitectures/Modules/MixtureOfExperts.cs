@@ -64,8 +64,10 @@ public sealed class MixtureOfExperts : FeedForward
         var scores = spec.Score == RouterScore.Sigmoid ? logits.sigmoid() : logits.softmax(-1);
         var (chosen, weights) = Choose(scores);                                                 // (T, k) each
         context.Record(logits, chosen);
-        if (is_grad_enabled()) Account(logits, scores, chosen, context);
-        var routed = Route(intoLatent is null ? tokens : intoLatent.Forward(tokens), chosen, weights.to(x.dtype));
+        var visits = SelectsFew(tokens) ? null : ExpertVisits.Sort(chosen, spec.Experts);
+        if (is_grad_enabled()) Account(logits, scores, chosen, visits!, context);
+        var inputs = intoLatent is null ? tokens : intoLatent.Forward(tokens);
+        var routed = visits is null ? RouteFew(inputs, chosen, weights.to(x.dtype)) : Route(inputs, visits, weights.to(x.dtype));
         if (outOfLatent is not null) routed = outOfLatent.Forward(routed);
         if (shared is not null)
         {
@@ -123,26 +125,14 @@ public sealed class MixtureOfExperts : FeedForward
     /// Sends every token to its experts: tokens are sorted by expert, computed by one grouped product per projection, and restored to their order.
     /// Nothing waits for the device.
     /// </summary>
-    Tensor Route(Tensor tokens, Tensor chosen, Tensor weights)
+    Tensor Route(Tensor tokens, ExpertVisits visits, Tensor weights)
     {
-        long count = tokens.size(0), choices = spec.ExpertsPerToken;
-        if (count == 0) return zeros_like(tokens);
-        if (!is_grad_enabled() && IsFew(tokens) && IsPlain) return RouteFew(tokens, chosen, weights);
-        Tensor order, inverse, source, ends;
-        using (no_grad())
-        {
-            var flat = chosen.flatten();
-            // by expert, and within one by position: keys are unique, so no stable sort is needed
-            order = flat.mul(Scalars.From(count * choices)).add(Indices.Range(0, count * choices, tokens.device), Scalars.One).argsort();
-            inverse = order.argsort();
-            source = order.div(Scalars.From(choices), RoundingMode.floor).to(ScalarType.Int64);
-            ends = zeros([spec.Experts], ScalarType.Int64, tokens.device).scatter_add_(0, flat, ones_like(flat)).cumsum(0).to(ScalarType.Int32);
-        }
-        var rows = new ExpertRows(order, inverse, source, choices);
-        var visits = rows.Spread(tokens);                                                       // (T k, width), expert by expert
-        var visitWeights = weights.flatten().index_select(0, order).unsqueeze(-1);
-        if (spec.ScoreBeforeExperts) visits = visits * visitWeights;
-        var output = VisitExperts(visits, ends);
+        if (tokens.size(0) == 0) return zeros_like(tokens);
+        var rows = visits.Rows;
+        var inputs = rows.Spread(tokens);                                                       // (T k, width), expert by expert
+        var visitWeights = weights.flatten().index_select(0, rows.Order).unsqueeze(-1);
+        if (spec.ScoreBeforeExperts) inputs = inputs * visitWeights;
+        var output = VisitExperts(inputs, visits.Ends);
         if (!spec.ScoreBeforeExperts) output = output * visitWeights;
         return rows.Combine(output);
     }
@@ -172,6 +162,8 @@ public sealed class MixtureOfExperts : FeedForward
         tokens.device_type == DeviceType.CPU ? tokens.size(0) <= FewRowsLinear.MaxRows : IsFewOnDevice(tokens.size(0));
 
     bool IsFewOnDevice(long tokens) => tokens * spec.ExpertsPerToken <= Math.Min(SelectedLinear.MaxSelections, 2 * spec.Experts);
+
+    bool SelectsFew(Tensor tokens) => !is_grad_enabled() && IsFew(tokens) && IsPlain && tokens.size(0) > 0;
 
     /// <inheritdoc/>
     internal override bool ReadsHostSizes(long tokens, ScalarType compute)
@@ -211,15 +203,15 @@ public sealed class MixtureOfExperts : FeedForward
     }
 
     /// <summary>Adds the losses and loads of a training pass; padding does not count.</summary>
-    void Account(Tensor logits, Tensor scores, Tensor chosen, SequenceContext context)
+    void Account(Tensor logits, Tensor scores, Tensor chosen, ExpertVisits visits, SequenceContext context)
     {
         var real = context.Layout?.Valid?.flatten().to(ScalarType.Float32);
         using (no_grad())
         {
             if (!context.IsRecomputation && get_buffer("load") is { } load)
             {
-                var visits = nn.functional.one_hot(chosen, spec.Experts).sum(1).to(ScalarType.Float32);
-                load.add_((real is null ? visits : visits * real.unsqueeze(-1)).sum(dim: 0), Scalars.One);
+                load.add_(real is null ? visits.Loads
+                    : (nn.functional.one_hot(chosen, spec.Experts).sum(1).to(ScalarType.Float32) * real.unsqueeze(-1)).sum(dim: 0), Scalars.One);
             }
         }
         if (spec.Balance is ExpertBalance.AuxiliaryLoss or ExpertBalance.JointAuxiliaryLoss && spec.BalanceRate > 0)

@@ -23,6 +23,7 @@ public class ArgumentLayoutTests
         { "CausalConvolution.cu", "ConvolutionArguments", typeof(CausalConvolutionCuda.Arguments) },
         { "CrossEntropy.cu", "CrossEntropyArguments", typeof(CrossEntropyCuda.Arguments) },
         { "EmptyGroups.cu", "EmptyGroupsArguments", Nested(typeof(EmptyGroupsCuda), "Arguments") },
+        { "ExpertOrder.cu", "ExpertOrderArguments", Nested(typeof(ExpertOrderCuda), "Arguments") },
         { "ExpertRouting.cu", "RouteArguments", Nested(typeof(ExpertRoutingCuda), "RouteArguments") },
         { "ExpertRouting.cu", "MixArguments", Nested(typeof(ExpertRoutingCuda), "MixArguments") },
         { "FewRowsLinear.cu", "FewRowsArguments", typeof(FewRowsArguments) },
