@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Cuda;
 using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
@@ -26,9 +27,41 @@ sealed record ExpertRows(Tensor Order, Tensor Inverse, Tensor Source, long Choic
     public Tensor Combine(Tensor visits) => Autograd.Apply<ExpertRows>([visits], _ => ([Sum(visits)], this),
         static (context, rows) => [context.Gradients[0]!.index_select(0, rows.Source)])[0];
 
+    /// <summary>Returns the rows (visits, width) of the tokens (tokens, width), each times the weight of the visit.</summary>
+    /// <param name="tokens">(tokens, width).</param>
+    /// <param name="weights">(tokens, choices), of the same dtype.</param>
+    public Tensor Spread(Tensor tokens, Tensor weights) => !ExpertRowsCuda.Serves(tokens, weights) ? Spread(tokens) * OfVisits(weights)
+        : Autograd.Apply<WeightedRows>([tokens, weights], _ => ([ExpertRowsCuda.Spread(this, tokens, weights)], new(this, tokens, weights)),
+            static (context, saved) =>
+            {
+                var (sums, products) = ExpertRowsCuda.Combine(saved.Rows, context.Gradients[0]!.to(saved.Values.dtype), saved.Weights,
+                    context.Needs(1) ? saved.Values : null, context.Needs(0));
+                return [sums, products];
+            })[0];
+
+    /// <summary>Returns the sums (tokens, width) over the visits (visits, width) of each token, each times its weight.</summary>
+    /// <param name="visits">(visits, width).</param>
+    /// <param name="weights">(tokens, choices), of the same dtype.</param>
+    public Tensor Combine(Tensor visits, Tensor weights) => !ExpertRowsCuda.Serves(visits, weights) ? Combine(visits * OfVisits(weights))
+        : Autograd.Apply<WeightedRows>([visits, weights], _ => ([ExpertRowsCuda.Combine(this, visits, weights, null, true).Sums!],
+            new(this, visits, weights)), static (context, saved) =>
+            {
+                var gradient = context.Gradients[0]!.to(saved.Values.dtype);
+                return [context.Needs(0) ? ExpertRowsCuda.Spread(saved.Rows, gradient, saved.Weights) : null,
+                    context.Needs(1) ? ExpertRowsCuda.Combine(saved.Rows, saved.Values, saved.Weights, gradient, false).Products : null];
+            })[0];
+
+    // (visits, 1), expert by expert
+    Tensor OfVisits(Tensor weights) => weights.flatten().index_select(0, Order).unsqueeze(-1);
+
     Tensor Sum(Tensor visits)
     {
         var restored = visits.index_select(0, Inverse);
         return Choices == 1 ? restored : restored.view(-1, Choices, visits.size(1)).sum(1);
+    }
+
+    sealed record WeightedRows(ExpertRows Rows, Tensor Values, Tensor Weights) : ISavedTensors<WeightedRows>
+    {
+        public WeightedRows Map(Func<Tensor?, Tensor?> replace) => new(Rows.Map(replace), replace(Values)!, replace(Weights)!);
     }
 }

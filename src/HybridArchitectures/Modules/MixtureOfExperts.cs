@@ -129,12 +129,9 @@ public sealed class MixtureOfExperts : FeedForward
     {
         if (tokens.size(0) == 0) return zeros_like(tokens);
         var rows = visits.Rows;
-        var inputs = rows.Spread(tokens);                                                       // (T k, width), expert by expert
-        var visitWeights = weights.flatten().index_select(0, rows.Order).unsqueeze(-1);
-        if (spec.ScoreBeforeExperts) inputs = inputs * visitWeights;
-        var output = VisitExperts(inputs, visits.Ends);
-        if (!spec.ScoreBeforeExperts) output = output * visitWeights;
-        return rows.Combine(output);
+        // (T k, width), expert by expert
+        var output = VisitExperts(spec.ScoreBeforeExperts ? rows.Spread(tokens, weights) : rows.Spread(tokens), visits.Ends);
+        return spec.ScoreBeforeExperts ? rows.Combine(output) : rows.Combine(output, weights);
     }
 
     // the product casts float32 weights itself

@@ -24,6 +24,7 @@ public class ArgumentLayoutTests
         { "CrossEntropy.cu", "CrossEntropyArguments", typeof(CrossEntropyCuda.Arguments) },
         { "EmptyGroups.cu", "EmptyGroupsArguments", Nested(typeof(EmptyGroupsCuda), "Arguments") },
         { "ExpertOrder.cu", "ExpertOrderArguments", Nested(typeof(ExpertOrderCuda), "Arguments") },
+        { "ExpertRows.cu", "ExpertRowsArguments", Nested(typeof(ExpertRowsCuda), "Arguments") },
         { "ExpertRouting.cu", "RouteArguments", Nested(typeof(ExpertRoutingCuda), "RouteArguments") },
         { "ExpertRouting.cu", "MixArguments", Nested(typeof(ExpertRoutingCuda), "MixArguments") },
         { "FewRowsLinear.cu", "FewRowsArguments", typeof(FewRowsArguments) },

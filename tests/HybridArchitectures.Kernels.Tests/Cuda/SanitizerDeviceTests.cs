@@ -98,7 +98,9 @@ public class SanitizerDeviceTests
         var (chosen, weights) = ExpertRoutingCuda.Route(x, randn([9, inputs], ScalarType.Float32, Gpu.Device), null, 2, true, true, 1);
         IsFinite(ExpertRoutingCuda.Mix(New(2 * rows, 40), weights, New(rows, 40), 2));
         Assert.InRange(chosen.max().item<long>(), 0, 8);
-        Assert.Equal(2 * rows, ExpertVisits.Sort(chosen, 9).Ends[8].item<int>());
+        var visits = ExpertVisits.Sort(chosen, 9);
+        Assert.Equal(2 * rows, visits.Ends[8].item<int>());
+        IsFinite(visits.Rows.Combine(visits.Rows.Spread(x, weights), weights));
         if (inputs > 2000) return;
         var gated = new FewRowsFusion(FewRowsNorm.Gated, scale, 1e-5, New(rows, inputs), New(rows, outputs));
         IsFinite(FewRowsLinear.ForwardFused(x, [(weight, null)], false, gated)![0]);
