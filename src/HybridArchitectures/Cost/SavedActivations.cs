@@ -47,9 +47,11 @@ sealed class SavedActivations(TrainingStepShape step)
                 // up, and the output of the nonlinearity; previous tokens, their difference, and the mixture
                 return (2.0 * mlp.Width + (mlp.TokenShift ? 3.0 * width : 0)) * elementSize;
             case MixtureOfExpertsSpec experts:
-                // a copy of the token per selected expert, its output, and the shared expert
+                // a copy of the token per selected expert, its output, and the shared expert; where weights precede the experts, a copy without the
+                // weight instead of the output, except on a GPU
+                double copies = experts.ScoreBeforeExperts && step.Gpu is not null ? 1 : 2;
                 double layers = experts.Gated ? GatedWidths(experts.Activation) : 2;
-                double channels = experts.ExpertsPerToken * (layers * experts.ExpertWidth + 2.0 * experts.InnerSpace(width))
+                double channels = experts.ExpertsPerToken * (layers * experts.ExpertWidth + copies * experts.InnerSpace(width))
                     + layers * experts.SharedWidth + 2.0 * experts.LatentWidth;
                 // the scores in float32, and the source and destination of each assignment; the input of the router is cast again in bfloat16
                 bool savesInput = elementSize != 4 && !(elementSize == 2 && step.RecomputesInputs);
