@@ -33,7 +33,9 @@ sealed class DecodeLoop : IDisposable
     /// <param name="rows">The rows, in the order of the cache.</param>
     /// <param name="prepare">Changes the scores (rows, vocabulary size) before the selection, without numbers from the host.</param>
     /// <param name="samples">Whether tokens are sampled; otherwise the most probable ones are selected.</param>
-    public DecodeLoop(HybridLanguageModel model, HybridCache cache, IReadOnlyList<GenerationRow> rows, Func<Tensor, Tensor> prepare, bool samples)
+    /// <param name="keepsHidden">Whether passes that verify drafts keep the hidden vectors of their tokens.</param>
+    public DecodeLoop(HybridLanguageModel model, HybridCache cache, IReadOnlyList<GenerationRow> rows, Func<Tensor, Tensor> prepare, bool samples,
+        bool keepsHidden)
     {
         (this.model, this.cache, this.rows, this.prepare, this.samples) = (model, cache, rows, prepare, samples);
         using var scope = NewDisposeScope();
@@ -45,7 +47,7 @@ sealed class DecodeLoop : IDisposable
         at = Own(zeros([1], ScalarType.Int64, device));
         idsUpload = new DeviceUpload(ids);
         graph = new StepGraph(cache, Step);
-        drafts = new DraftPasses(model, cache, PrepareDrafts);
+        drafts = new DraftPasses(model, cache, PrepareDrafts, keepsHidden);
         readbacks = [new(result), new(result)];
     }
 
@@ -108,6 +110,9 @@ sealed class DecodeLoop : IDisposable
 
     /// <summary>Keeps the first tokens of each row of the last pass of <see cref="Verify"/>, and removes the others from the cache.</summary>
     public void Keep(IReadOnlyList<int> counts, int width) => drafts.Keep(counts, width);
+
+    /// <summary>Returns the hidden vectors of the last pass of <see cref="Verify"/>, (rows, width, model width), if they are kept.</summary>
+    public Tensor Hidden(int width) => drafts.Hidden(width);
 
     Tensor PrepareDrafts(Tensor scores)
     {

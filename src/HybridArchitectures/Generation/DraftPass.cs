@@ -32,7 +32,8 @@ sealed class DraftPass : IDisposable
     /// <param name="cache">The cache. The caller disposes it.</param>
     /// <param name="tokens">The number of tokens of each row, at least 2.</param>
     /// <param name="prepare">Changes the scores (rows x tokens, vocabulary size) before the selection, without numbers from the host.</param>
-    public DraftPass(HybridLanguageModel model, HybridCache cache, int tokens, Func<Tensor, Tensor> prepare)
+    /// <param name="keepsHidden">Whether <see cref="Hidden"/> is written. The default is false.</param>
+    public DraftPass(HybridLanguageModel model, HybridCache cache, int tokens, Func<Tensor, Tensor> prepare, bool keepsHidden = false)
     {
         (this.model, this.cache, this.tokens, this.prepare) = (model, cache, tokens, prepare);
         using var scope = NewDisposeScope();
@@ -40,6 +41,7 @@ sealed class DraftPass : IDisposable
         next = Own(zeros([cache.Batch * tokens, 1], ScalarType.Int64, model.Device));
         result = Own(zeros([2, cache.Batch * tokens], ScalarType.Int64, model.Device));
         counts = Own(zeros([cache.Batch], ScalarType.Int64, model.Device));
+        if (keepsHidden) Hidden = Own(zeros([cache.Batch, tokens, model.Design.Width], model.ComputeType, model.Device));
         graph = new StepGraph(cache, Step, tokens);
         CanBeCaptured = MayCapture(model, (long)cache.Batch * tokens);
         (idsUpload, countsUpload) = (new DeviceUpload(ids), new DeviceUpload(counts));
@@ -54,6 +56,11 @@ sealed class DraftPass : IDisposable
 
     /// <summary>Gets whether the modules of the model permit the capture.</summary>
     public bool CanBeCaptured { get; }
+
+    /// <summary>
+    /// Gets the hidden vectors of the tokens of the last pass, (rows, tokens, width), which the next pass overwrites; null if they are not kept.
+    /// </summary>
+    public Tensor? Hidden { get; }
 
     /// <summary>Gets the number of captures.</summary>
     public int Captures => graph.Captures;
@@ -121,7 +128,9 @@ sealed class DraftPass : IDisposable
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         using var context = new SequenceContext(cache: cache) { IsStepwise = true };
-        GreedyTokens.Select(prepare(model.Forward(ids, context).flatten(0, 1)), next, result);
+        var hidden = model.Hidden(ids, context);
+        Hidden?.copy_(hidden);
+        GreedyTokens.Select(prepare(model.Logits(hidden).flatten(0, 1)), next, result);
     }
 
     void DisposeCopies()
@@ -139,6 +148,6 @@ sealed class DraftPass : IDisposable
         countsUpload.Dispose();
         readback.Dispose();
         DisposeCopies();
-        foreach (var tensor in new[] { ids, next, result, counts }) tensor.Dispose();
+        foreach (var tensor in new[] { ids, next, result, counts, Hidden }) tensor?.Dispose();
     }
 }

@@ -10,7 +10,8 @@ namespace HybridArchitectures.Generation;
 /// <param name="model">The model, on a GPU.</param>
 /// <param name="cache">The cache. The caller disposes it.</param>
 /// <param name="prepare">Changes the scores (rows x tokens, vocabulary size) before the selection, without numbers from the host.</param>
-sealed class DraftPasses(HybridLanguageModel model, HybridCache cache, Func<Tensor, Tensor> prepare) : IDisposable
+/// <param name="keepsHidden">Whether passes keep the hidden vectors of their tokens.</param>
+sealed class DraftPasses(HybridLanguageModel model, HybridCache cache, Func<Tensor, Tensor> prepare, bool keepsHidden) : IDisposable
 {
     /// <summary>
     /// Specifies the maximum size in bytes of the copies of states that all graphs have together. Other passes run directly, so that the memory of
@@ -31,12 +32,15 @@ sealed class DraftPasses(HybridLanguageModel model, HybridCache cache, Func<Tens
     /// <param name="width">The number of tokens of each row, at least 2.</param>
     public int[] Verify(long[] ids, int width)
     {
-        if (!passes.TryGetValue(width, out var pass)) passes[width] = pass = new(model, cache, width, prepare);
+        if (!passes.TryGetValue(width, out var pass)) passes[width] = pass = new(model, cache, width, prepare, keepsHidden);
         return pass.Run(ids, captures: pass.IsCaptured || (pass.CanBeCaptured && CopyBytes + pass.CopyBytes <= MaxCopyBytes));
     }
 
     /// <summary>Keeps the first tokens of each row of the last pass over <paramref name="width"/> tokens.</summary>
     public void Keep(IReadOnlyList<int> counts, int width) => passes[width].Keep(counts);
+
+    /// <summary>Returns the hidden vectors of the tokens of the last pass over <paramref name="width"/> tokens, if they are kept.</summary>
+    public Tensor Hidden(int width) => passes[width].Hidden!;
 
     /// <inheritdoc/>
     public void Dispose()

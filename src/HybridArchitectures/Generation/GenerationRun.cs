@@ -82,7 +82,11 @@ sealed class GenerationRun : IDisposable
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
-        if (cache is not null && predicted is not null) return Verify(predicted.Guess(RuledOnDevice), hasLoop: false);
+        if (cache is not null && predicted is not null)
+        {
+            bool hasLoop = HasLoop() || StartLoop();
+            return Verify(predicted.Guess(RuledOnDevice), hasLoop);
+        }
         if (cache is not null && Drafts() is { } drafts)
         {
             bool hasLoop = HasLoop() || StartLoop();
@@ -116,7 +120,7 @@ sealed class GenerationRun : IDisposable
     // Lets a later run use the loop and its cache, unless they hold much memory, the graph reads memory of this run, or there is one already.
     void Keep()
     {
-        if (kept is null && loop is { IsCurrent: true } && loop.Captures + loop.DraftCaptures > 0 && absent.Length == 0
+        if (kept is null && predicted is null && loop is { IsCurrent: true } && loop.Captures + loop.DraftCaptures > 0 && absent.Length == 0
             && cache!.Bytes + loop.Bytes <= KeptLoop.MaxBytes)
             kept = new(vocabulary, KeptLoop.RulesOf(options), cache, loop);
     }
@@ -229,7 +233,7 @@ sealed class GenerationRun : IDisposable
             while (!active[row].IsFinished && counts[row] <= drafts[row].Length && drafts[row][counts[row] - 1] == active[row].History[^1]);
             if (drafts[row].Length > 0) active[row].NoteGuesses(counts[row] - 1);
         }
-        predicted?.Accept(verified!, chosen, counts);
+        predicted?.Accept(hasLoop ? loop!.Hidden(width) : verified!, chosen, counts);
         if (hasLoop) loop!.Keep(counts, width);
         else cache!.KeepTokens(counts, width);
         DropFinished();
@@ -274,7 +278,7 @@ sealed class GenerationRun : IDisposable
             loop = kept.Loop;
             loop.Restart(slots, RuledOnDevice);
         }
-        else loop = new DecodeLoop(hybrid, cache!, slots, RuledOnDevice, options.Temperature != 0);
+        else loop = new DecodeLoop(hybrid, cache!, slots, RuledOnDevice, options.Temperature != 0, predicted is not null);
         return true;
     }
 

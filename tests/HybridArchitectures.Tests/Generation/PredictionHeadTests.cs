@@ -48,7 +48,7 @@ public sealed class PredictionHeadTests : IDisposable
         using var head = PretrainedModel.LoadPredictionHead(Folder(name), model);
         var generator = new TextGenerator(model);
         var options = new GenerationOptions { Temperature = 0, MaxNewTokens = 14 };
-        // the first of two generations captures its steps, and passes of a head run directly next to them
+        // the first of two generations captures its steps and passes over drafts, and passes of a head run directly next to them
         foreach (bool graphs in new[] { true, false })
         {
             var plain = options with { CudaGraphs = graphs };
