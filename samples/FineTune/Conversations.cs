@@ -1,4 +1,5 @@
 using HybridArchitectures.Tokenization;
+using Microsoft.Extensions.AI;
 
 namespace FineTune;
 

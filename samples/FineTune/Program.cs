@@ -7,6 +7,7 @@ using HybridArchitectures.Models;
 using HybridArchitectures.Tokenization;
 using HybridArchitectures.Training.Data;
 using HybridArchitectures.Training.Running;
+using Microsoft.Extensions.AI;
 
 SampleConsole.Prepare();
 

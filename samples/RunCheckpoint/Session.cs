@@ -61,12 +61,12 @@ sealed class Session : IDisposable
     public async Task Talk(GenerationOptions options, CancellationToken cancellation)
     {
         using var client = new HybridChatClient(model, tokenizer, Template(), WithEnds(options));
-        var talk = new List<Microsoft.Extensions.AI.ChatMessage>();
+        var talk = new List<ChatMessage>();
         while (true)
         {
             Console.Write("> ");
             if (Console.ReadLine() is not { Length: > 0 } line) return;
-            talk.Add(new(Microsoft.Extensions.AI.ChatRole.User, line));
+            talk.Add(new(ChatRole.User, line));
             var updates = new List<ChatResponseUpdate>();
             var speed = new Speed(0);
             await foreach (var update in client.GetStreamingResponseAsync(talk, cancellationToken: cancellation))
@@ -85,7 +85,7 @@ sealed class Session : IDisposable
     // the template of the folder takes precedence over those of the library
     ChatTemplate? Template()
     {
-        if (tokenizer is NumberTokenizer) return new ChatTemplate(turns => tokenizer.Encode(string.Join(' ', turns.Select(turn => turn.Content))));
+        if (tokenizer is NumberTokenizer) return new ChatTemplate(turns => tokenizer.Encode(string.Join(' ', turns.Select(turn => turn.Text))));
         if (ChatTemplate.IsInFolder(folder)) return ChatTemplate.FromFolder(folder, tokenizer);
         return tokenizer.SpecialTokens.ContainsKey("<|im_start|>") ? ChatTemplate.ChatMl(tokenizer) : null;
     }

@@ -1,5 +1,6 @@
 using HybridArchitectures.Chat;
 using HybridArchitectures.Tokenization;
+using Microsoft.Extensions.AI;
 
 namespace HybridArchitectures.Training.Data;
 

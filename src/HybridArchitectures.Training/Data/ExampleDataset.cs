@@ -1,6 +1,7 @@
 using System.Globalization;
 using HybridArchitectures.Chat;
 using HybridArchitectures.Tokenization;
+using Microsoft.Extensions.AI;
 
 namespace HybridArchitectures.Training.Data;
 

@@ -1,5 +1,6 @@
 using System.Text;
 using HybridArchitectures.Tokenization;
+using Microsoft.Extensions.AI;
 
 namespace HybridArchitectures.Chat;
 
@@ -18,13 +19,13 @@ static class ChatMlTurns
         {
             if (messages[i].Role != ChatRole.Tool)
             {
-                yield return $"{ChatTemplate.Name(messages[i].Role)}\n{Content(messages, i, question)}";
+                yield return $"{ChatText.RoleOf(messages[i])}\n{Content(messages, i, question)}";
                 continue;
             }
-            var results = new StringBuilder(ChatTemplate.Name(ChatRole.User));
+            var results = new StringBuilder(ChatRole.User.Value);
             int next = i;
             while (next < messages.Count && messages[next].Role == ChatRole.Tool)
-                results.Append($"\n{ToolStart}\n{messages[next++].Content}\n{ToolEnd}");
+                results.Append($"\n{ToolStart}\n{messages[next++].Text}\n{ToolEnd}");
             i = next - 1;
             yield return results.ToString();
         }
@@ -35,7 +36,7 @@ static class ChatMlTurns
     {
         for (int i = messages.Count - 1; i >= 0; i--)
         {
-            string content = messages[i].Content;
+            string content = messages[i].Text;
             bool isResult = content.StartsWith(ToolStart, StringComparison.Ordinal) && content.EndsWith(ToolEnd, StringComparison.Ordinal);
             if (messages[i].Role == ChatRole.User && !isResult) return i;
         }
@@ -44,8 +45,8 @@ static class ChatMlTurns
 
     static string Content(IReadOnlyList<ChatMessage> messages, int index, int question)
     {
-        var (role, content) = messages[index];
-        if (role != ChatRole.Assistant) return content;
+        string content = messages[index].Text;
+        if (messages[index].Role != ChatRole.Assistant) return content;
         string thinking = "";
         int end = content.IndexOf(ThinkEnd, StringComparison.Ordinal);
         if (end >= 0)

@@ -1,4 +1,5 @@
 using HybridArchitectures.Tokenization;
+using Microsoft.Extensions.AI;
 
 namespace HybridArchitectures.Chat;
 
@@ -28,9 +29,13 @@ public sealed class ChatTemplate
     public IReadOnlyList<string> Stop { get; }
 
     /// <summary>Returns the tokens of a conversation, up to the beginning of the model's answer.</summary>
+    /// <param name="messages">The messages, of which the text is read.</param>
+    /// <exception cref="NotSupportedException">
+    /// A message has a role other than system, user, assistant and tool, or a content that is not text.
+    /// </exception>
     public IReadOnlyList<int> Encode(IReadOnlyList<ChatMessage> messages)
     {
-        Require.Items(messages);
+        ChatText.Check(messages);
         return encode(messages);
     }
 
@@ -64,7 +69,7 @@ public sealed class ChatTemplate
         {
             List<int> ids = tokenizer.BeginOfText is { } begin ? [begin] : [];
             foreach (string turn in ChatMlTurns.Write(messages)) ids.AddRange([start, .. tokenizer.Encode(turn), end, .. tokenizer.Encode("\n")]);
-            ids.AddRange([start, .. tokenizer.Encode($"{Name(ChatRole.Assistant)}\n")]);
+            ids.AddRange([start, .. tokenizer.Encode($"{ChatRole.Assistant}\n")]);
             return ids;
         }, [end, .. tokenizer.StopTokens.Except([end])]);
     }
@@ -117,22 +122,13 @@ public sealed class ChatTemplate
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
         return new(messages => tokenizer.Encode(
-            string.Concat(messages.Select(message => $"{Name(message.Role)}: {message.Content.Trim()}\n")) + $"{Name(ChatRole.Assistant)}:",
+            string.Concat(messages.Select(message => $"{ChatText.RoleOf(message)}: {message.Text.Trim()}\n")) + $"{ChatRole.Assistant}:",
             tokenizer.BeginOfText is not null),
-            stop: [$"\n{Name(ChatRole.User)}:"]);
+            stop: [$"\n{ChatRole.User}:"]);
     }
 
     static int Special(Tokenizer tokenizer, string text) =>
         tokenizer.SpecialTokens.TryGetValue(text, out int id)
             ? id
             : throw Require.Unfit(nameof(tokenizer), $"tokenizer has no special token {text}", "one with the tokens of the template");
-
-    internal static string Name(ChatRole role) => role switch
-    {
-        ChatRole.System => "system",
-        ChatRole.User => "user",
-        ChatRole.Assistant => "assistant",
-        ChatRole.Tool => "tool",
-        _ => throw Require.OutOfRange(nameof(role), role, $"one of {string.Join(", ", Enum.GetNames<ChatRole>())}"),
-    };
 }

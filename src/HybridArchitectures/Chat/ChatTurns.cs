@@ -2,30 +2,15 @@ using Microsoft.Extensions.AI;
 
 namespace HybridArchitectures.Chat;
 
-/// <summary>Converts messages of Microsoft.Extensions.AI to those of a template.</summary>
+/// <summary>Reads the messages and options of a call of a chat client.</summary>
 static class ChatTurns
 {
-    public static IReadOnlyList<Tokenization.ChatMessage> FromMessages(IEnumerable<ChatMessage> messages, ChatOptions? options)
+    /// <summary>Returns the instructions of the options, if there are any, and the messages.</summary>
+    public static IReadOnlyList<ChatMessage> FromMessages(IEnumerable<ChatMessage> messages, ChatOptions? options)
     {
-        var turns = new List<Tokenization.ChatMessage>();
-        if (!string.IsNullOrEmpty(options?.Instructions)) turns.Add(new(Tokenization.ChatRole.System, options.Instructions));
-        foreach (var message in Require.EachItem(messages))
-        {
-            foreach (var content in message.Contents)
-                if (content is not (TextContent or TextReasoningContent or UsageContent))
-                    throw new NotSupportedException($"a message contains a {content.GetType().Name}; the model reads text only");
-            turns.Add(new(Role(message.Role), message.Text));
-        }
-        return turns.Count > 0 ? turns : throw Require.Unfit(nameof(messages), "messages is empty", "at least one");
-    }
-
-    static Tokenization.ChatRole Role(ChatRole role)
-    {
-        if (role == ChatRole.System) return Tokenization.ChatRole.System;
-        if (role == ChatRole.User) return Tokenization.ChatRole.User;
-        if (role == ChatRole.Assistant) return Tokenization.ChatRole.Assistant;
-        if (role == ChatRole.Tool) return Tokenization.ChatRole.Tool;
-        throw new NotSupportedException($"the role of a message is \"{role}\"; expected system, user, assistant or tool");
+        ChatMessage[] given = [.. Require.EachItem(messages)];
+        ChatMessage[] turns = string.IsNullOrEmpty(options?.Instructions) ? given : [new(ChatRole.System, options.Instructions), .. given];
+        return turns.Length > 0 ? turns : throw Require.Unfit(nameof(messages), "messages is empty", "at least one");
     }
 
     /// <summary>Refuses options that would have no effect.</summary>

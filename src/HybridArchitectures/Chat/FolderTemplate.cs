@@ -3,6 +3,7 @@ using HybridArchitectures.Chat.Jinja;
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Storage;
 using HybridArchitectures.Tokenization;
+using Microsoft.Extensions.AI;
 
 namespace HybridArchitectures.Chat;
 
@@ -84,15 +85,15 @@ sealed class FolderTemplate
     public (string Text, char Mark) Render(IReadOnlyList<ChatMessage> messages, IEnumerable<string> special, DateTime now)
     {
         char mark = FirstMark;
-        while (mark < LastMark && messages.Any(message => message.Content.Contains(mark, StringComparison.Ordinal))) mark++;
+        while (mark < LastMark && messages.Any(message => message.Text.Contains(mark, StringComparison.Ordinal))) mark++;
         string[] longestFirst = [.. special.OrderByDescending(text => text.Length)];
         var turns = new List<object?>();
-        foreach (var (role, content) in messages)
+        foreach (var message in messages)
         {
             turns.Add(new Dictionary<string, object?>(StringComparer.Ordinal)
             {
-                ["role"] = ChatTemplate.Name(role),
-                ["content"] = Marked(content.Replace(mark.ToString(), "", StringComparison.Ordinal), longestFirst, mark),
+                ["role"] = ChatText.RoleOf(message),
+                ["content"] = Marked(message.Text.Replace(mark.ToString(), "", StringComparison.Ordinal), longestFirst, mark),
             });
         }
         var known = new Dictionary<string, object?>(variables, StringComparer.Ordinal) { ["messages"] = turns, ["add_generation_prompt"] = true };

@@ -68,7 +68,7 @@ public sealed class HybridChatClient : IChatClient
     /// <exception cref="NotSupportedException">A message or an option requires something other than text.</exception>
     /// <exception cref="ObjectDisposedException">The client is disposed.</exception>
     public async Task<ChatResponse> GetResponseAsync(
-        IEnumerable<Microsoft.Extensions.AI.ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
+        IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
     {
         var text = new StringBuilder();
         ChatResponseUpdate? last = null;
@@ -77,8 +77,7 @@ public sealed class HybridChatClient : IChatClient
             text.Append(update.Text);
             last = update;
         }
-        return new ChatResponse(new Microsoft.Extensions.AI.ChatMessage(
-            Microsoft.Extensions.AI.ChatRole.Assistant, text.ToString()) { MessageId = last!.MessageId })
+        return new ChatResponse(new ChatMessage(ChatRole.Assistant, text.ToString()) { MessageId = last!.MessageId })
         {
             ResponseId = last.ResponseId, ModelId = last.ModelId, CreatedAt = last.CreatedAt, FinishReason = last.FinishReason,
             Usage = last.Contents.OfType<UsageContent>().Single().Details,
@@ -90,7 +89,7 @@ public sealed class HybridChatClient : IChatClient
     /// <exception cref="NotSupportedException">A message or an option requires something other than text.</exception>
     /// <exception cref="ObjectDisposedException">The client is disposed.</exception>
     public IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(
-        IEnumerable<Microsoft.Extensions.AI.ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
+        IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
         ArgumentNullException.ThrowIfNull(messages);
@@ -106,7 +105,7 @@ public sealed class HybridChatClient : IChatClient
         var created = DateTimeOffset.UtcNow;
         int count = 0;
         ChatResponseUpdate Update(IList<AIContent> contents) =>
-            new(Microsoft.Extensions.AI.ChatRole.Assistant, contents) { ResponseId = response, MessageId = response, ModelId = modelId,
+            new(ChatRole.Assistant, contents) { ResponseId = response, MessageId = response, ModelId = modelId,
                 CreatedAt = created };
         var pieces = generator.StreamAsync(prompt, settings, cancellation).GetAsyncEnumerator(cancellation);
         await using var _ = pieces.ConfigureAwait(false);

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using HybridArchitectures.Checkpoints;
+using Microsoft.Extensions.AI;
 using Microsoft.ML.Tokenizers;
 
 namespace HybridArchitectures.Tokenization;
@@ -123,13 +124,18 @@ public sealed class Llama3Tokenizer : Tokenizer
     /// Encodes a conversation: begin-of-text, and then for each message its role between header tokens, two line breaks, its content, and
     /// end-of-turn.
     /// </summary>
-    /// <param name="messages">The messages. Special tokens in a content are treated as plain text.</param>
+    /// <param name="messages">
+    /// The messages. White space around a text is removed, and special tokens in it are treated as plain text.
+    /// </param>
     /// <param name="addGenerationPrompt">Whether the header of the assistant's answer is appended. The default is true.</param>
     /// <param name="today">
     /// The date for the system message. Llama 3.2 was trained with a system message that always comes first and begins with the knowledge date and
     /// the current date. The default, null, omits it.
     /// </param>
     /// <returns>The token ids.</returns>
+    /// <exception cref="NotSupportedException">
+    /// A message has a role other than system, user, assistant and tool, or a content that is not text.
+    /// </exception>
     /// <exception cref="InvalidOperationException">The tokenizer does not have one of the special tokens.</exception>
     public int[] EncodeChat(IReadOnlyList<ChatMessage> messages, bool addGenerationPrompt = true, DateOnly? today = null)
     {
@@ -142,7 +148,7 @@ public sealed class Llama3Tokenizer : Tokenizer
         }
         if (addGenerationPrompt)
         {
-            AppendHeader(Name(ChatRole.Assistant));
+            AppendHeader(ChatRole.Assistant.Value);
             EncodeText("\n\n");
         }
         return [.. ids];
@@ -162,7 +168,7 @@ public sealed class Llama3Tokenizer : Tokenizer
     {
         var text = new StringBuilder(Begin);
         foreach (var (role, content) in Turns(messages, today)) text.Append($"{HeaderStart}{role}{HeaderEnd}\n\n{content}{Turn}");
-        if (addGenerationPrompt) text.Append($"{HeaderStart}{Name(ChatRole.Assistant)}{HeaderEnd}\n\n");
+        if (addGenerationPrompt) text.Append($"{HeaderStart}{ChatRole.Assistant}{HeaderEnd}\n\n");
         return text.ToString();
     }
 
@@ -196,29 +202,22 @@ public sealed class Llama3Tokenizer : Tokenizer
 
     static IEnumerable<(string Role, string Content)> Turns(IReadOnlyList<ChatMessage> messages, DateOnly? today)
     {
-        Require.Items(messages);
-        var turns = messages.Select(message => (Role: Name(message.Role), Content: Trim(message.Content))).ToList();
+        ChatText.Check(messages);
+        var turns = messages.Select(message => (Role: RoleOf(message), Content: Trim(message.Text))).ToList();
         if (today is not { } date) return turns;
         string dates = $"Cutting Knowledge Date: December 2023\nToday Date: {date.ToString("dd MMM yyyy", CultureInfo.InvariantCulture)}\n\n";
-        string system = Name(ChatRole.System);
+        string system = ChatRole.System.Value;
         if (turns.Count > 0 && turns[0].Role == system) turns[0] = (system, dates + turns[0].Content);
         else turns.Insert(0, (system, dates));
         return turns;
     }
 
-    static string Name(ChatRole role) => role switch
-    {
-        ChatRole.System => "system",
-        ChatRole.User => "user",
-        ChatRole.Assistant => "assistant",
-        ChatRole.Tool => "ipython",
-        _ => throw Require.OutOfRange(nameof(role), role, $"one of {string.Join(", ", Enum.GetNames<ChatRole>())}"),
-    };
+    // Llama 3 names results of tools otherwise
+    static string RoleOf(ChatMessage message) => message.Role == ChatRole.Tool ? "ipython" : ChatText.RoleOf(message);
 
     // the trim of the template also removes the separators U+001C to U+001F
     static string Trim(string content)
     {
-        ArgumentNullException.ThrowIfNull(content);
         static bool IsBlank(char character) => char.IsWhiteSpace(character) || character is >= '\u001C' and <= '\u001F';
         int start = 0, end = content.Length;
         while (start < end && IsBlank(content[start])) start++;

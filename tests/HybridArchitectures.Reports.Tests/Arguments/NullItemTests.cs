@@ -21,6 +21,7 @@ using HybridArchitectures.Training.Data;
 using HybridArchitectures.Training.Logging;
 using HybridArchitectures.Training.Optimization;
 using HybridArchitectures.Training.Running;
+using Microsoft.Extensions.AI;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Reports.Tests.Arguments;
@@ -88,7 +89,7 @@ public sealed class NullItemTests : IDisposable
         yield return ("TextGenerator.StreamAsync(prompts) of tokens", () => generator.StreamAsync([[1], null!]));
         yield return ("PredictionHead.Create(blocks)", () => PredictionHead.Create(model, [Design.Blocks[0], null!]));
         yield return ("LogitsProcessor.Apply(history)", () => new TopK(1).Apply(ones(2, 3), [[1], null!]));
-        Microsoft.Extensions.AI.ChatMessage[] messages = [new(Microsoft.Extensions.AI.ChatRole.User, "a"), null!];
+        ChatMessage[] messages = [new(ChatRole.User, "a"), null!];
         var client = new HybridChatClient(model, tokenizer);
         yield return ("HybridChatClient.GetResponseAsync(messages)", () => client.GetResponseAsync(messages).GetAwaiter().GetResult());
         yield return ("HybridChatClient.GetStreamingResponseAsync(messages)", () => client.GetStreamingResponseAsync(messages));

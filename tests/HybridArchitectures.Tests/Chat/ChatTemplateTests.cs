@@ -1,6 +1,7 @@
 using HybridArchitectures.Chat;
 using HybridArchitectures.Tests.Checkpoints;
 using HybridArchitectures.Tokenization;
+using Microsoft.Extensions.AI;
 
 namespace HybridArchitectures.Tests.Chat;
 
@@ -15,7 +16,7 @@ public sealed class ChatTemplateTests : IDisposable
     // "user: Hi|tool: A" as turns
     static ChatMessage[] Talk(string turns) =>
         [.. turns.Split('|').Select(turn => turn.Split(": ", 2)).Select(turn =>
-            new ChatMessage(Enum.Parse<ChatRole>(turn[0], ignoreCase: true), turn[1].Replace("\\n", "\n")))];
+            new ChatMessage(new ChatRole(turn[0]), turn[1].Replace("\\n", "\n")))];
 
     // start and end are written [ and ], for shortness
     static string Written(ChatTemplate template, string turns) =>

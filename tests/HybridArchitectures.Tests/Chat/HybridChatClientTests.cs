@@ -7,8 +7,6 @@ using HybridArchitectures.Tokenization;
 using Microsoft.Extensions.AI;
 using TorchSharp;
 using static TorchSharp.torch;
-using ChatMessage = Microsoft.Extensions.AI.ChatMessage;
-using ChatRole = Microsoft.Extensions.AI.ChatRole;
 
 namespace HybridArchitectures.Tests.Chat;
 
@@ -146,7 +144,7 @@ public sealed class HybridChatClientTests : IDisposable
     [Fact]
     public async Task Instructions_come_first_and_turns_keep_their_order()
     {
-        IReadOnlyList<HybridArchitectures.Tokenization.ChatMessage>? seen = null;
+        IReadOnlyList<ChatMessage>? seen = null;
         var template = new ChatTemplate(messages =>
         {
             seen = messages;
@@ -156,7 +154,7 @@ public sealed class HybridChatClientTests : IDisposable
         ChatMessage[] talk = [new(ChatRole.User, "a"), new(ChatRole.Assistant, "b"), new(ChatRole.Tool, "c"),
             new(ChatRole.User, [new TextContent("d"), new TextContent("e")])];
         var response = await client.GetResponseAsync(talk, new() { Instructions = "i", MaxOutputTokens = 1 });
-        Assert.Equal(["System i", "User a", "Assistant b", "Tool c", "User de"], seen!.Select(message => $"{message.Role} {message.Content}"));
+        Assert.Equal(["system i", "user a", "assistant b", "tool c", "user de"], seen!.Select(message => $"{message.Role} {message.Text}"));
         Assert.Equal(3, response.Usage!.InputTokenCount);
     }
 
@@ -196,7 +194,7 @@ public sealed class HybridChatClientTests : IDisposable
     public void Templates_write_what_their_models_were_trained_on()
     {
         var llama = Llama3Tokenizer.Load(Path.Combine(AppContext.BaseDirectory, "Cases", "tokenizer"));
-        HybridArchitectures.Tokenization.ChatMessage[] talk = [new(HybridArchitectures.Tokenization.ChatRole.User, "Hi <|eot_id|>")];
+        ChatMessage[] talk = [new(ChatRole.User, "Hi <|eot_id|>")];
         Assert.Equal(llama.EncodeChat(talk), ChatTemplate.Llama3(llama).Encode(talk));
         Assert.Equal("<|begin_of_text|>user: Hi <|eot_id|>\nassistant:",
             new ByteTokenizer(beginOfText: true).Decode(ChatTemplate.Plain(new ByteTokenizer(beginOfText: true)).Encode(talk)));

@@ -5,6 +5,7 @@ using HybridArchitectures.Fuzz;
 using HybridArchitectures.Tests.Checkpoints;
 using HybridArchitectures.Tests.Tokenization;
 using HybridArchitectures.Tokenization;
+using Microsoft.Extensions.AI;
 
 namespace HybridArchitectures.Tests.Fuzz;
 

@@ -1,6 +1,7 @@
 using HybridArchitectures.Chat;
 using HybridArchitectures.Tokenization;
 using HybridArchitectures.Training.Data;
+using Microsoft.Extensions.AI;
 
 namespace HybridArchitectures.Training.Tests.Data;
 
@@ -14,9 +15,12 @@ public class ChatExamplesTests
         new(ChatRole.Assistant, "2"),
     ];
 
+    static readonly ChatRole[] Roles = [ChatRole.System, ChatRole.User, ChatRole.Assistant];
+
     // a turn is its role, its text and 0, which ends an answer
     static readonly ChatTemplate Turns = new(
-        messages => [.. messages.SelectMany(message => (int[])[1 + (int)message.Role, .. Tokenizer.Encode(message.Content), 0]), 3], [0]);
+        messages => [.. messages.SelectMany(message => (int[])[1 + Array.IndexOf(Roles, message.Role), .. Tokenizer.Encode(message.Text), 0]), 3],
+        [0]);
 
     static (string Prompt, string Answer) Split(TrainingExample example)
     {
