@@ -81,7 +81,7 @@ sealed record SlicedMixer(long Heads, long HeadSize, long Groups, long States, l
             D = leaves[4], DtBias = leaves[5], Softplus = true, Layout = layout,
             Places = new(inputs[0].Gradient, step.Gradient, inputs[1].Gradient, inputs[2].Gradient),
         });
-        var normed = new GatedNormProduct(new(y.reshape(batch, length, Inner), gate.Tensor, leaves[6], 1e-5, 1, normFirst)
+        var normed = new GatedNormProduct(new(y.reshape(batch, length, Inner), gate.Tensor, leaves[6], 1e-5, normFirst ? (int)Heads : 1, normFirst)
         {
             GateGradient = gate.Gradient,
         });

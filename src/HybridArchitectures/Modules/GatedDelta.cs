@@ -94,24 +94,31 @@ public sealed class GatedDelta : Mixer
         var mixing = Mix(query, key, value, decay, strength, recurrent, context);
         var weight = Parameter("norm_weight", x);
         if (!spec.OutputGate) return output.Forward(RmsNorm.Forward(mixing, weight, normEpsilon).reshape(batch, length, spec.ValueWidth));
-        return output.ForwardOf(Gated(mixing, gate!, weight));
+        return output.ForwardOf(Gated(mixing, gate!.Value, weight));
     }
 
-    GatedNormProduct Gated(Tensor mixing, Tensor gate, Tensor weight)
+    GatedNormProduct Gated(Tensor mixing, TensorSlice slice, Tensor weight)
     {
+        var gate = slice.Tensor;
         if (gate.is_contiguous()) return new(new(mixing, gate.view(mixing.shape), weight, normEpsilon, 1, NormFirst: true), JoinsHeads: true);
         // a slice of the projection is read in place as rows of all heads; gradients of heads are summed in float32
         var weights = (weight.dtype == ScalarType.BFloat16 ? weight.to(ScalarType.Float32) : weight).repeat(spec.ValueHeads);
-        return new(new(mixing.flatten(2), gate, weights, normEpsilon, spec.ValueHeads, NormFirst: true));
+        return new(new(mixing.flatten(2), gate, weights, normEpsilon, spec.ValueHeads, NormFirst: true) { GateGradient = slice.Gradient });
     }
 
     // the input of the convolution, (B, L, channels), and the gates, (B, L, value width), if there are any
-    (Tensor Mixed, Tensor? Gate) Project(Tensor x)
+    (TensorSlice Mixed, TensorSlice? Gate) Project(Tensor x)
     {
         if (input.ForwardReordered(x, Order(InputOrder)) is { } projected)
-            return spec.OutputGate ? LastDimension.Split(projected, spec.ConvolutionChannels, spec.ValueWidth) : (projected, null);
+        {
+            if (!spec.OutputGate) return (projected, null);
+            bool hasPlaces = CausalConvolution.BackendFor(projected) == KernelBackend.Cuda;
+            var slices = TensorSlice.Split(projected, hasPlaces, spec.ConvolutionChannels, spec.ValueWidth);
+            return (slices[0], slices[1]);
+        }
         var parts = input.Forward(x).view(x.size(0), x.size(1), spec.KeyHeads, -1).split(InputParts, -1);
-        return (cat([parts[0].flatten(2), parts[1].flatten(2), parts[2].flatten(2)], -1), spec.OutputGate ? parts[3].flatten(2) : null);
+        var mixed = cat([parts[0].flatten(2), parts[1].flatten(2), parts[2].flatten(2)], -1);
+        return (mixed, spec.OutputGate ? parts[3].flatten(2) : (TensorSlice?)null);
     }
 
     // update strengths and logarithms of decays, (B, L, value heads) each
