@@ -44,6 +44,26 @@ public class RecomputedLinearTests
 
     [Theory]
     [InlineData(ScalarType.Float32, ScalarType.Float32), InlineData(ScalarType.BFloat16, ScalarType.Float32)]
+    public void Gradients_need_no_output(ScalarType type, ScalarType weightType)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(1);
+        Tensor[] values = [randn(3, 19, 24).to(type), randn(3, 19, 24).to(type), randn(11, 24).to(weightType), randn(11).to(weightType)];
+        var direction = randn(3, 19, 11).to(type);
+        Tensor[] Gradients(bool omitsOutput)
+        {
+            var leaves = Array.ConvertAll(values, value => value.detach().requires_grad_());
+            var output = RecomputedLinear.Forward(new SwiGluProduct(leaves[0], leaves[1]), leaves[2], leaves[3], omitsOutput);
+            Assert.Equal((direction.dtype, (3L, 19L, 11L)), (output.dtype, (output.size(0), output.size(1), output.size(2))));
+            Autograd.Backward(output, direction);
+            return Array.ConvertAll(leaves, leaf => leaf.grad!);
+        }
+        var (expected, actual) = (Gradients(false), Gradients(true));
+        for (int i = 0; i < expected.Length; i++) Assert.True(expected[i].equal(actual[i]).all().item<bool>(), $"gradient {i} differs");
+    }
+
+    [Theory]
+    [InlineData(ScalarType.Float32, ScalarType.Float32), InlineData(ScalarType.BFloat16, ScalarType.Float32)]
     public void The_CUDA_kernels_write_the_input_again_to_the_bit(ScalarType type, ScalarType weightType)
     {
         using var options = OperatorOptions.Use(new() { Backend = KernelBackend.Cuda });

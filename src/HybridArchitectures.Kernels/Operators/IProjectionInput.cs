@@ -27,6 +27,9 @@ interface IProjectionInput<TSelf> : ISavedTensors<TSelf> where TSelf : class, IP
     /// <summary>Computes the output without recording, and returns it with what <see cref="Differentiate"/> needs.</summary>
     (Tensor Output, TSelf Saved) Compute();
 
+    /// <summary>Gets what <see cref="Differentiate"/> needs if it does not depend on <see cref="Compute"/>; null, the default, if it does.</summary>
+    TSelf? Known => null;
+
     /// <summary>Returns the gradient of each of <see cref="Differentiable"/>, and the output again, with the bits of <see cref="Compute"/>.</summary>
     /// <param name="gradient">The gradient of the output. If the output is wanted, it is contiguous, and the output may take its memory.</param>
     /// <param name="context">The context of a node whose first inputs are <see cref="Differentiable"/>.</param>

@@ -39,10 +39,19 @@ static class RecomputedLinear
     /// <param name="input">The operator that computes f, shape (..., inputs).</param>
     /// <param name="weight">The weight, shape (outputs, inputs), in the dtype of f, or float32 for bfloat16 f.</param>
     /// <param name="bias">The bias, shape (outputs), in the dtype of the weight. Null means none.</param>
+    /// <param name="omitsOutput">
+    /// Whether only gradients are needed, so that the output has undefined values and costs no product. The default is false.
+    /// </param>
     /// <returns>The output, shape (..., outputs), in the dtype of f.</returns>
-    public static Tensor Forward<TInput>(TInput input, Tensor weight, Tensor? bias) where TInput : class, IProjectionInput<TInput> =>
-        Autograd.Apply<Saved<TInput>>([.. input.Differentiable, weight, bias], _ =>
+    public static Tensor Forward<TInput>(TInput input, Tensor weight, Tensor? bias, bool omitsOutput = false)
+        where TInput : class, IProjectionInput<TInput> => Autograd.Apply<Saved<TInput>>([.. input.Differentiable, weight, bias], _ =>
         {
+            if (omitsOutput && input.Known is { } known)
+            {
+                var like = known.Like;
+                var copy = weight.dtype == like.dtype ? weight : MasterWeightLinear.Copy(weight, like.dtype);
+                return ([empty([.. known.Shape[..^1], weight.size(0)], like.dtype, like.device)], new(known, copy, weight.dtype));
+            }
             var (x, saved) = input.Compute();
             var factor = weight.dtype == x.dtype ? weight : MasterWeightLinear.Copy(weight, x.dtype);
             return ([nn.functional.linear(x, factor, bias?.to(x.dtype))], new(saved, factor, weight.dtype));

@@ -22,6 +22,8 @@ sealed record SwiGluProduct(SwiGluInputs Inputs) : IProjectionInput<SwiGluProduc
 
     public IReadOnlyList<Tensor?> Differentiable => [Inputs.Gate, Inputs.Up];
 
+    public SwiGluProduct? Known => this;
+
     public bool HasKernels => SwiGlu.BackendFor(Inputs.Gate) is KernelBackend.Cpu or KernelBackend.Cuda;
 
     public SwiGluProduct Map(Func<Tensor?, Tensor?> replace) => this with { Inputs = Inputs.Map(replace) };

@@ -11,6 +11,9 @@ public sealed record BlockFlops(int Position, string Symbol, double Projections,
     /// <summary>Gets or sets the FLOPs of the shared transformer, including the adapters and the projection of this use.</summary>
     public double Shared { get; init; }
 
+    /// <summary>Gets the FLOPs of the last product of a SwiGLU, whose values nothing reads when the block is computed again.</summary>
+    internal double NotRepeated { get; init; }
+
     /// <summary>Gets the FLOPs of the whole block.</summary>
     public double Total => Projections + Mixing + FeedForward + Shared;
 }

@@ -1,4 +1,5 @@
 using HybridArchitectures.Design;
+using HybridArchitectures.Kernels;
 
 namespace HybridArchitectures.Cost;
 
@@ -21,9 +22,10 @@ public sealed record FlopCount
     public double Training => 3 * Forward;
 
     /// <summary>
-    /// Gets the FLOPs of training with activation checkpointing of every block: forward, backward, and the forward pass of the blocks again.
+    /// Gets the FLOPs of training with activation checkpointing of every block: forward, backward, and the forward pass of the blocks again, without
+    /// the last product of a SwiGLU.
     /// </summary>
-    public double CheckpointedTraining => Training + Blocks.Sum(block => block.Total);
+    public double CheckpointedTraining => Training + Blocks.Sum(block => block.Total - block.NotRepeated);
 
     /// <summary>Returns the mean over the tokens of a sequence, as in training and prefill.</summary>
     /// <exception cref="ArgumentException">The length is below 1, or a model of the design is not possible.</exception>
@@ -60,10 +62,14 @@ public sealed record FlopCount
                 2.0 * (paper ? count.Mixer + count.Norms : (block.Mixer?.CountMatrixWeights(width) ?? 0)),
                 Mixing(block.Mixer, width, accounting, seen), 2.0 * (count.ActiveFeedForward - (paper ? 0 : block.FeedForward.CountBiases(width))))
             {
-                Shared = block.Shared is { } use ? Shared(use, design.SharedTransformers[use.Transformer], width, accounting, seen) : 0,
+                NotRepeated = NotRepeated(block, width), Shared = block.Shared is { } use ? Shared(use, design.SharedTransformers[use.Transformer], width, accounting, seen) : 0,
             }).ToEquatableList(),
         };
     }
+
+    // a norm after the feed-forward reads the product
+    static double NotRepeated(BlockSpec block, int width) => OperatorOptions.Current.RecomputeInputs && block.Norms != NormPlacement.After
+        && block.FeedForward is SwiGluSpec { Activation: Activation.Silu } swiglu ? 2.0 * width * swiglu.Width : 0;
 
     static double Shared(SharedTransformerUse use, SharedTransformerSpec transformer, int width, FlopAccounting accounting, SeenTokens seen)
     {

@@ -102,13 +102,13 @@ public sealed class Block : HybridModule
                 var mixed = OfNormed(mixerNorm!, entering ?? stream, x => Mix(x, context, own));
                 (var normed, stream) = feedForwardNorm!.ForwardSum(mixed, stream);
                 using var offer = feedForwardNorm.Offer(normed, stream);
-                stream = Sum(stream, FeedForward!.Forward(normed, context, after), scales.FeedForwardStream, scales.FeedForwardOutput);
+                stream = Sum(stream, Feed(normed, context, after), scales.FeedForwardStream, scales.FeedForwardOutput);
                 return stream.MoveToOuterDisposeScope();
             }
             stream = Half(stream, entering, mixerNorm!, x => Mix(x, context, own), scales.MixerStream, scales.MixerOutput);
         }
         if (FeedForward is not null)
-            stream = Half(stream, null, feedForwardNorm!, x => FeedForward.Forward(x, context, after), scales.FeedForwardStream,
+            stream = Half(stream, null, feedForwardNorm!, x => Feed(x, context, after), scales.FeedForwardStream,
                 scales.FeedForwardOutput);
         return ReferenceEquals(stream, x) ? x : stream.MoveToOuterDisposeScope();
     }
@@ -117,6 +117,10 @@ public sealed class Block : HybridModule
     (MixerState? Mixer, MixerState? FeedForward) Divide(MixerState? state) => !hasState ? (state, null)
         : Mixer is null ? (null, state)
         : ModuleChecks.State<BlockState>(state, "a block whose feed-forward has a state") is { } both ? (both.Mixer, both.FeedForward) : (null, null);
+
+    // only the sum at the end of the block reads the result, if no norm follows; its gradient needs no values
+    Tensor Feed(Tensor x, SequenceContext context, MixerState? state) => context.IsRecomputation && norms != NormPlacement.After
+        ? FeedForward!.ForwardAgain(x, context) : FeedForward!.Forward(x, context, state);
 
     // a half of the block; entering, if given, is normed instead of the stream
     Tensor Half(Tensor stream, Tensor? entering, Norm norm, Func<Tensor, Tensor> half, double streamScale, double outputScale)

@@ -18,6 +18,12 @@ public abstract class FeedForward(string kind) : HybridModule(kind)
     /// <returns>The value to add to the residual stream, (batch, length, width).</returns>
     public abstract Tensor Forward(Tensor x, SequenceContext context, MixerState? state = null);
 
+    /// <summary>
+    /// Computes the feed-forward again for its gradients. The values of the result are not read, so they can be undefined. The default is
+    /// <see cref="Forward"/>.
+    /// </summary>
+    internal virtual Tensor ForwardAgain(Tensor x, SequenceContext context) => Forward(x, context);
+
     /// <summary>Creates an empty state; null, the default, if nothing of earlier tokens is needed.</summary>
     /// <param name="batch">The number of rows.</param>
     /// <param name="compute">The type of activations.</param>

@@ -60,9 +60,9 @@ public sealed class Linear : HybridModule
     /// Computes the projection of the output of an operator. That output is not saved for the gradient if the operator can compute it again, and
     /// nothing else reads it, such as an adapter.
     /// </summary>
-    internal Tensor ForwardOf<TInput>(TInput input) where TInput : class, IProjectionInput<TInput> =>
-        Plain is { } plain && RecomputedLinear.Serves(input, plain.Weight, plain.Bias) ? RecomputedLinear.Forward(input, plain.Weight, plain.Bias)
-            : Forward(input.Forward());
+    internal Tensor ForwardOf<TInput>(TInput input, bool omitsOutput = false) where TInput : class, IProjectionInput<TInput> =>
+        Plain is { } plain && RecomputedLinear.Serves(input, plain.Weight, plain.Bias)
+            ? RecomputedLinear.Forward(input, plain.Weight, plain.Bias, omitsOutput) : Forward(input.Forward());
 
     /// <summary>
     /// Computes the projection of a training step with its outputs in another order; null if that is not possible, or there is an adapter.

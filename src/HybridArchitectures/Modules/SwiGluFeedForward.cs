@@ -32,12 +32,15 @@ public sealed class SwiGluFeedForward : FeedForward
     public override Tensor Forward(Tensor x, SequenceContext context, MixerState? state = null) => Forward(x, adapter: null);
 
     /// <inheritdoc/>
+    internal override Tensor ForwardAgain(Tensor x, SequenceContext context) => Forward(x, adapter: null, omitsOutput: true);
+
+    /// <inheritdoc/>
     internal override Tensor? StepSum(StepInput input, SequenceContext context) =>
         spec is { Activation: Activation.Silu, GateScale: 1, OutputScale: 1 } && Linear.ForwardGated(input, gate, up) is { } inner
             ? down.ForwardSum(inner, input.Stream) : null;
 
     /// <summary>Computes the feed-forward with an adapter whose output is added to gate and up, in this order.</summary>
-    internal Tensor Forward(Tensor x, LowRankAdapter? adapter)
+    internal Tensor Forward(Tensor x, LowRankAdapter? adapter, bool omitsOutput = false)
     {
         if (adapter is null && spec is { Activation: Activation.Silu, GateScale: 1 } && Linear.ForwardGated(x, gate, up) is { } inner)
             return Scaled(down.Forward(inner), spec.OutputScale);
@@ -49,7 +52,7 @@ public sealed class SwiGluFeedForward : FeedForward
             (gated, raised) = (gated.add(toGate, Scalars.One), raised.add(toUp, Scalars.One));
         }
         gated = Scaled(gated, spec.GateScale);
-        return Scaled(spec.Activation == Activation.Silu ? down.ForwardOf(new SwiGluProduct(gated, raised) { OwnsInputs = true })
+        return Scaled(spec.Activation == Activation.Silu ? down.ForwardOf(new SwiGluProduct(gated, raised) { OwnsInputs = true }, omitsOutput)
             : down.Forward(Activations.Gated(spec.Activation, gated, raised)), spec.OutputScale);
     }
 }

@@ -59,11 +59,12 @@ public sealed class ExecutedProductsTests(ExecutedProductsTests.Traces traces) :
     }
 
     [Theory, MemberData(nameof(Names))]
-    public void Checkpointing_executes_the_blocks_once_more(string name)
+    public void Checkpointing_executes_the_blocks_once_more_without_their_last_product(string name)
     {
         var (plain, checkpointed, forward) = (traces.Get(name, "training"), traces.Get(name, "checkpointed"), traces.Get(name, "forward"));
         var counted = FlopCount.OfText(Designs[name], Length, FlopAccounting.MatrixProducts);
-        Assert.Equal(forward.Products - Rows * Length * counted.Head, checkpointed.Products - plain.Products);
+        double notRepeated = 4 * counted.Forward - counted.Head - counted.CheckpointedTraining;
+        Assert.Equal(forward.Products - Rows * Length * (counted.Head + notRepeated), checkpointed.Products - plain.Products);
         Assert.Equal(forward.Attention, checkpointed.Attention - plain.Attention);
     }
 
