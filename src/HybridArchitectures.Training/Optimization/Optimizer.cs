@@ -111,6 +111,12 @@ public abstract class Optimizer : IDisposable
         }
     }
 
+    /// <summary>
+    /// Gets or sets whether a step on a GPU writes copies of weights in bfloat16 for the products of the next step. Without them, products cast their
+    /// weights. The default is true.
+    /// </summary>
+    internal bool KeepsCopies { get; set; } = true;
+
     void RequireAlive() => ObjectDisposedException.ThrowIf(disposed, this);
 
     /// <summary>Updates every parameter that has a gradient, and deletes the gradients.</summary>
@@ -162,7 +168,10 @@ public abstract class Optimizer : IDisposable
         failed.copy_(maximum(failed, where(sound, none, one)));
         // add without a scalar argument creates a scalar that may be finalized while native code uses it
         step.add_(one, Scalars.One).sub_(failed);
-        var update = new OptimizerStep(rate ?? double.NaN, device.type == DeviceType.CPU ? null : rateOnDevice, step, failed, divisor, gradients);
+        var update = new OptimizerStep(rate ?? double.NaN, device.type == DeviceType.CPU ? null : rateOnDevice, step, failed, divisor, gradients)
+        {
+            KeepsCopies = KeepsCopies,
+        };
         Update(update);
         copied = update.Copied;
         DropGradients();

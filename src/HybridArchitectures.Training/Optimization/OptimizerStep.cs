@@ -17,6 +17,9 @@ sealed record OptimizerStep(
     /// <summary>Gets the parameters whose copies in bfloat16 were written.</summary>
     public List<Tensor> Copied { get; } = [];
 
+    /// <summary>Gets whether the optimizer keeps copies of weights in bfloat16.</summary>
+    public required bool KeepsCopies { get; init; }
+
     /// <summary>Gets whether copies of weights in bfloat16 may be written: a captured step casts the weights instead.</summary>
-    public bool WritesCopies => !double.IsNaN(Rate);
+    public bool WritesCopies => KeepsCopies && !double.IsNaN(Rate);
 }

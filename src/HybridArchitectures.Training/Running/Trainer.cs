@@ -112,6 +112,8 @@ public sealed partial class Trainer : IDisposable
             ranks.DivideByMachine();
             if (ranks.DividesParameters) sharded = new ShardedParameters(ranks, model, parameters, options.Optimizer);
             optimizer ??= new RankedOptimizer(ranks, options.Optimizer, parameters, sharded);
+            // a block that is computed again casts its weights, which are then in memory for that time alone
+            optimizer.Own.KeepsCopies = !options.ActivationCheckpointing && !model.Stack.ActivationCheckpointing;
             if (!ranks.IsAlone) exchange = StepExchange.Create(ranks, model, parameters, sharded, optimizer.Shards);
             if (ranks.IsAlone && CapturedStep.Refusal(model, options, objective) is null)
                 captured = new(model, optimizer.Own, options.ClipNorm ?? double.PositiveInfinity, options.BatchSize, options.ContextLength);

@@ -16,8 +16,8 @@ namespace HybridArchitectures.Cost;
 /// </param>
 /// <param name="Optimizer">The bytes of the optimizer, 8 per parameter.</param>
 /// <param name="WeightCopies">
-/// The bytes of weights in the dtype of the activations. In bfloat16 on CUDA, the optimizer keeps them from step to step for all blocks and the head.
-/// Others are saved from a product to its backward pass. 0 for float32.
+/// The bytes of weights in the dtype of the activations. In bfloat16 on CUDA, the optimizer keeps them from step to step for all blocks and the head,
+/// except with checkpointing. Others are saved from a product to its backward pass. 0 for float32.
 /// </param>
 /// <param name="Loss">
 /// The bytes that the loss needs between its forward and backward pass: the gradients of the head (float32) and of the output of the last norm. The
@@ -99,12 +99,17 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         var count = ParameterCount.FromDesign(design);
         double tokens = (double)length * batch, input = (double)design.Width * elementSize;
         var limits = device == DeviceType.CUDA ? gpu ?? GpuLimits.H100 : null;
+        // blocks that are computed again do not save the states between chunks
+        using var options = OperatorOptions.Use(OperatorOptions.Current with
+        {
+            SaveChunkStates = OperatorOptions.Current.SaveChunkStates && !checkpointing,
+        });
         var saved = new SavedActivations(new(elementSize, length, batch, limits));
         var blocks = design.Blocks.Select(block => saved.Bytes(design, block)).ToList();
         double[] cast = [.. design.Blocks.Zip(count.Blocks, (block, parameters) => elementSize == 4 ? 0.0
             : elementSize * (parameters.Total
             + (block.Shared is { } use ? design.SharedTransformers[use.Transformer].CountParameters(design.Width) : 0)))];
-        bool keeps = elementSize == 2 && device == DeviceType.CUDA;
+        bool isMixed = elementSize == 2 && device == DeviceType.CUDA, keeps = isMixed && !checkpointing;
         long head = count.Head > 0 ? count.Head : count.Embedding;
         double[] castWithKept = keeps ? new double[cast.Length] : cast;
         double kept = keeps ? cast.Sum() + elementSize * head : 0;
@@ -121,7 +126,7 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         var (allCopies, otherActivations) = Saved(cast);
         long parameters = 4 * count.Total;
         double loss = 4 * head + input * tokens;
-        long narrow = keeps ? 2 * design.Blocks.Sum(block => NarrowWeights(block.FeedForward, design.Width)) : 0;
+        long narrow = isMixed ? 2 * design.Blocks.Sum(block => NarrowWeights(block.FeedForward, design.Width)) : 0;
         return new(parameters, parameters - narrow, 2 * parameters, (long)(kept + copies), (long)loss, (long)activations)
         {
             KeptCopies = (long)kept, NarrowGradients = narrow, WithoutKeptCopies = ((long)allCopies, (long)otherActivations),

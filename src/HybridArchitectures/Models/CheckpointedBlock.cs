@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Modules;
 using HybridArchitectures.Sequence;
@@ -73,6 +74,8 @@ static class CheckpointedBlock
     static (Tensor[] Results, double?[] BalanceRates) Compute(Block block, Tensor x, SequenceContext context, int earlier)
     {
         using var on = enable_grad();
+        // the forward pass would save them in vain, and the backward pass computes them after the memory of the feed-forward is free
+        using var options = OperatorOptions.Use(OperatorOptions.Current with { SaveChunkStates = false });
         var output = block.Forward(x, context, null);
         var losses = context.TakeLosses(earlier);
         Tensor[] handed = block.HandsOnValues ? [context.TakeFirstValues()] : [];

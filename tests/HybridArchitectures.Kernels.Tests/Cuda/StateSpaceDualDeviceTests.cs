@@ -19,6 +19,25 @@ public class StateSpaceDualDeviceTests : ScanDeviceTests
 
     protected override Tensors LargeInputs() => StateSpaceDualOperator.Inputs(2, 2048, 16, 64, 1, 128);
 
+    [Theory]
+    [InlineData(ScalarType.Float32), InlineData(ScalarType.BFloat16)]
+    public void States_computed_again_have_the_bits_of_saved_ones(ScalarType type)
+    {
+        Gpu.IsNeeded();
+        using var scope = NewDisposeScope();
+        foreach (var values in (Tensors[])[LargeInputs(), StateSpaceDualOperator.Inputs(2, 1000, 4, 128, 1, 128), Operator.Inputs(2, 300)])
+        {
+            Tensors Gradients(bool saves)
+            {
+                var leaves = Operator.Leaves(values, type, device: Gpu.Device);
+                using var options = OperatorOptions.Use(OperatorOptions.Current with { SaveChunkStates = saves });
+                return SequenceOperator.Backward(leaves, Operator.Forward(leaves));
+            }
+            var (saved, again) = (Gradients(true), Gradients(false));
+            foreach (var (name, gradient) in saved) Assert.True(gradient.equal(again[name]).all().item<bool>(), $"'{name}' differs");
+        }
+    }
+
     protected override Tensors HugeInputs() => new()
     {
         ["x"] = Huge(8, 65_700, 64, 64), ["dt"] = Huge(8, 65_700, 64), ["A"] = -rand([64], ScalarType.Float32, Gpu.Device) - 0.5,

@@ -80,8 +80,8 @@ public sealed class CommunicationCostTests
         Assert.Equal((blocks + head, blocks), (memory.WeightCopies, memory.WithFullSharding(design, 4).WeightCopies));
         // a checkpointed block casts its weights when it is computed again
         var checkpointed = TrainingMemory.FromDesign(design, 64, checkpointing: true);
-        Assert.Equal(blocks + head, checkpointed.WeightCopies);
-        Assert.Contains(checkpointed.WithFullSharding(design, 4).WeightCopies, count.Blocks.Select(block => 2 * block.Total));
+        Assert.Contains(checkpointed.WeightCopies, count.Blocks.Select(block => 2 * block.Total));
+        Assert.Equal(checkpointed.WeightCopies, checkpointed.WithFullSharding(design, 4).WeightCopies);
         var single = TrainingMemory.FromDesign(design, 64, elementSize: 4);
         Assert.Equal((0, 0), (single.WeightCopies, single.WithFullSharding(design, 4).WeightCopies));
     }

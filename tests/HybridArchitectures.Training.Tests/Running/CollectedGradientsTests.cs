@@ -1,5 +1,6 @@
 using HybridArchitectures.Design;
 using HybridArchitectures.Kernels;
+using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
 using HybridArchitectures.Sequence;
 using HybridArchitectures.Training.Data;
@@ -106,6 +107,19 @@ public sealed class CollectedGradientsTests : IDisposable
         Assert.Equal([name != "passes"], own.Objective.Collected);
         Assert.Equal(name is "skipping" or "float32", own.Objective.AtSpikes.Count > 0);
         Assert.All(own.Objective.AtSpikes, type => Assert.Equal(ScalarType.Float32, type));
+    }
+
+    [Theory]
+    [Trait("device", "cuda")]
+    [InlineData(false), InlineData(true)]
+    public void Copies_of_weights_are_kept_without_checkpointing_alone(bool checkpointing)
+    {
+        Assert.SkipUnless(cuda.is_available(), "no CUDA device: no copies were kept there");
+        using var model = Small.Model(compute: ScalarType.BFloat16, device: CUDA);
+        using var trainer = new Trainer(model, data, Small.Options with { ActivationCheckpointing = checkpointing, CudaGraphs = false });
+        trainer.Run();
+        var weight = model.Parameters.First(item => item.Name.EndsWith("down.weight", StringComparison.Ordinal)).Value;
+        Assert.Equal(checkpointing, WeightCopies.Find(weight) is null);
     }
 
     [Fact]
