@@ -52,7 +52,7 @@ sealed class DraftPass : IDisposable
 
     /// <summary>Returns whether every module of a model permits the capture of passes over a number of tokens, of all rows together.</summary>
     public static bool MayCapture(HybridLanguageModel model, long tokens) =>
-        StepGraph.RefusalOfModules(model, tokens) is null;
+        StepGraph.RefusalOfModules(model, tokens, model.ComputeType) is null;
 
     /// <summary>Gets whether the modules of the model permit the capture.</summary>
     public bool CanBeCaptured { get; }

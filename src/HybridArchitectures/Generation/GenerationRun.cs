@@ -48,7 +48,7 @@ sealed class GenerationRun : IDisposable
         if (options.PredictionHead is { } head && CanDraft && model is HybridLanguageModel hybrid)
         {
             head.RequireFit(hybrid);
-            predicted = new(hybrid, head, options.DraftTokens ?? 1);
+            predicted = new(hybrid, head, options.DraftTokens ?? 1, options.CudaGraphs);
         }
         if (options.StateType is { } type)
             (model as HybridLanguageModel ?? throw Require.Refusal(nameof(options.StateType), type, "null for a model without a design"))
@@ -84,7 +84,8 @@ sealed class GenerationRun : IDisposable
         using var noGrad = no_grad();
         if (cache is not null && predicted is not null)
         {
-            bool hasLoop = HasLoop() || StartLoop();
+            // a graph does not contain adapters
+            bool hasLoop = model is HybridLanguageModel { AttachedAdapters: null } && (HasLoop() || StartLoop());
             return Verify(predicted.Guess(RuledOnDevice), hasLoop);
         }
         if (cache is not null && Drafts() is { } drafts)

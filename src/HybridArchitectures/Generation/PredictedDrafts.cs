@@ -11,12 +11,21 @@ namespace HybridArchitectures.Generation;
 /// <list type="number">
 /// <item>The cache of the head contains a hidden vector of the model, with the token after it, for each token of a row except the newest.</item>
 /// <item>After each pass of the model, its hidden vectors of the tokens that were kept wait for the next drafts.</item>
-/// <item>The drafts begin with a pass of the head over the waiting vectors. More drafts continue from its own results, which are then removed.</item>
+/// <item>
+/// The drafts begin with a pass of the head over the waiting vectors. More drafts continue from its own results, which are then removed. On a GPU,
+/// the steps of these drafts are captured as a graph.
+/// </item>
 /// </list>
 /// </summary>
-sealed class PredictedDrafts(HybridLanguageModel model, PredictionHead head, int count) : IDisposable
+/// <param name="model">The model.</param>
+/// <param name="head">The head.</param>
+/// <param name="count">The number of drafts of a row.</param>
+/// <param name="graphs">Whether steps may be captured as a CUDA graph.</param>
+sealed class PredictedDrafts(HybridLanguageModel model, PredictionHead head, int count, bool graphs) : IDisposable
 {
     HybridCache? cache;
+    PredictedStep? step;        // after the first pass of the drafts; null if it is not captured
+    bool? mayCapture;
     Tensor? waiting;            // (rows, width, model width)
     long[] tokens = [];         // (rows, width): the token after each waiting vector
     long[] counts = [];         // the waiting vectors of each row
@@ -71,18 +80,43 @@ sealed class PredictedDrafts(HybridLanguageModel model, PredictionHead head, int
         using var scope = NewDisposeScope();
         var last = At(Run(waiting!, tokens, counts), [.. counts.Select(length => length - 1)]);
         var guesses = Array.ConvertAll(counts, _ => new int[count]);
+        var captured = count > 1 ? Captured(rules) : null;
         using var snapshot = count > 1 ? cache!.Snapshot() : null;
+        var best = rules(model.Logits(last.squeeze(1))).argmax(1);
+        captured?.Begin(last, best);
         for (int i = 0; ; i++)
         {
-            var best = rules(model.Logits(last.squeeze(1))).argmax(1);
             var ids = TensorMemory.ToArray<long>(best);
             for (int row = 0; row < guesses.Length; row++) guesses[row][i] = (int)ids[row];
             if (i + 1 == count) break;
-            using var context = new SequenceContext(cache: cache);
-            last = head.Forward(model, last, best.unsqueeze(1), context);
+            if (captured is not null) best = captured.Next();
+            else (last, best) = Next(last, best, rules);
         }
         if (snapshot is not null) cache!.Rewind(snapshot);
         return guesses;
+    }
+
+    (Tensor Result, Tensor Best) Next(Tensor last, Tensor best, Func<Tensor, Tensor> rules)
+    {
+        using var context = new SequenceContext(cache: cache);
+        var result = head.Forward(model, last, best.unsqueeze(1), context);
+        return (result, rules(model.Logits(result.squeeze(1))).argmax(1));
+    }
+
+    // what computes the drafts after the first as a graph, or null
+    PredictedStep? Captured(Func<Tensor, Tensor> rules)
+    {
+        if (step is { IsCurrent: false }) DropStep();
+        mayCapture ??= graphs && PredictedStep.MayCapture(model, head, cache!);
+        if (step is null && mayCapture.Value) step = new(model, head, cache!, rules);
+        step?.Reserve(count);
+        return step;
+    }
+
+    void DropStep()
+    {
+        step?.Dispose();
+        step = null;
     }
 
     /// <summary>Takes the result of the pass that verified drafts.</summary>
@@ -101,6 +135,7 @@ sealed class PredictedDrafts(HybridLanguageModel model, PredictionHead head, int
         using var scope = NewDisposeScope();
         int width = (int)waiting!.size(1);
         var smaller = cache!.Select(rows);
+        DropStep();
         cache.Dispose();
         cache = smaller;
         var index = tensor(rows.Select(row => (long)row).ToArray(), device: waiting.device);
@@ -122,6 +157,7 @@ sealed class PredictedDrafts(HybridLanguageModel model, PredictionHead head, int
 
     public void Dispose()
     {
+        DropStep();
         cache?.Dispose();
         waiting?.Dispose();
     }

@@ -4,7 +4,7 @@ using static TorchSharp.torch;
 
 namespace HybridArchitectures.Models;
 
-/// <summary>The memory of a model's weights that a captured step reads.</summary>
+/// <summary>The memory of the weights of a model, and of another module if there is one, that a captured step reads.</summary>
 sealed class GraphWeights
 {
     readonly HybridLanguageModel model;
@@ -12,11 +12,12 @@ sealed class GraphWeights
     readonly HybridModule[] modules;
     long stored;
 
-    public GraphWeights(HybridLanguageModel model)
+    public GraphWeights(HybridLanguageModel model, HybridModule? other = null)
     {
         this.model = model;
-        modules = [.. model.AllModules()];
-        weights = [.. model.AllParameters().Select(item => ((Tensor)item.Value, (long)TensorMemory.Pointer(item.Value)))];
+        HybridModule[] roots = other is null ? [model] : [model, other];
+        modules = [.. roots.SelectMany(root => root.AllModules())];
+        weights = [.. roots.SelectMany(root => root.AllParameters()).Select(item => ((Tensor)item.Value, (long)TensorMemory.Pointer(item.Value)))];
     }
 
     /// <summary>Notes the results that modules have stored, after a step was run or captured.</summary>

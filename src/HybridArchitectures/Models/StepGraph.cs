@@ -37,16 +37,18 @@ sealed class StepGraph(HybridCache cache, Action step, int tokens = 1) : IDispos
         if (model.Device.type != TorchSharp.DeviceType.CUDA) return $"the model is on {model.Device}";
         if (model.ComputeType == ScalarType.Float64) return "the model computes in float64";
         if (model.Stack.Observer is not null) return "an observer looks at the stack";
-        return RefusalOfModules(model, rows) ?? CudaGraphPool.Refusal();
+        return RefusalOfModules(model, rows, model.ComputeType) ?? CudaGraphPool.Refusal();
     }
 
-    /// <summary>Returns why a module of a model cannot be part of a captured pass over a number of tokens, of all rows together, or null.</summary>
-    public static string? RefusalOfModules(HybridLanguageModel model, long tokens)
+    /// <summary>
+    /// Returns why a module of a model or of a head cannot be part of a captured pass over a number of tokens, of all rows together, or null.
+    /// </summary>
+    public static string? RefusalOfModules(HybridModule root, long tokens, ScalarType compute)
     {
-        foreach (var module in model.AllModules())
+        foreach (var module in root.AllModules())
         {
             if (module is Mixer mixer && Refusal(mixer) is { } reason) return reason;
-            if (module is FeedForward feedForward && feedForward.ReadsHostSizes(tokens, model.ComputeType))
+            if (module is FeedForward feedForward && feedForward.ReadsHostSizes(tokens, compute))
                 return $"{module.GetType().Name} reads the sizes of its groups of {tokens} tokens on the host";
         }
         return null;
