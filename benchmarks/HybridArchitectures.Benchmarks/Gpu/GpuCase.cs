@@ -8,7 +8,7 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 /// <param name="Type">The activations' type.</param>
 /// <param name="Limits">What the GPU could do at best.</param>
 /// <param name="Prepare">Creates a set of inputs and returns one call with it, whose result is differentiated.</param>
-sealed record GpuCase(string Op, string Shape, ScalarType Type, GpuLimits Limits, Func<GpuInputs, Func<Tensor>> Prepare)
+sealed record GpuCase(string Op, string Shape, ScalarType Type, MinGpuTime Limits, Func<GpuInputs, Func<Tensor>> Prepare)
 {
     public string TypeName => Type == ScalarType.Float32 ? "float32" : "bfloat16";
 

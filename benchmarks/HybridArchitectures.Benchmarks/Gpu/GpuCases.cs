@@ -110,7 +110,7 @@ static class GpuCases
     }
 
     static GpuCase StateSpaceDual(long b, long l, long h, long p, long g, long n, ScalarType type, bool printGroups) =>
-        new("state-space dual", $"B{b} L{l} H{h} P{p}{(printGroups ? $" G{g}" : "")} N{n}", type, GpuLimits.StateSpaceDual(b, l, h, p, g, n, type),
+        new("state-space dual", $"B{b} L{l} H{h} P{p}{(printGroups ? $" G{g}" : "")} N{n}", type, MinGpuTime.StateSpaceDual(b, l, h, p, g, n, type),
             inputs =>
         {
             var (x, step, a) = (inputs.Leaf([b, l, h, p]), inputs.Leaf([b, l, h], 0.5, -3), inputs.Decays(h));
@@ -119,7 +119,7 @@ static class GpuCases
         });
 
     static GpuCase GatedDelta(long b, long l, long g, long h, long d, ScalarType type) =>
-        new("gated delta rule", $"B{b} L{l} H{h}:{g} D{d}", type, GpuLimits.GatedDelta(b, l, g, h, d, type), inputs =>
+        new("gated delta rule", $"B{b} L{l} H{h}:{g} D{d}", type, MinGpuTime.GatedDelta(b, l, g, h, d, type), inputs =>
         {
             // keys of length 1, decays of a time step near 0.05 and strengths of a sigmoid
             Tensor Unit() => inputs.Fixed(nn.functional.normalize(randn([b, l, g, d], type, inputs.Device), dim: 3));
@@ -134,7 +134,7 @@ static class GpuCases
         });
 
     static GpuCase GatedDeltaStep(long b, long g, long h, long d, ScalarType type) =>
-        new("gated delta step", $"B{b} H{h}:{g} D{d}", type, GpuLimits.StateUpdate(b, h, d, d), inputs =>
+        new("gated delta step", $"B{b} H{h}:{g} D{d}", type, MinGpuTime.StateUpdate(b, h, d, d), inputs =>
         {
             Tensor New(params long[] size) => inputs.Fixed(randn(size, type, inputs.Device).mul_(Scalars.From(0.1)));
             var state = inputs.Fixed(zeros([b, h, d, d], ScalarType.Float32, inputs.Device));
@@ -144,7 +144,7 @@ static class GpuCases
         });
 
     static GpuCase ChannelDelta(long b, long l, long h, long d, ScalarType type) =>
-        new("channel delta rule", $"B{b} L{l} H{h} D{d}", type, GpuLimits.ChannelDelta(b, l, h, d, type), inputs =>
+        new("channel delta rule", $"B{b} L{l} H{h} D{d}", type, MinGpuTime.ChannelDelta(b, l, h, d, type), inputs =>
         {
             // as in GatedDelta, with a decay for each element of a key
             Tensor Unit() => inputs.Fixed(nn.functional.normalize(randn([b, l, h, d], type, inputs.Device), dim: 3));
@@ -158,7 +158,7 @@ static class GpuCases
         });
 
     static GpuCase ChannelDeltaStep(long b, long h, long d, ScalarType type) =>
-        new("channel delta step", $"B{b} H{h} D{d}", type, GpuLimits.StateUpdate(b, h, d, d), inputs =>
+        new("channel delta step", $"B{b} H{h} D{d}", type, MinGpuTime.StateUpdate(b, h, d, d), inputs =>
         {
             Tensor New(params long[] size) => inputs.Fixed(randn(size, type, inputs.Device).mul_(Scalars.From(0.1)));
             var state = inputs.Fixed(zeros([b, h, d, d], ScalarType.Float32, inputs.Device));
@@ -168,7 +168,7 @@ static class GpuCases
         });
 
     static GpuCase Linear(long b, long l, long h, long d, ScalarType type) =>
-        new("linear attention", $"B{b} L{l} H{h} D{d}", type, GpuLimits.LinearAttention(b, l, h, d, type), inputs =>
+        new("linear attention", $"B{b} L{l} H{h} D{d}", type, MinGpuTime.LinearAttention(b, l, h, d, type), inputs =>
         {
             var (query, key, value) = (inputs.Leaf([b, l, h, d]), inputs.Leaf([b, l, h, d]), inputs.Leaf([b, l, h, d]));
             var decay = inputs.Differentiated(
@@ -177,7 +177,7 @@ static class GpuCases
         });
 
     static GpuCase LinearStep(long b, long h, long d, ScalarType type) =>
-        new("linear attention step", $"B{b} H{h} D{d}", type, GpuLimits.StateUpdate(b, h, d, d), inputs =>
+        new("linear attention step", $"B{b} H{h} D{d}", type, MinGpuTime.StateUpdate(b, h, d, d), inputs =>
         {
             Tensor New() => inputs.Fixed(randn([b, h, d], type, inputs.Device).mul_(Scalars.From(0.1)));
             var state = inputs.Fixed(zeros([b, h, d, d], ScalarType.Float32, inputs.Device));
@@ -186,7 +186,7 @@ static class GpuCases
         });
 
     static GpuCase SelectiveScan(long b, long d, long l, long n, ScalarType type) =>
-        new("selective scan", $"B{b} D{d} L{l} N{n}", type, GpuLimits.SelectiveScan(b, l, d, n, type), inputs =>
+        new("selective scan", $"B{b} D{d} L{l} N{n}", type, MinGpuTime.SelectiveScan(b, l, d, n, type), inputs =>
         {
             var (x, step, gate, a) = (inputs.Leaf([b, l, d]), inputs.Leaf([b, l, d], 0.5, -3), inputs.Leaf([b, l, d]), inputs.Decays(d, n));
             var (keys, queries, skip, bias) = (inputs.Leaf([b, l, n]), inputs.Leaf([b, l, n]), inputs.Float32([d]), inputs.Float32([d]));
@@ -196,7 +196,7 @@ static class GpuCases
     static GpuCase Convolution(long b, long d, long l, long w, ScalarType type, long? document = null)
     {
         string seen = document is null ? "" : $", documents of {document}";
-        return new("convolution", $"B{b} D{d} L{l} W{w}{seen}", type, GpuLimits.Pass(b * l * d, 2, 3, type), inputs =>
+        return new("convolution", $"B{b} D{d} L{l} W{w}{seen}", type, MinGpuTime.Pass(b * l * d, 2, 3, type), inputs =>
         {
             var (x, weight, bias) = (inputs.Leaf([b, l, d]), inputs.Leaf([d, w]), inputs.Leaf([d]));
             var layout = document is { } length ? Documents(b, l, length, inputs.Device) : null;
@@ -212,28 +212,28 @@ static class GpuCases
     }
 
     static GpuCase Norm(long rows, long width, ScalarType type) =>
-        new("rmsnorm", $"{rows} x {width}", type, GpuLimits.Pass(rows * width, 2, 3, type), inputs =>
+        new("rmsnorm", $"{rows} x {width}", type, MinGpuTime.Pass(rows * width, 2, 3, type), inputs =>
         {
             var (x, weight) = (inputs.Leaf([rows, width]), inputs.Leaf([width]));
             return () => RmsNorm.Forward(x, weight);
         });
 
     static GpuCase GatedNorm(long rows, long width, ScalarType type) =>
-        new("gated rmsnorm", $"{rows} x {width}", type, GpuLimits.Pass(rows * width, 3, 5, type), inputs =>
+        new("gated rmsnorm", $"{rows} x {width}", type, MinGpuTime.Pass(rows * width, 3, 5, type), inputs =>
         {
             var (x, gate, weight) = (inputs.Leaf([rows, width]), inputs.Leaf([rows, width]), inputs.Leaf([width]));
             return () => GatedRmsNorm.Forward(x, gate, weight);
         });
 
     static GpuCase Fusion(long rows, long width, int heads, ScalarType type) =>
-        new("branch fusion", $"{rows} x {width}, {heads} heads", type, GpuLimits.Pass(rows * width, 3, 5, type), inputs =>
+        new("branch fusion", $"{rows} x {width}, {heads} heads", type, MinGpuTime.Pass(rows * width, 3, 5, type), inputs =>
         {
             var (first, second) = (inputs.Leaf([rows, width]), inputs.Leaf([rows, width]));
             return () => BranchFusion.Forward(new(first, null, heads), new(second, null, heads), FusionKind.Difference);
         });
 
     static GpuCase Gated(long rows, long width, ScalarType type) =>
-        new("swiglu", $"{rows} x {width}", type, GpuLimits.Pass(rows * width, 3, 5, type), inputs =>
+        new("swiglu", $"{rows} x {width}", type, MinGpuTime.Pass(rows * width, 3, 5, type), inputs =>
         {
             var (gate, up) = (inputs.Leaf([rows, width]), inputs.Leaf([rows, width]));
             return () => SwiGlu.Forward(gate, up);
@@ -241,7 +241,7 @@ static class GpuCases
 
     static GpuCase CrossEntropy(long tokens, long d, long v, ScalarType type, bool allLogits = false) =>
         new("linear + cross entropy", $"{tokens} tokens, d {d}, V {v}{(allLogits ? AllLogits : "")}", type,
-            GpuLimits.LinearCrossEntropy(tokens, d, v, type), inputs =>
+            MinGpuTime.LinearCrossEntropy(tokens, d, v, type), inputs =>
         {
             var (hidden, weight) = (inputs.Leaf([tokens, d]), inputs.Leaf([v, d], 0.02));
             var targets = inputs.Fixed(randint(v, tokens, ScalarType.Int64, inputs.Device));
@@ -257,7 +257,7 @@ static class GpuCases
     {
         double pairs = b * Enumerable.Range(0, (int)l).Sum(i => (double)Visible(i % (document ?? l), window, sinks));
         string seen = window is not null ? $", window {window} + {sinks} sinks" : document is not null ? $", documents of {document}" : "";
-        return new("attention", $"B{b} L{l} H{h}:{k} D{(d == e ? d : $"{d}:{e}")}{seen}", type, GpuLimits.Attention(pairs, b * l, h, k, d, e, type),
+        return new("attention", $"B{b} L{l} H{h}:{k} D{(d == e ? d : $"{d}:{e}")}{seen}", type, MinGpuTime.Attention(pairs, b * l, h, k, d, e, type),
             inputs =>
         {
             var (query, key, value) = (inputs.Leaf([b, l, h, d]), inputs.Leaf([b, l, k, d]), inputs.Leaf([b, l, k, e]));
@@ -312,7 +312,7 @@ static class GpuCases
     {
         double seen = Visible(length - 1, window, sinks) + (window is null ? 0 : queries - 1);
         string more = (queries > 1 ? $", {queries} queries" : "") + (window is not null ? $", window {window} + {sinks} sinks" : "");
-        return new("attention decode", $"B{b} C{length} H{h}:{k} D{d}{more}", type, GpuLimits.Decode(b, seen, queries * h, k, d, type), inputs =>
+        return new("attention decode", $"B{b} C{length} H{h}:{k} D{d}{more}", type, MinGpuTime.Decode(b, seen, queries * h, k, d, type), inputs =>
         {
             Tensor New(params long[] size) => inputs.Fixed(randn(size, type, inputs.Device));
             var (query, keys, values) = (New(b, queries, h, d), New(b, length + 64, k, d), New(b, length + 64, k, d));
@@ -331,7 +331,7 @@ static class GpuCases
 
     static GpuCase StateUpdate(long b, long h, long p, long n, ScalarType type, ScalarType states = ScalarType.Float32) =>
         new("state update", $"B{b} H{h} P{p} N{n}{(states == ScalarType.BFloat16 ? " bfloat16 states" : "")}", type,
-            GpuLimits.StateUpdate(b, h, p, n, states == ScalarType.BFloat16 ? 2 : 4), inputs =>
+            MinGpuTime.StateUpdate(b, h, p, n, states == ScalarType.BFloat16 ? 2 : 4), inputs =>
         {
             var state = inputs.Fixed(zeros([b, h, p, n], states, inputs.Device));
             var (x, step, a) = (inputs.Leaf([b, h, p]), inputs.Leaf([b, h], 0.5, -3), inputs.Decays(h));

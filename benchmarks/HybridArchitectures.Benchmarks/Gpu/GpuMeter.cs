@@ -80,7 +80,7 @@ sealed class GpuMeter(Device device, double seconds) : IDisposable
     {
         Op = one.Op, Shape = one.Shape, Type = one.TypeName, ForwardMs = forward, TotalMs = total, LimitMs = one.Limits.ForwardMs,
         LimitTotalMs = one.Limits.TotalMs, Device = device.type == DeviceType.CUDA ? "cuda" : "cpu", DeviceName = DeviceName,
-        BytesPerSecond = clock is null ? null : GpuLimits.BytesPerSecond,
+        BytesPerSecond = clock is null ? null : MinGpuTime.BytesPerSecond,
     };
 
     // a call of a graph of several

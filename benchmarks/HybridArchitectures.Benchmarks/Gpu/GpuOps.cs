@@ -33,7 +33,7 @@ static class GpuOps
         using var meter = new GpuMeter(device, settings.Seconds);
         if (meter.CopyRate() is { } rate)
         {
-            GpuLimits.BytesPerSecond = rate;
+            MinGpuTime.BytesPerSecond = rate;
             AnsiConsole.MarkupLineInterpolated($"{meter.DeviceName}: a copy moves {rate / 1e12:0.00} TB/s");
         }
         // the limits follow from the measured rate

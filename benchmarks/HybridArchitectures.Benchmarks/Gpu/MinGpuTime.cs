@@ -7,7 +7,7 @@ namespace HybridArchitectures.Benchmarks.Gpu;
 /// products over the matrix rate, and exponentials over their units. Each input counts as read once and each output as written once. What a kernel
 /// saves for itself does not count.
 /// </summary>
-readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
+readonly record struct MinGpuTime(double ForwardMs, double? TotalMs)
 {
     // a bfloat16 matrix product of random numbers, measured on such GPUs
     const double BFloat16PerSecond = 790e12;
@@ -50,7 +50,7 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
     /// Returns the limit of the state-space dual. Forward reads x, dt, B and C and writes y. Backward reads x and the gradient of y, and writes the
     /// gradients of all inputs. The state stays on the chip.
     /// </summary>
-    public static GpuLimits StateSpaceDual(double b, double l, double h, double p, double g, double n, ScalarType type)
+    public static MinGpuTime StateSpaceDual(double b, double l, double h, double p, double g, double n, ScalarType type)
     {
         double tokens = b * l, large = tokens * h * p * Size(type), small = tokens * (h + 2 * g * n) * Size(type);
         double forward = Math.Max(Bytes(2 * large + small), Products(tokens * (h * (4 * p * n + p * Chunk) + g * n * Chunk), type));
@@ -64,7 +64,7 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
     /// of the output, and writes their gradients. There are three products with the state forward and six backward. Within a chunk, there are half
     /// of two products of keys and of two of values forward, and half of four of each backward.
     /// </summary>
-    public static GpuLimits GatedDelta(double b, double l, double g, double h, double d, ScalarType type)
+    public static MinGpuTime GatedDelta(double b, double l, double g, double h, double d, ScalarType type)
     {
         double tokens = b * l, values = tokens * h * d * Size(type), keys = 2 * tokens * g * d * Size(type);
         double forward = Math.Max(Bytes(2 * values + keys), Products(tokens * (h * (6 * d * d + 2 * d * Chunk) + 2 * g * d * Chunk), type));
@@ -76,7 +76,7 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
     /// Returns the limit of the gated delta rule with a decay per key channel and as many keys as values. Its products are those of
     /// <see cref="GatedDelta"/>. Decays and their gradients, float32, are read and written too.
     /// </summary>
-    public static GpuLimits ChannelDelta(double b, double l, double h, double d, ScalarType type)
+    public static MinGpuTime ChannelDelta(double b, double l, double h, double d, ScalarType type)
     {
         double tokens = b * l, elements = tokens * h * d, activations = elements * Size(type), decays = 4 * elements;
         double forward = Math.Max(Bytes(4 * activations + decays), Products(tokens * h * (6 * d * d + 4 * d * Chunk), type));
@@ -88,7 +88,7 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
     /// Returns the limit of linear attention with a decay per key channel. Forward, there are two products with the state, and within a chunk half of
     /// a product of keys and half of one of values. Backward, there are four products with the state, and half of two of each.
     /// </summary>
-    public static GpuLimits LinearAttention(double b, double l, double h, double d, ScalarType type)
+    public static MinGpuTime LinearAttention(double b, double l, double h, double d, ScalarType type)
     {
         double tokens = b * l, elements = tokens * h * d, activations = elements * Size(type), decays = 4 * elements;
         double forward = Math.Max(Bytes(4 * activations + decays), Products(tokens * h * (4 * d * d + 2 * d * Chunk), type));
@@ -100,7 +100,7 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
     /// Returns the limit of attention over the visible pairs of query and key in all rows: an exponential for each pair and head, two products
     /// forward and five backward.
     /// </summary>
-    public static GpuLimits Attention(double pairs, double tokens, double heads, double keyHeads, double size, double valueSize, ScalarType type)
+    public static MinGpuTime Attention(double pairs, double tokens, double heads, double keyHeads, double size, double valueSize, ScalarType type)
     {
         double queries = tokens * heads * (size + valueSize) * Size(type), keys = tokens * keyHeads * (size + valueSize) * Size(type),
             exponentials = Exponentials(pairs * heads, 0, 0);
@@ -113,14 +113,14 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
     /// <summary>
     /// Returns the limit of a decoding step, which reads the keys and values of each row once for each key head, reads queries and writes outputs.
     /// </summary>
-    public static GpuLimits Decode(double rows, double keys, double queryHeads, double keyHeads, double size, ScalarType type) =>
+    public static MinGpuTime Decode(double rows, double keys, double queryHeads, double keyHeads, double size, ScalarType type) =>
         new(Bytes(2 * rows * (keys * keyHeads + queryHeads) * size * Size(type)), null);
 
     /// <summary>
     /// Returns the limit of the selective scan. Forward reads x, dt and z and writes y. It needs one exponential per state, and two each for softplus
     /// and SiLU. Backward computes the exponentials of the states again.
     /// </summary>
-    public static GpuLimits SelectiveScan(double b, double l, double d, double n, ScalarType type)
+    public static MinGpuTime SelectiveScan(double b, double l, double d, double n, ScalarType type)
     {
         double elements = b * l * d, small = 2 * b * l * n * Size(type);
         double forward = Math.Max(Bytes(4 * elements * Size(type) + small), Exponentials(elements * n, 4 * elements, 4 * elements * n));
@@ -129,14 +129,14 @@ readonly record struct GpuLimits(double ForwardMs, double? TotalMs)
     }
 
     /// <summary>Returns the limit of a pass over memory, from the numbers of tensors that are read and written forward and backward.</summary>
-    public static GpuLimits Pass(double elements, double forward, double backward, ScalarType type) =>
+    public static MinGpuTime Pass(double elements, double forward, double backward, ScalarType type) =>
         new(Bytes(elements * forward * Size(type)), Bytes(elements * (forward + backward) * Size(type)));
 
     /// <summary>Returns the limit of linear cross entropy: one matrix product forward and two backward.</summary>
-    public static GpuLimits LinearCrossEntropy(double tokens, double d, double v, ScalarType type) =>
+    public static MinGpuTime LinearCrossEntropy(double tokens, double d, double v, ScalarType type) =>
         new(Products(2 * tokens * d * v, type), Products(6 * tokens * d * v, type));
 
     /// <summary>Returns the limit of a state update, which reads and writes the float32 state.</summary>
-    public static GpuLimits StateUpdate(double b, double h, double p, double n, double stateSize = 4) =>
+    public static MinGpuTime StateUpdate(double b, double h, double p, double n, double stateSize = 4) =>
         new(Bytes(2 * stateSize * b * h * p * n), null);
 }
