@@ -55,7 +55,7 @@ static class CausalConvolutionCuda
         var gradient = context.Gradients[0] ?? zeros([batch, length, channels], x.dtype, x.device);
         var finalGradient = context.Gradients[1]?.contiguous();
         var call = new Call(inputs, saved.Layout, gradient, finalGradient);
-        var dX = inputs.XGradient?.Take(x) ?? CudaMemory.New(x, x.dtype, batch, length, channels);
+        var dX = CudaMemory.PlaceOf(x, inputs.XGradient) ?? CudaMemory.New(x, x.dtype, batch, length, channels);
         var dInitial = inputs.InitialState is null ? null : CudaMemory.New(x, x.dtype, batch, width - 1, channels);
         var (dWeight, dBias) = (CudaMemory.New(x, ScalarType.Float32, call.Parts, channels, width),
             CudaMemory.New(x, ScalarType.Float32, call.Parts, channels));

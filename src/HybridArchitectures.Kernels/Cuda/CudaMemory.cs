@@ -18,6 +18,9 @@ static unsafe class CudaMemory
         return New(tensor, tensor.dtype, sizes);
     }
 
+    /// <summary>Returns the place of the gradient of an input that is a slice; null if it needs separate memory.</summary>
+    public static Tensor? PlaceOf(Tensor input, GradientSlice? slice) => slice?.Take(input, New);
+
     /// <summary>Returns the address of a tensor, or 0 for null.</summary>
     public static nint Address(Tensor? tensor) => tensor is null ? 0 : TensorMemory.Pointer(tensor);
 

@@ -100,7 +100,7 @@ static class NormCuda
         Tensor gradient, Tensor? sumGradient, NormInputs inputs, Tensor inverse, bool wantsWeight, Tensor? output = null)
     {
         var (x, gate, weight, groups) = (inputs.X, inputs.Gate, inputs.Weight, inputs.Groups);
-        var (dx, dGate) = (CudaMemory.NewLike(x), gate is null ? null : inputs.GateGradient?.Take(gate) ?? CudaMemory.NewLike(x));
+        var (dx, dGate) = (CudaMemory.NewLike(x), gate is null ? null : CudaMemory.PlaceOf(gate, inputs.GateGradient) ?? CudaMemory.NewLike(x));
         var other = gate ?? sumGradient?.to(x.dtype);
         var (gradients, xs, others) = (Rows.From(gradient.to(x.dtype)), Rows.From(x), other is null ? default : Rows.From(other));
         var gates = dGate is null ? default : Rows.From(dGate);

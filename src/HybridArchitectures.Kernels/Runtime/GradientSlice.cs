@@ -9,5 +9,6 @@ sealed record GradientSlice(SlicedGradient Whole, int Index)
 {
     /// <summary>Returns memory for the gradient of an input with undefined contents; null if it needs separate memory.</summary>
     /// <param name="input">The slice, or a view of it in the same order of elements.</param>
-    public Tensor? Take(Tensor input) => Whole.Take(Index, input);
+    /// <param name="allocate">Allocates the whole gradient on the device of a tensor.</param>
+    public Tensor? Take(Tensor input, Func<Tensor, ScalarType, long[], Tensor> allocate) => Whole.Take(Index, input, allocate);
 }

@@ -1,4 +1,3 @@
-using HybridArchitectures.Kernels.Cuda;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Runtime;
@@ -26,12 +25,13 @@ sealed class SlicedGradient(Tensor like, long[] sizes)
     /// <summary>Returns the place of a slice with undefined contents; null if it is taken or does not fit.</summary>
     /// <param name="index">The number of the slice.</param>
     /// <param name="input">The slice, or a view of it in the same order of elements.</param>
-    public Tensor? Take(int index, Tensor input)
+    /// <param name="allocate">Allocates the whole gradient on the device of a tensor.</param>
+    public Tensor? Take(int index, Tensor input, Func<Tensor, ScalarType, long[], Tensor> allocate)
     {
         if (!isAligned || input.dtype != form.Type || input.NumberOfElements == 0) return null;
         if (taken[index] || input.NumberOfElements * form.Shape[^1] != Count * sizes[index]) return null;
         taken[index] = true;
-        whole ??= CudaMemory.New(input, form.Type, form.Shape).DetachFromDisposeScope();
+        whole ??= allocate(input, form.Type, form.Shape).DetachFromDisposeScope();
         return Place(whole, index).view(input.shape);
     }
 

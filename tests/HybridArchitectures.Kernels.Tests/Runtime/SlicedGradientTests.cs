@@ -15,7 +15,7 @@ public class SlicedGradientTests
         return Autograd.Apply([input], _ => [input.mul(Scalars.From(scale))], context =>
         {
             var gradient = context.Gradients[0]!.mul(Scalars.From(scale));
-            var to = place?.Take(input);
+            var to = place?.Take(input, static (like, type, sizes) => empty(sizes, type, like.device));
             inPlace.Add(to is not null);
             return [to is null ? gradient : to.copy_(gradient)];
         })[0];

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda.StateSpace;
@@ -20,10 +21,11 @@ sealed class StateSpaceDualResults
             New(splits > 1 ? ScalarType.Float32 : x.dtype, splits, batch, length, inputs.Groups, inputs.StateSize);
         Tensor NewTrace(ScalarType type) => New(type, batch, heads, call.Chunks, call.Shape.Chunk);
         Tensor NewSums() => New(ScalarType.Float32, batch * call.Chunks, heads);
-        var (dB, dC) = (splits > 1 ? null : places.B?.Take(inputs.B)?.unsqueeze(0), splits > 1 ? null : places.C?.Take(inputs.C)?.unsqueeze(0));
+        Tensor? PlaceOf(Tensor input, GradientSlice? slice) => splits > 1 ? null : CudaMemory.PlaceOf(input, slice)?.unsqueeze(0);
+        var (dB, dC) = (PlaceOf(inputs.B, places.B), PlaceOf(inputs.C, places.C));
         if (dB is null || dC is null) (dB, dC) = (NewProducts(), NewProducts());         // both have the same strides
-        Gradients = new(places.X?.Take(x) ?? New(x.dtype, batch, length, heads, inputs.HeadSize),
-            places.Dt?.Take(inputs.Dt) ?? New(inputs.Dt.dtype, batch, length, heads), NewSums(), dB, dC)
+        Gradients = new(CudaMemory.PlaceOf(x, places.X) ?? New(x.dtype, batch, length, heads, inputs.HeadSize),
+            CudaMemory.PlaceOf(inputs.Dt, places.Dt) ?? New(inputs.Dt.dtype, batch, length, heads), NewSums(), dB, dC)
         {
             D = NewSums(), DtBias = NewSums(),
             InitialState = inputs.InitialState is null ? null : New(ScalarType.Float32, batch, heads, inputs.HeadSize, inputs.StateSize),
