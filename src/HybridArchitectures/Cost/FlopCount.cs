@@ -62,7 +62,8 @@ public sealed record FlopCount
                 2.0 * (paper ? count.Mixer + count.Norms : (block.Mixer?.CountMatrixWeights(width) ?? 0)),
                 Mixing(block.Mixer, width, accounting, seen), 2.0 * (count.ActiveFeedForward - (paper ? 0 : block.FeedForward.CountBiases(width))))
             {
-                NotRepeated = NotRepeated(block, width), Shared = block.Shared is { } use ? Shared(use, design.SharedTransformers[use.Transformer], width, accounting, seen) : 0,
+                NotRepeated = NotRepeated(block, width),
+                Shared = block.Shared is { } use ? Shared(use, design.SharedTransformers[use.Transformer], width, accounting, seen) : 0,
             }).ToEquatableList(),
         };
     }

@@ -98,14 +98,7 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         Require.That(device is DeviceType.CPU or DeviceType.CUDA, nameof(device), device, "CPU or CUDA");
         var count = ParameterCount.FromDesign(design);
         double tokens = (double)length * batch, input = (double)design.Width * elementSize;
-        var limits = device == DeviceType.CUDA ? gpu ?? GpuLimits.H100 : null;
-        // blocks that are computed again do not save the states between chunks
-        using var options = OperatorOptions.Use(OperatorOptions.Current with
-        {
-            SaveChunkStates = OperatorOptions.Current.SaveChunkStates && !checkpointing,
-        });
-        var saved = new SavedActivations(new(elementSize, length, batch, limits));
-        var blocks = design.Blocks.Select(block => saved.Bytes(design, block)).ToList();
+        var blocks = OfBlocks(design, new(elementSize, length, batch, device == DeviceType.CUDA ? gpu ?? GpuLimits.H100 : null), checkpointing);
         double[] cast = [.. design.Blocks.Zip(count.Blocks, (block, parameters) => elementSize == 4 ? 0.0
             : elementSize * (parameters.Total
             + (block.Shared is { } use ? design.SharedTransformers[use.Transformer].CountParameters(design.Width) : 0)))];
@@ -119,7 +112,7 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         {
             if (!checkpointing) return (copies.Sum(), outer + blocks.Sum());
             // when a block has been computed again, the inputs of the blocks before it are still saved
-            int worst = Enumerable.Range(0, blocks.Count).MaxBy(i => (i + 1) * input * tokens + blocks[i] + copies[i]);
+            int worst = Enumerable.Range(0, blocks.Length).MaxBy(i => (i + 1) * input * tokens + blocks[i] + copies[i]);
             return (copies[worst], outer + (worst + 1) * input * tokens + blocks[worst]);
         }
         var (copies, activations) = Saved(castWithKept);
@@ -131,6 +124,15 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         {
             KeptCopies = (long)kept, NarrowGradients = narrow, WithoutKeptCopies = ((long)allCopies, (long)otherActivations),
         };
+    }
+
+    // the bytes that each block saves; one that is computed again does not save the states between chunks
+    static double[] OfBlocks(HybridDesign design, TrainingStepShape step, bool checkpointing)
+    {
+        var given = OperatorOptions.Current;
+        using var options = OperatorOptions.Use(given with { SaveChunkStates = given.SaveChunkStates && !checkpointing });
+        var saved = new SavedActivations(step);
+        return [.. design.Blocks.Select(block => saved.Bytes(design, block))];
     }
 
     // weights whose gradients stay in bfloat16 until the optimizer reads them
