@@ -127,6 +127,18 @@ __device__ __forceinline__ void copy_async_16(Place to, const void* from, bool t
 #endif
 }
 
+// The same for data that are read once: of the second-level cache, they leave first.
+__device__ __forceinline__ void copy_async_16_once(Place to, const void* from, bool there) {
+#ifdef HYBRID_EMULATION
+    emulation::copy_later(to, from, 16, there);
+#else
+    i64 policy;
+    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;" : : "r"(to.address), "l"(from), "r"(there ? 16 : 0), "l"(policy)
+        : "memory");
+#endif
+}
+
 // Transposes an 8 x 8 block of 16-bit elements in the layout of load_blocks.
 __device__ __forceinline__ unsigned transpose_block(unsigned word) {
 #ifdef HYBRID_EMULATION

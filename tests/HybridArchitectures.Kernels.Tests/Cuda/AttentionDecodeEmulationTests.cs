@@ -39,6 +39,24 @@ public sealed class AttentionDecodeEmulationTests : IDisposable
     }
 
     [Theory]
+    [InlineData(64, 64), InlineData(128, 128), InlineData(192, 128)]
+    public void A_row_is_the_same_to_the_bit_with_more_tiles_ahead_on_a_larger_GPU(long size, long valueSize)
+    {
+        using var scope = NewDisposeScope();
+        using var random = manual_seed(6);
+        var one = new AttentionDecodeChecks.Case(1, 700, 4, 2, size, valueSize) { Lengths = [690], Window = 600, Sinks = 5 };
+        var inputs = AttentionDecodeChecks.Random(one, CPU);
+        // one row has at most 256 blocks
+        Tensor On(int multiprocessors)
+        {
+            using var emulation = new CudaEmulation(multiprocessors: multiprocessors);
+            return AttentionDecodeChecks.Decode(one, inputs, ScalarType.BFloat16).clone();
+        }
+        Assert.True(On(4).Equals(On(132)));
+        Assert.True(On(4).Equals(On(256)));
+    }
+
+    [Theory]
     [InlineData(ScalarType.BFloat16), InlineData(ScalarType.Float32)]
     public void A_cache_that_is_a_slice_is_read_where_it_lies(ScalarType type)
     {

@@ -26,12 +26,13 @@ sealed unsafe class CudaEmulation : IDisposable
     readonly IDisposable emulation, options;
     readonly List<(Tensor Whole, long Inner)> allocated = [];
 
-    public CudaEmulation(bool backwards = false, int capability = 90, string? cacheFolder = null)
+    public CudaEmulation(bool backwards = false, int capability = 90, string? cacheFolder = null, int multiprocessors = 4)
     {
         CppCompiler.IsNeeded(CppCompiler.Cpp, "no C++ compiler: the CUDA kernels were not run under emulation (install clang-19 or g++)");
         Assert.SkipUnless(OperatingSystem.IsLinux(), "the emulation is written for Linux");
         var (library, folder) = Built.Value;
-        ((delegate* unmanaged<int, int, void>)NativeLibrary.GetExport(NativeLibrary.Load(library), "emulation_set"))(capability, backwards ? 1 : 0);
+        ((delegate* unmanaged<int, int, int, void>)NativeLibrary.GetExport(NativeLibrary.Load(library), "emulation_set"))(
+            capability, backwards ? 1 : 0, multiprocessors);
         emulation = CudaRuntime.Emulate(library, cacheFolder ?? folder);
         options = OperatorOptions.Use(OperatorOptions.Current with { Allocator = Allocate });
     }

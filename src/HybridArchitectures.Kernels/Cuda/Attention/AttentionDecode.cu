@@ -49,7 +49,7 @@ struct Decode {
             const bool there = number < plan.last && piece * 8 < size;
             // an address that exists in any case, so that no branch is needed
             const i64 slot = plan.slot(lesser(number, plan.last - 1));
-            copy_async_16(to + (key * (Width + 8) + piece * 8), source + (slot * token + lesser(piece * 8, size - 8)), there);
+            copy_async_16_once(to + (key * (Width + 8) + piece * 8), source + (slot * token + lesser(piece * 8, size - 8)), there);
         }
     }
 

@@ -59,6 +59,7 @@ static class AttentionDecodeCuda
         long groups = keyHeads * ((rows + shape.Rows - 1) / shape.Rows), capacity = keys.size(1);
         long seen = ring ? capacity : Math.Min(capacity, (window ?? Unbounded) + queries - 1 + sinks);
         int maxParts = MaxParts(keyHeads);
+        shape = shape.Deeper(batch * groups * maxParts, device.Multiprocessors, device.SharedMemory);
         long parts = Math.Min(maxParts, (seen + shape.Unit - 1) / shape.Unit), rowsThere = Math.Min(shape.Rows, rows);
         var output = CudaMemory.New(query, query.dtype, batch, queries, heads, values.size(3));
         Tensor? sums = null, states = null, arrivals = null;

@@ -87,4 +87,19 @@ readonly record struct AttentionDecodeShape(long HeadSize, long ValueSize, int R
             few ? MorePartsAhead : FewPartsAhead);
         return shape.TileBytes <= sharedMemory ? shape : shape with { Stages = 1 };
     }
+
+    /// <summary>
+    /// Returns the shape with as many tiles ahead as fit if all blocks run at the same time, and otherwise the same shape. Results do not depend on it.
+    /// </summary>
+    public AttentionDecodeShape Deeper(long blocks, int multiprocessors, int sharedMemory)
+    {
+        const int ReservedBytes = 1024, MaxStages = 4;      // of each block and once per multiprocessor
+        if (WarpKeys == 0) return this;
+        for (int stages = MaxStages; stages > Stages; stages--)
+        {
+            var deeper = this with { Stages = stages };
+            if (blocks <= multiprocessors * ((sharedMemory + ReservedBytes) / (deeper.TileBytes + ReservedBytes))) return deeper;
+        }
+        return this;
+    }
 }

@@ -17,7 +17,7 @@ struct Module { void* library; };
 struct Function { Kernel kernel; };
 struct Program { std::string name, source, log, image; std::vector<std::pair<std::string, std::string>> headers; };
 
-static int capability = 90, backwards = 0, compilations = 0;
+static int capability = 90, backwards = 0, multiprocessors = 4, compilations = 0;
 static void* context = nullptr;
 
 static std::string read(const std::string& path) {
@@ -29,13 +29,15 @@ static const char* optimization(const std::string& name) { return name == "Atten
 
 extern "C" {
 void emulation_launch(Kernel, void**, unsigned x, unsigned y, unsigned z, unsigned threads, size_t shared_bytes, int backwards);   // runtime.cpp
-void emulation_set(int newCapability, int newBackwards) { capability = newCapability; backwards = newBackwards; }
+void emulation_set(int newCapability, int newBackwards, int newMultiprocessors) {
+    capability = newCapability; backwards = newBackwards; multiprocessors = newMultiprocessors;
+}
 int emulation_compilations() { return compilations; }
 
 int cuInit(unsigned) { return 0; }
 int cuGetErrorString(int code, const char** text) { *text = code == 200 ? "device kernel image is invalid" : code == 201 ? "invalid device context" : "an error"; return 0; }
 int cuDeviceGet(int* device, int index) { *device = index; return 0; }
-int cuDeviceGetAttribute(int* value, int attribute, int) { *value = attribute == 75 ? capability / 10 : attribute == 76 ? capability % 10 : attribute == 16 ? 4 : attribute == 97 ? (capability / 10 == 8 && capability > 80 ? 99 : 227) * 1024 : 0; return 0; }
+int cuDeviceGetAttribute(int* value, int attribute, int) { *value = attribute == 75 ? capability / 10 : attribute == 76 ? capability % 10 : attribute == 16 ? multiprocessors : attribute == 97 ? (capability / 10 == 8 && capability > 80 ? 99 : 227) * 1024 : 0; return 0; }
 int cuDevicePrimaryCtxRetain(void** result, int device) { *result = reinterpret_cast<void*>(1L + device); return 0; }
 int cuCtxGetCurrent(void** result) { *result = context; return 0; }
 int cuCtxSetCurrent(void* value) { context = value; return 0; }
