@@ -1,6 +1,6 @@
-// Sorts the visits of tokens to experts by expert, and those of one expert by position: a counting sort in two launches. A warp has a chunk of visits.
-// `count_visits` counts those of each expert, `order_visits` adds the counts of the chunks before and gives each visit its place. Nothing is atomic, so
-// equal inputs have equal results.
+// Sorts the visits of tokens to experts by expert, and those of one expert by position: a counting sort in two launches. A warp has a chunk of
+// visits. `count_visits` counts those of each expert, `order_visits` adds the counts of the chunks before and gives each visit its place. Nothing is
+// atomic, so equal inputs have equal results.
 //
 // Each launch reads 8 bytes per visit; the second one writes 24, and each of its warps reads 4 bytes per chunk and expert.
 #include "common.cuh"

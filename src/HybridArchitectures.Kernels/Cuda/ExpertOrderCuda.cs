@@ -1,4 +1,3 @@
-using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -25,7 +24,11 @@ static class ExpertOrderCuda
     /// <summary>Sorts visits.</summary>
     /// <param name="chosen">(tokens, choices) int64, which <see cref="Serves"/> accepts.</param>
     /// <param name="experts">The number of experts.</param>
-    public static ExpertVisits Sort(Tensor chosen, long experts)
+    /// <returns>
+    /// The visit at each place, the place of each visit and the token at each place, (visits) int64; and where the visits of each expert end, and how
+    /// many they are, (experts) int32.
+    /// </returns>
+    public static (Tensor Order, Tensor Inverse, Tensor Source, Tensor Ends, Tensor Loads) Sort(Tensor chosen, long experts)
     {
         long visits = chosen.NumberOfElements, choices = chosen.size(1);
         long chunk = Math.Max(MinChunk, ((visits + MaxChunks - 1) / MaxChunks + Warp - 1) / Warp * Warp), chunks = (visits + chunk - 1) / chunk;
@@ -44,6 +47,6 @@ static class ExpertOrderCuda
         device.Launch("ExpertOrder.cu", "count_visits", (chunks, 1, 1), Warp, shared, arguments);
         device.Launch("ExpertOrder.cu", "order_visits", (chunks, 1, 1), Warp, shared, arguments);
         GC.KeepAlive((chosen, counts, order, inverse, source, ends, loads));
-        return new(new(order, inverse, source, choices), ends, loads);
+        return (order, inverse, source, ends, loads);
     }
 }

@@ -1,11 +1,10 @@
-using HybridArchitectures.Kernels.Operators;
 using HybridArchitectures.Kernels.Runtime;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Kernels.Cuda;
 
-/// <summary>Spreads and combines the weighted rows of <see cref="ExpertRows"/> on a GPU, with the kernels in <c>ExpertRows.cu</c>.</summary>
+/// <summary>Spreads and combines the weighted rows of visits to experts on a GPU, with the kernels in <c>ExpertRows.cu</c>.</summary>
 static class ExpertRowsCuda
 {
     const long RowsPerBlock = 8, MaxRows = RowsPerBlock * int.MaxValue, Piece = 16;
@@ -22,13 +21,14 @@ static class ExpertRowsCuda
         && weights.dtype == values.dtype && weights.NumberOfElements is > 0 and <= MaxRows && values.size(1) * values.ElementSize % Piece == 0;
 
     /// <summary>Returns the row of a token for each of its visits, times the weight of the visit: (visits, width).</summary>
-    /// <param name="rows">The order of the visits.</param>
+    /// <param name="order">The visit at each place, (visits) int64.</param>
+    /// <param name="choices">The number of visits of a token.</param>
     /// <param name="tokens">(tokens, width).</param>
     /// <param name="weights">(tokens, choices).</param>
-    public static Tensor Spread(ExpertRows rows, Tensor tokens, Tensor weights)
+    public static Tensor Spread(Tensor order, long choices, Tensor tokens, Tensor weights)
     {
-        var result = CudaMemory.New(tokens, tokens.dtype, rows.Order.size(0), tokens.size(1));
-        Run("spread_rows", rows.Order, rows.Choices, tokens, weights, null, result, null);
+        var result = CudaMemory.New(tokens, tokens.dtype, order.size(0), tokens.size(1));
+        Run("spread_rows", order, choices, tokens, weights, null, result, null);
         return result;
     }
 
@@ -36,17 +36,19 @@ static class ExpertRowsCuda
     /// Returns the sum of the rows of the visits of each token, each times its weight, (tokens, width), and the products of the rows of the visits
     /// with the rows of their tokens, (tokens, choices).
     /// </summary>
-    /// <param name="rows">The order of the visits.</param>
+    /// <param name="inverse">The place of each visit, (visits) int64.</param>
+    /// <param name="choices">The number of visits of a token.</param>
     /// <param name="visits">(visits, width).</param>
     /// <param name="weights">(tokens, choices).</param>
     /// <param name="other">The rows of the tokens, (tokens, width), or null for no products.</param>
     /// <param name="sums">Whether the sums are needed.</param>
-    public static (Tensor? Sums, Tensor? Products) Combine(ExpertRows rows, Tensor visits, Tensor weights, Tensor? other, bool sums)
+    public static (Tensor? Sums, Tensor? Products) Combine(
+        Tensor inverse, long choices, Tensor visits, Tensor weights, Tensor? other, bool sums)
     {
-        long tokens = weights.NumberOfElements / rows.Choices;
+        long tokens = weights.NumberOfElements / choices;
         var result = sums ? CudaMemory.New(visits, visits.dtype, tokens, visits.size(1)) : null;
-        var products = other is null ? null : CudaMemory.New(visits, visits.dtype, tokens, rows.Choices);
-        Run("combine_rows", rows.Inverse, rows.Choices, visits, weights, other, result, products);
+        var products = other is null ? null : CudaMemory.New(visits, visits.dtype, tokens, choices);
+        Run("combine_rows", inverse, choices, visits, weights, other, result, products);
         return (result, products);
     }
 

@@ -31,11 +31,12 @@ sealed record ExpertRows(Tensor Order, Tensor Inverse, Tensor Source, long Choic
     /// <param name="tokens">(tokens, width).</param>
     /// <param name="weights">(tokens, choices), of the same dtype.</param>
     public Tensor Spread(Tensor tokens, Tensor weights) => !ExpertRowsCuda.Serves(tokens, weights) ? Spread(tokens) * OfVisits(weights)
-        : Autograd.Apply<WeightedRows>([tokens, weights], _ => ([ExpertRowsCuda.Spread(this, tokens, weights)], new(this, tokens, weights)),
+        : Autograd.Apply<WeightedRows>([tokens, weights], _ => ([ExpertRowsCuda.Spread(Order, Choices, tokens, weights)], new(this, tokens, weights)),
             static (context, saved) =>
             {
-                var (sums, products) = ExpertRowsCuda.Combine(saved.Rows, context.Gradients[0]!.to(saved.Values.dtype), saved.Weights,
-                    context.Needs(1) ? saved.Values : null, context.Needs(0));
+                var rows = saved.Rows;
+                var (sums, products) = ExpertRowsCuda.Combine(rows.Inverse, rows.Choices, context.Gradients[0]!.to(saved.Values.dtype),
+                    saved.Weights, context.Needs(1) ? saved.Values : null, context.Needs(0));
                 return [sums, products];
             })[0];
 
@@ -43,12 +44,13 @@ sealed record ExpertRows(Tensor Order, Tensor Inverse, Tensor Source, long Choic
     /// <param name="visits">(visits, width).</param>
     /// <param name="weights">(tokens, choices), of the same dtype.</param>
     public Tensor Combine(Tensor visits, Tensor weights) => !ExpertRowsCuda.Serves(visits, weights) ? Combine(visits * OfVisits(weights))
-        : Autograd.Apply<WeightedRows>([visits, weights], _ => ([ExpertRowsCuda.Combine(this, visits, weights, null, true).Sums!],
+        : Autograd.Apply<WeightedRows>([visits, weights], _ => ([ExpertRowsCuda.Combine(Inverse, Choices, visits, weights, null, true).Sums!],
             new(this, visits, weights)), static (context, saved) =>
             {
-                var gradient = context.Gradients[0]!.to(saved.Values.dtype);
-                return [context.Needs(0) ? ExpertRowsCuda.Spread(saved.Rows, gradient, saved.Weights) : null,
-                    context.Needs(1) ? ExpertRowsCuda.Combine(saved.Rows, saved.Values, saved.Weights, gradient, false).Products : null];
+                var (rows, gradient) = (saved.Rows, context.Gradients[0]!.to(saved.Values.dtype));
+                return [context.Needs(0) ? ExpertRowsCuda.Spread(rows.Order, rows.Choices, gradient, saved.Weights) : null,
+                    context.Needs(1) ? ExpertRowsCuda.Combine(rows.Inverse, rows.Choices, saved.Values, saved.Weights, gradient, false).Products
+                        : null];
             })[0];
 
     // (visits, 1), expert by expert

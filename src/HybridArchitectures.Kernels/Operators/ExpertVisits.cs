@@ -16,10 +16,14 @@ sealed record ExpertVisits(ExpertRows Rows, Tensor Ends, Tensor Loads)
     public static ExpertVisits Sort(Tensor chosen, long experts)
     {
         using var noGrad = no_grad();
-        if (ExpertOrderCuda.Serves(chosen, experts)) return ExpertOrderCuda.Sort(chosen, experts);
+        long visits = chosen.NumberOfElements, choices = chosen.size(1);
+        if (ExpertOrderCuda.Serves(chosen, experts))
+        {
+            var sorted = ExpertOrderCuda.Sort(chosen, experts);
+            return new(new(sorted.Order, sorted.Inverse, sorted.Source, choices), sorted.Ends, sorted.Loads);
+        }
         using var scope = NewDisposeScope();
         var flat = chosen.flatten();
-        long visits = flat.size(0), choices = chosen.size(1);
         // keys are unique, so no stable sort is needed
         var order = flat.mul(Scalars.From(visits)).add(Indices.Range(0, visits, chosen.device), Scalars.One).argsort();
         var source = order.div(Scalars.From(choices), RoundingMode.floor).to(ScalarType.Int64);

@@ -37,46 +37,48 @@ struct KeyGradients : KeyBlock {
         return reinterpret_cast<const float*>(stage_at(stage) + at) + part.column;
     }
 
-    // Group 0: P^T, then dV.
-    __device__ __forceinline__ void add_to_values(float (&sums)[SumTiles][MaxQuarter / 2], const Range& range, int stage) const {
-        {
-            float scores[RowTiles][WarpColumns / 2];
-            multiply_part<DSteps, DPitch>(scores, part, keys(), place_of(stage_at(stage)));
-            const bool all = sees_all(range, block * Rows, Rows);
-            const int* bounds = reinterpret_cast<const int*>(stage_at(stage) + BoundsAt) + 2 * part.column;
+    using Scores = float[RowTiles][WarpColumns / 2];
+
+    // Group 0: P^T.
+    __device__ __forceinline__ void write_probabilities(Scores& scores, const Range& range, int stage) const {
+        multiply_part<DSteps, DPitch>(scores, part, keys(), place_of(stage_at(stage)));
+        const bool all = sees_all(range, block * Rows, Rows);
+        const int* bounds = reinterpret_cast<const int*>(stage_at(stage) + BoundsAt) + 2 * part.column;
 #pragma unroll
-            for (int t = 0; t < RowTiles; t++) {
-                unsigned words[WarpSteps][4];
-                exponentiate_by_keys(args, scores[t], numbers(stage, NumbersAt));
-                if (!all) hide_by_keys<Tile>(scores[t], bounds, block * Rows + part.row + 16 * t);
-                as_operands(words, scores[t]);
-                part.write_pairs(probabilities, words, t);
-            }
+        for (int t = 0; t < RowTiles; t++) {
+            unsigned words[WarpSteps][4];
+            exponentiate_by_keys(args, scores[t], numbers(stage, NumbersAt));
+            if (!all) hide_by_keys<Tile>(scores[t], bounds, block * Rows + part.row + 16 * t);
+            as_operands(words, scores[t]);
+            part.write_pairs(probabilities, words, t);
         }
-        sync_warp();
-        meet(PairsWritten, Threads);
-        add_quarter<E>(sums, place_of(probabilities), 0, place_of(stage_at(stage) + GradientsAt), part.quarter);
     }
 
-    // Group 1: dS^T, then dK.
-    __device__ __forceinline__ void add_to_keys(float (&sums)[SumTiles][MaxQuarter / 2], int stage) const {
-        {
-            float slope[RowTiles][WarpColumns / 2];
-            multiply_part<ESteps, EPitch>(slope, part, values(), place_of(stage_at(stage) + GradientsAt));
-            sync_warp();
-            meet(PairsWritten, Threads);
+    // Group 1: dS^T from dP^T.
+    __device__ __forceinline__ void write_slopes(Scores& gradients, int stage) const {
 #pragma unroll
-            for (int t = 0; t < RowTiles; t++) {
-                unsigned words[WarpSteps][4];
-                part.read_pairs(words, probabilities, t);
-                differentiate_by_keys(args, slope[t], words, numbers(stage, NumbersAt), numbers(stage, DeltasAt));
-                as_operands(words, slope[t]);
-                part.write_pairs(slopes, words, t);
-            }
+        for (int t = 0; t < RowTiles; t++) {
+            unsigned words[WarpSteps][4];
+            part.read_pairs(words, probabilities, t);
+            differentiate_by_keys(args, gradients[t], words, numbers(stage, NumbersAt), numbers(stage, DeltasAt));
+            as_operands(words, gradients[t]);
+            part.write_pairs(slopes, words, t);
         }
         sync_warp();
         meet(SecondGroupMeets, GroupThreads);
-        add_quarter<D>(sums, place_of(slopes), 0, place_of(stage_at(stage)), part.quarter);
+    }
+
+    // Group 0 adds to dV, and group 1 to dK.
+    __device__ __forceinline__ void add(float (&sums)[SumTiles][MaxQuarter / 2], const Range& range, int stage) const {
+        {
+            Scores scores;
+            if (part.group == 0) write_probabilities(scores, range, stage);
+            else multiply_part<ESteps, EPitch>(scores, part, values(), place_of(stage_at(stage) + GradientsAt));
+            __syncthreads();
+            if (part.group == 1) write_slopes(scores, stage);
+        }
+        if (part.group == 0) add_quarter<E>(sums, place_of(probabilities), 0, place_of(stage_at(stage) + GradientsAt), part.quarter);
+        else add_quarter<D>(sums, place_of(slopes), 0, place_of(stage_at(stage)), part.quarter);
     }
 
     __device__ __forceinline__ void run() const {
@@ -90,8 +92,7 @@ struct KeyGradients : KeyBlock {
             meet_copies();
             const Step next = step_after(step, span.first);
             if (Stages == 2) load_step(next, stage ^ 1);
-            if (part.group == 0) add_to_values(sums, step.range, stage);
-            else add_to_keys(sums, stage);
+            add(sums, step.range, stage);
             if (Stages == 1) {
                 __syncthreads();
                 load_step(next, 0);

@@ -27,9 +27,10 @@ struct QueryGradients : QueryBlock {
         pairs = front + FrontSize;
     }
 
+    using Scores = float[RowTiles][WarpColumns / 2];
+
     // Group 0: P.
-    __device__ __forceinline__ void write_probabilities(const Numbers& numbers, const Range& seen, int block, int stage) const {
-        float scores[RowTiles][WarpColumns / 2];
+    __device__ __forceinline__ void write_probabilities(Scores& scores, const Numbers& numbers, const Range& seen, int block, int stage) const {
         multiply_part<DSteps, DPitch>(scores, part, queries(), place_of(stage_at(stage)));
 #pragma unroll
         for (int t = 0; t < RowTiles; t++) {
@@ -40,16 +41,10 @@ struct QueryGradients : QueryBlock {
             as_operands(words, scores[t]);
             part.write_pairs(pairs, words, t);
         }
-        sync_warp();
-        meet(PairsWritten, Threads);
     }
 
-    // Group 1: dS. A lane replaces the probabilities that it has read.
-    __device__ __forceinline__ void replace_by_slopes(const Numbers& numbers, int stage) const {
-        float slopes[RowTiles][WarpColumns / 2];
-        multiply_part<ESteps, EPitch>(slopes, part, gradients(), place_of(stage_at(stage) + ValuesAt));
-        sync_warp();
-        meet(PairsWritten, Threads);
+    // Group 1: dS from dP. A lane replaces the probabilities that it has read.
+    __device__ __forceinline__ void replace_by_slopes(Scores& slopes, const Numbers& numbers) const {
 #pragma unroll
         for (int t = 0; t < RowTiles; t++) {
             unsigned words[WarpSteps][4];
@@ -75,8 +70,13 @@ struct QueryGradients : QueryBlock {
             const int block = blocks.at(i);
             meet_copies();
             if (Stages == 2 && i + 1 < count) load_block(blocks.at(i + 1), stage ^ 1);
-            if (part.group == 0) write_probabilities(numbers, seen, block, stage);
-            else replace_by_slopes(numbers, stage);
+            {
+                Scores scores;
+                if (part.group == 0) write_probabilities(scores, numbers, seen, block, stage);
+                else multiply_part<ESteps, EPitch>(scores, part, gradients(), place_of(stage_at(stage) + ValuesAt));
+                __syncthreads();
+                if (part.group == 1) replace_by_slopes(scores, numbers);
+            }
             __syncthreads();
             add_quarter<D>(sums, place_of(pairs), part.group * SumRows, place_of(stage_at(stage)), part.quarter);
             if (Stages == 1) {

@@ -31,8 +31,8 @@ static_assert(Warps == 2 * GroupWarps && RowGroups * ColumnGroups == GroupWarps 
 template <int Size> constexpr int Quarter = (Size / 16 + 3) / 4 * 16;
 constexpr int MaxQuarter = Quarter<(D > E ? D : E)>;
 
-// Barriers of the block, whose number 0 is that of all threads.
-constexpr int PairsWritten = 1, SecondGroupMeets = 2;
+// The barrier of the second group of warps; number 0 is that of the block.
+constexpr int SecondGroupMeets = 1;
 
 // Which part of the scores and of the sums a warp has.
 struct WarpPart {
