@@ -346,7 +346,8 @@ public sealed class SweepTests : IDisposable
         var run = Assert.Single(result.Runs);
         Assert.Equal([1, 3, 6, 9, 12], run.Training!.Loss.Select(point => point.Step));
         var straight = new Sweep(options with { Folder = folder["straight"] }).Run().Runs[0].Training!;
-        Assert.Equal(straight.HeldOutLoss.Select(point => (point.Step, point.Loss)), run.Training.HeldOutLoss.Select(point => (point.Step, point.Loss)));
+        Assert.Equal(straight.HeldOutLoss.Select(point => (point.Step, point.Loss)),
+            run.Training.HeldOutLoss.Select(point => (point.Step, point.Loss)));
         Assert.True(new Sweep(options).IsComplete);
         // a run of time makes fewer steps if they are slower
         var timed = options with { Training = options.Training with { Duration = Duration.Time(TimeSpan.FromMilliseconds(1)) } };

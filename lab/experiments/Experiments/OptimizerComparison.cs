@@ -83,7 +83,8 @@ sealed class OptimizerComparison(StudyData data, string folder, Device device, b
     {
         var result = Sweep.Read(folder);
         string Cell(string optimizer, double rate) =>
-            result.Designs.Contains(Name(optimizer, rate)) && result.Mean(Name(optimizer, rate), SweepRun.TrainingTask, Loss) is { } mean ? FormattableString.Invariant($"{mean.Value:f4}") : "-";
+            result.Designs.Contains(Name(optimizer, rate)) && result.Mean(Name(optimizer, rate), SweepRun.TrainingTask, Loss) is { } mean
+                ? FormattableString.Invariant($"{mean.Value:f4}") : "-";
         var lines = new List<string>
         {
             $"| optimizer | steps | {string.Join(" | ", Rates.Select(rate => rate.ToString("0.####", CultureInfo.InvariantCulture)))} |",

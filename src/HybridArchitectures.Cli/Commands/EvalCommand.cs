@@ -17,14 +17,13 @@ static class EvalCommand
                 + $"piqa=valid.jsonl.", Required = true,
         };
         var data = new Option<string?>("--data") { Description = $"Text for held-out, position, document and needle. {TextData.Description}" };
-        var tokenizer = new Option<string?>("--tokenizer")
-        {
-            Description = "The file or folder of a tokenizer. The default is the tokenizer of the folder, or bytes if it has none.",
-        };
+        var tokenizer = Tokenizer();
         var context = new Option<int>("--context") { Description = "The number of tokens per window.", DefaultValueFactory = _ => 1024 };
-        var lengths = new Option<int[]>("--lengths") { Description = "The lengths of prompts of needle, passkey and ruler, in tokens.",
-            DefaultValueFactory = _ => [512, 1024],
-            AllowMultipleArgumentsPerToken = true };
+        var lengths = new Option<int[]>("--lengths")
+        {
+            Description = "The lengths of prompts of needle, passkey and ruler, in tokens.", DefaultValueFactory = _ => [512, 1024],
+            AllowMultipleArgumentsPerToken = true,
+        };
         var trials = new Option<int>("--trials") { Description = "The number of prompts per length and depth.", DefaultValueFactory = _ => 5 };
         var checkpoints = new Option<bool>("--checkpoints") { Description = "Measures 'inside' at every checkpoint of a run." };
         var json = new Option<string?>("--json") { Description = "The JSON file to write the results to." };
@@ -40,16 +39,22 @@ static class EvalCommand
             using var text = parsed.GetValue(data) is { } path ? TextData.Load(path, parsed.GetValue(tokenizer)) : null;
             var settings = new TaskSettings(parsed.GetValue(context), parsed.GetValue(lengths)!, parsed.GetValue(trials), text?.HeldOut,
                 parsed.GetValue(data), () => loaded.Tokenizer);
-            TaskResult[] results = parsed.GetValue(checkpoints)
-                ? [History(parsed.GetValue(folder)!, parsed.GetValue(tasks)!, settings)]
-                : [.. parsed.GetValue(tasks)!.SelectMany(name => TaskArgument.Parse(name, settings)).ToArray()
-                    .Select(task => task.Run(loaded.Model))];
+            TaskResult[] results = parsed.GetValue(checkpoints) ? [History(parsed.GetValue(folder)!, parsed.GetValue(tasks)!, settings)]
+                : [.. Tasks(parsed.GetValue(tasks)!, settings).Select(task => task.Run(loaded.Model))];
             foreach (var result in results) Write(result);
             if (parsed.GetValue(json) is { } file) TaskResultFile.Write(file, results);
             return ExitCode.Success;
         });
         return command;
     }
+
+    // all names are read before the first task runs
+    static EvaluationTask[] Tasks(string[] names, TaskSettings settings) => [.. names.SelectMany(name => TaskArgument.Parse(name, settings))];
+
+    static Option<string?> Tokenizer() => new("--tokenizer")
+    {
+        Description = "The file or folder of a tokenizer. The default is the tokenizer of the folder, or bytes if it has none.",
+    };
 
     static TaskResult History(string folder, string[] tasks, TaskSettings settings)
     {

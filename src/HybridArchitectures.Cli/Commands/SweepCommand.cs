@@ -63,7 +63,8 @@ static class SweepCommand
     {
         public void Report(SweepProgress value)
         {
-            string left = value.TimeLeft is { } time ? FormattableString.Invariant($", {TimeSpan.FromSeconds(Math.Round(time.TotalSeconds))} left") : "";
+            string left = value.TimeLeft is { } time
+                ? FormattableString.Invariant($", {TimeSpan.FromSeconds(Math.Round(time.TotalSeconds))} left") : "";
             string text = value.Training is { } training ? FormattableString.Invariant(
                 $"loss {training.Loss:0.000}, {training.TokensPerSecond:0} tokens/s{left}") : value.Phase + left;
             report(value.Run, value.Phase == "done" ? 1 : value.Training?.Done ?? 0.99, text);

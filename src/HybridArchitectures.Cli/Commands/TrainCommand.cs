@@ -131,7 +131,8 @@ static class TrainCommand
     {
         public void Report(TrainingProgress value) => report("training", value.Done,
             $"step {value.Step}, loss {value.Loss:0.000}, {value.TokensPerSecond:0} tokens/s, {Utilisation(value)}, "
-                + $"{Units.Bytes(value.MemoryBytes)}{(value.TimeLeft is { } left ? $", {TimeSpan.FromSeconds(Math.Round(left.TotalSeconds))} left" : "")}");
+                + $"{Units.Bytes(value.MemoryBytes)}"
+                + (value.TimeLeft is { } left ? $", {TimeSpan.FromSeconds(Math.Round(left.TotalSeconds))} left" : ""));
 
         static string Utilisation(TrainingProgress value) => value.ModelFlopUtilisation is { } share
             ? FormattableString.Invariant($"{share:0 %} MFU") : $"{Units.Flops(value.ModelFlopsPerSecond)}/s";

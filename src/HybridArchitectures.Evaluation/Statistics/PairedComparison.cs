@@ -29,8 +29,8 @@ public sealed record PairedComparison(Estimate Difference, double? TTestP, doubl
         ? ConfidenceInterval.Around(Difference.Value, error * StudentT.TwoSidedQuantile(0.05, Pairs - 1)) : null;
 
     /// <summary>
-    /// Gets whether the difference may be noise: there are fewer than two pairs, the p-value of the t-test is 0.05 or more, or a number is not finite.
-    /// The permutation test cannot reach 0.05 with fewer than six pairs, so this property ignores it.
+    /// Gets whether the difference may be noise: there are fewer than two pairs, the p-value of the t-test is 0.05 or more, or a number is not
+    /// finite. The permutation test cannot reach 0.05 with fewer than six pairs, so this property ignores it.
     /// </summary>
     public bool IsBelowNoise => Pairs < 2 || !double.IsFinite(Difference.Value) || (TTestP is { } p ? p >= 0.05 : Difference.Value == 0);
 

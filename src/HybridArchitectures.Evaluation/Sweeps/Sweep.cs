@@ -54,7 +54,8 @@ public sealed class Sweep
         this.options = options;
         plans = [.. options.Seeds.SelectMany(seed => options.Designs.Select(design => Plan(design, seed)))];
         if (plans.GroupBy(plan => plan.Folder.Path).FirstOrDefault(runs => runs.Count() > 1) is { } same)
-            throw Require.Unfit(nameof(options), $"Designs holds the same design as '{string.Join("' and '", same.Select(plan => plan.Design.Name))}'",
+            throw Require.Unfit(nameof(options),
+                $"Designs holds the same design as '{string.Join("' and '", same.Select(plan => plan.Design.Name))}'",
                 "names that differ in letters a to z or digits among their first 40 signs");
     }
 

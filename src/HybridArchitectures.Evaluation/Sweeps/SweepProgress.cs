@@ -19,7 +19,8 @@ public sealed record SweepProgress(string Run, string Phase, int CompletedRuns, 
     {
         string training = Training is { } report
             ? string.Create(CultureInfo.InvariantCulture, $" {report.Done:0 %}, loss {report.Loss:0.000}, {report.TokensPerSecond:0} tokens/s") : "";
-        string left = TimeLeft is { } time ? string.Create(CultureInfo.InvariantCulture, $", {TimeSpan.FromSeconds(Math.Round(time.TotalSeconds))} left") : "";
+        string left = TimeLeft is { } time
+            ? string.Create(CultureInfo.InvariantCulture, $", {TimeSpan.FromSeconds(Math.Round(time.TotalSeconds))} left") : "";
         return $"[{CompletedRuns}/{TotalRuns}] {Run}: {Phase}{training}{left}";
     }
 }

@@ -20,8 +20,8 @@ sealed record SweepAxis(string Id, string Title, bool IsCheapLow, bool IsLogarit
         var (task, metric) = result.Metrics.FirstOrDefault(item => item.Metric.Name.StartsWith("decode throughput", StringComparison.Ordinal));
         if (metric is not null) axes.Add(new("throughput", $"{metric.Name} (tokens/s)", false, false, design =>
             result.Mean(design, task, metric.Name)?.Value));
-        else if (result.Metrics.Any(item => (item.Task, item.Metric.Name) == (SweepRun.TrainingTask, Speed))) axes.Add(new("speed", "training speed (tokens/s)", false, false, design =>
-            result.Mean(design, SweepRun.TrainingTask, Speed)?.Value));
+        else if (result.Metrics.Any(item => (item.Task, item.Metric.Name) == (SweepRun.TrainingTask, Speed)))
+            axes.Add(new("speed", "training speed (tokens/s)", false, false, design => result.Mean(design, SweepRun.TrainingTask, Speed)?.Value));
         SweepRun Run(string design) => result.Runs.First(run => run.Settings.Name == design);
         axes.Add(new("cache", "cache per row at 8,192 tokens in bfloat16 (bytes)", true, true, design =>
             Math.Max(1, Run(design).Settings.Design.Cost(8192).Cache().Total)));

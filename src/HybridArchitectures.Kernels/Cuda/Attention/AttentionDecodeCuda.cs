@@ -43,23 +43,24 @@ static class AttentionDecodeCuda
         return x.stride(3) == 1 && Step(0) && Step(1) && Step(2) && CudaMemory.Address(x) % 16 == 0;
     }
 
+    static Tensor Whole(Tensor query) => Aligned(query, 16 / query.ElementSize) ? query : query.contiguous().clone();
+
     /// <summary>
     /// Computes the operator for inputs that <see cref="Refusal"/> does not refuse, with at least one row and slot.
     /// </summary>
     public static Tensor Forward(AttentionDecodeInputs inputs)
     {
         using var scope = NewDisposeScope();
-        var (query, keys, values, lengths) = (inputs.Query, inputs.Keys, inputs.Values, inputs.Lengths.contiguous());
+        var (query, keys, values, lengths) = (Whole(inputs.Query), inputs.Keys, inputs.Values, inputs.Lengths.contiguous());
         var (window, sinks, ring, softcap, workspace) = (inputs.Window, inputs.Sinks, inputs.Ring, inputs.Softcap, inputs.Workspace);
-        if (!Aligned(query, 16 / query.ElementSize)) query = query.contiguous().clone();
         var logits = CudaMemory.Float32(inputs.SinkLogits);
         long batch = query.size(0), queries = query.size(1), heads = query.size(2), keyHeads = keys.size(2), rows = queries * heads / keyHeads;
         var device = CudaRuntime.DeviceOf(query);
+        int maxParts = MaxParts(keyHeads);
         var shape = AttentionDecodeShape.Create(query.dtype, query.size(3), values.size(3), batch, rows, softcap is not null, device.SharedMemory);
         long groups = keyHeads * ((rows + shape.Rows - 1) / shape.Rows), capacity = keys.size(1);
-        long seen = ring ? capacity : Math.Min(capacity, (window ?? Unbounded) + queries - 1 + sinks);
-        int maxParts = MaxParts(keyHeads);
         shape = shape.Deeper(batch * groups * maxParts, device.Multiprocessors, device.SharedMemory);
+        long seen = ring ? capacity : Math.Min(capacity, (window ?? Unbounded) + queries - 1 + sinks);
         long parts = Math.Min(maxParts, (seen + shape.Unit - 1) / shape.Unit), rowsThere = Math.Min(shape.Rows, rows);
         var output = CudaMemory.New(query, query.dtype, batch, queries, heads, values.size(3));
         Tensor? sums = null, states = null, arrivals = null;

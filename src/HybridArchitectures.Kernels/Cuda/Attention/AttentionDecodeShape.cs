@@ -89,7 +89,8 @@ readonly record struct AttentionDecodeShape(long HeadSize, long ValueSize, int R
     }
 
     /// <summary>
-    /// Returns the shape with as many tiles ahead as fit if all blocks run at the same time, and otherwise the same shape. Results do not depend on it.
+    /// Returns the shape with as many tiles ahead as fit if all blocks run at the same time, and otherwise the same shape. Results do not depend on
+    /// it.
     /// </summary>
     public AttentionDecodeShape Deeper(long blocks, int multiprocessors, int sharedMemory)
     {
