@@ -86,6 +86,17 @@ public sealed class SweepReportTests : IDisposable
     }
 
     [Fact]
+    public void Names_that_must_be_drawn_stay_inside_the_picture_where_there_is_no_free_place()
+    {
+        const float width = 420, height = 240;
+        // the names of points at the right edge are half as wide as the picture, and more than fit
+        PointName[] points = [.. Enumerable.Range(0, 24).Select(i => new PointName($"a name of many letters, {i}", 410, 10 * i, Drawing.Inks.Text))];
+        var names = new PointNames(width, height, []).Place(points, points.Length).OfType<Drawing.Shape.Text>().ToArray();
+        Assert.Equal(points.Length, names.Length);
+        Assert.All(names, name => Assert.True(name.X > 0 && name.X + Drawing.ReportFont.Measure(name.Content, name.Size, bold: false) < width));
+    }
+
+    [Fact]
     public void Names_of_close_points_lie_off_each_other_and_lines_lead_to_those_that_are_far()
     {
         var points = Enumerable.Range(0, 8).Select(i => new ScatterPoint($"inter 1:{i}", i, 1000 + 30 * i, 3.5 + 0.01 * (i % 3), null));

@@ -12,7 +12,7 @@ sealed class PointNames(float width, float height, IEnumerable<Shape> shapes)
 {
     const float Size = 11, Half = 7, Radius = 7, Crossing = 80, Hiding = 40;
 
-    static readonly float[] Distances = [9, 16, 24, 34, 46, 60, 76];
+    static readonly float[] Distances = [9, 16, 24, 34, 46, 60, 76, 94, 114, 136];
     static readonly (float X, float Y)[] Directions = [(1, 0), (-1, 0), (0.7f, -0.7f), (0.7f, 0.7f), (-0.7f, -0.7f), (-0.7f, 0.7f), (0, -1), (0, 1)];
 
     readonly Rectangle[] lines = [.. shapes.SelectMany(Lines)];
@@ -32,9 +32,9 @@ sealed class PointNames(float width, float height, IEnumerable<Shape> shapes)
             var point = points[i];
             // the font of a browser can be wider
             float length = 1.15f * ReportFont.Measure(point.Name, Size, bold: false);
-            var free = Candidates(point, length).Where(candidate => IsFree(candidate.Box)).ToArray();
+            var free = Candidates(point, length).Where(candidate => IsInside(candidate.Box) && !taken.Any(candidate.Box.Meets)).ToArray();
             if (free.Length == 0 && i >= always) continue;
-            var chosen = free.Length > 0 ? free.MinBy(candidate => Price(point, candidate)) : Candidates(point, length).First();
+            var chosen = free.Length > 0 ? free.MinBy(candidate => Price(point, candidate)) : LeastBad(point, length);
             taken.Add(chosen.Box);
             if (chosen.Distance > Distances[1])
                 drawn.Add(new Shape.Segment(point.X + Radius * chosen.X, point.Y + Radius * chosen.Y, point.X + chosen.Distance * chosen.X,
@@ -53,7 +53,11 @@ sealed class PointNames(float width, float height, IEnumerable<Shape> shapes)
         let middle = direction.X == 0 ? y + Half * direction.Y : y
         select new Candidate(new(left, middle - Half, left + length, middle + Half), distance, direction.X, direction.Y);
 
-    bool IsFree(Rectangle box) => box.Left > ChartFrame.Left && box.Right < width && box.Top > 0 && box.Bottom < height && !taken.Any(box.Meets);
+    bool IsInside(Rectangle box) => box.Left > ChartFrame.Left && box.Right < width && box.Top > 0 && box.Bottom < height;
+
+    // inside the picture if possible, over few other names
+    Candidate LeastBad(PointName point, float length) => Candidates(point, length).OrderBy(candidate => !IsInside(candidate.Box))
+        .ThenBy(candidate => taken.Count(candidate.Box.Meets)).ThenBy(candidate => Price(point, candidate)).First();
 
     // distance, lines that cross the name, and points and names that the line to it would hide
     float Price(PointName point, Candidate candidate)
