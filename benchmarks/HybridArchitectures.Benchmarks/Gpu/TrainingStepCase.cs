@@ -36,6 +36,7 @@ sealed record TrainingStepCase(string Name, HybridDesign Design, int Rows, int L
         yield return inter with { Name = "1B-inter-1:5, documents apart", SeparateDocuments = true };
         yield return inter with { Name = "1B-inter-1:5, checkpointing", Checkpointing = true };
         yield return inter with { Name = "1B-inter-1:5, 32K", Rows = 1, Length = 4 * length };
+        yield return inter with { Name = "1B-inter-1:5, one row", Rows = 1 };
         yield return Of("1B-inter-1:5-moe") with { Rows = 1 };
         yield return new("1B gated delta", DeltaNets(tiny), 1, length);
         yield return new("24M", Hybrid24M(tiny), tiny ? 2 : 16, tiny ? 64 : 1024) { TimedSteps = 30 };
