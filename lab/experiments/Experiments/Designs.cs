@@ -84,6 +84,14 @@ sealed class Designs(StudySize size, int vocabularySize, int width = 0)
     ExperimentDesign InterOf(int attention, int ssm, string designClass, MixerSpec mixer) => Create($"{designClass} {attention}:{ssm}",
         Pair(Attention, mixer).Ratio("T", attention, mixer.Symbol, ssm), designClass);
 
+    /// <summary>Creates an inter-layer hybrid whose Mamba-2 starts with the decays of the original layer, which are faster.</summary>
+    public ExperimentDesign InterFastDecays(int attention, int ssm) => Create($"inter {attention}:{ssm}, fast decays",
+        Pair(Attention, Mamba2 with { DecayRange = new(1, 16) }).Ratio(attention, ssm), LearningRates.Inter);
+
+    /// <summary>Creates an inter-layer hybrid whose gated delta nets start with the decays of the paper's Mamba-2, which are slower.</summary>
+    public ExperimentDesign InterSlowGatedDelta(int attention, int ssm) => Create($"gated delta {attention}:{ssm}, slow decays",
+        Pair(Attention, GatedDelta with { DecayRange = new(0.01, 2) }).Ratio("T", attention, GatedDelta.Symbol, ssm), LearningRates.GatedDelta);
+
     /// <summary>Creates designs whose attention has no positions.</summary>
     public ExperimentDesign WithoutPositions(int attention, int ssm) => ssm == 0
         ? Create("attention, no positions", Start.WithAttention(Attention with { Rotary = null }), LearningRates.Attention)
@@ -95,7 +103,7 @@ sealed class Designs(StudySize size, int vocabularySize, int width = 0)
     /// <summary>Gets linear attention with a fixed decay per head.</summary>
     public MixerSpec LinearAttention => new LightningAttentionSpec { Heads = Heads, HeadSize = size.HeadSize };
 
-    MixerSpec GatedDelta => new GatedDeltaSpec
+    GatedDeltaSpec GatedDelta => new()
     {
         KeyHeads = Heads, ValueHeads = 2 * Heads, KeyHeadSize = size.StateSize, ValueHeadSize = size.HeadSize,
     };
