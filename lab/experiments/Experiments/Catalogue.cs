@@ -112,8 +112,8 @@ sealed class Catalogue(StudySize size, int vocabularySize)
             ExperimentDesign[] noPositions = [designs.WithoutPositions(1, 0), designs.WithoutPositions(1, 5), designs.WithoutPositions(1, 3)];
             ExperimentDesign[] decays = [designs.InterFastDecays(1, 5), designs.InterSlowGatedDelta(1, 5)];
             return new("next", "Next checks", "Attention replaced by a convolution or by linear attention at the same positions; Mamba-2 replaced by "
-                + "gated delta nets, Mamba-1 and Mamba-3; attention without positions; faster and slower decays at the start of training; half and "
-                + "twice the training length at equal tokens; Muon.",
+                + "gated delta nets, Mamba-1 and Mamba-3; attention without positions; faster and slower decays at the start of training; half "
+                + "and twice the training length at equal tokens; Muon.",
                 "inter 1:5",
                 [new([.. Replaced.Take(2)], PartTasks.Needle), new([.. main, designs.Inter(1, 3), .. Replaced.Skip(2), .. mixers, .. noPositions, .. decays]),
                     new(main, PartTasks.Positions) { Context = 0.5 }, new(main, PartTasks.Positions) { Context = 2 },
