@@ -115,7 +115,8 @@ sealed class Catalogue(StudySize size, int vocabularySize)
                 + "gated delta nets, Mamba-1 and Mamba-3; attention without positions; faster and slower decays at the start of training; half "
                 + "and twice the training length at equal tokens; Muon.",
                 "inter 1:5",
-                [new([.. Replaced.Take(2)], PartTasks.Needle), new([.. main, designs.Inter(1, 3), .. Replaced.Skip(2), .. mixers, .. noPositions, .. decays]),
+                [new([.. Replaced.Take(2)], PartTasks.Needle),
+                    new([.. main, designs.Inter(1, 3), .. Replaced.Skip(2), .. mixers, .. noPositions, .. decays]),
                     new(main, PartTasks.Positions) { Context = 0.5 }, new(main, PartTasks.Positions) { Context = 2 },
                     new(main) { IsMuon = true }]);
         }
