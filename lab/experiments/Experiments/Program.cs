@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using HybridArchitectures.Cost;
+using HybridArchitectures.Design;
 using HybridArchitectures.Evaluation.Sweeps;
 using HybridArchitectures.Training.Running;
 using static TorchSharp.torch;
@@ -16,7 +17,7 @@ static class Program
     {
         var root = new RootCommand("The experiments of lab/experiments.")
         {
-            Tokens(), List(), Run(arguments), Optimizers(), Trial(), Merge(), Collect(), Report(),
+            Tokens(), List(), Run(arguments), Optimizers(), Recipe(), Trial(), Merge(), Collect(), Report(),
         };
         try
         {
@@ -146,6 +147,38 @@ static class Program
             if (archive is not null) ResultFiles.Pack(runs, archive);
             Console.WriteLine(comparison.Table());
             Console.WriteLine(isComplete ? "complete" : "not complete; the same command continues");
+        });
+        return command;
+    }
+
+    static Command Recipe()
+    {
+        var name = new Argument<string>("recipe") { Description = "A recipe of the paper, see docs/reference/recipes.md." };
+        var data = new Option<string?>("--data") { Description = "The folder that tokens wrote. Default: documentation of .NET." };
+        var tokenizer = new Option<string>("--tokenizer") { Description = "Without --data: the folder of the tokenizer.",
+            DefaultValueFactory = _ => "lab/experiments/tokenizer" };
+        var folder = new Option<string>("--out") { Description = "The folder of the run.", DefaultValueFactory = _ => "runs/recipe" };
+        var device = new Option<string>("--device") { Description = "cpu or cuda.", DefaultValueFactory = _ => "cpu" };
+        var minutes = new Option<double>("--minutes") { Description = "The training time.", DefaultValueFactory = _ => 10 };
+        var tokens = new Option<int>("--step-tokens") { Description = "The tokens of a step.", DefaultValueFactory = _ => 1 << 18 };
+        var rows = new Option<int>("--micro-rows") { Description = "The rows of a forward pass.", DefaultValueFactory = _ => 8 };
+        var heldOut = new Option<int>("--held-out-tokens") { Description = "The held-out tokens to measure.", DefaultValueFactory = _ => 1 << 19 };
+        var context = new Option<int?>("--context") { Description = "The context length. Default: that of the recipe." };
+        var command = new Command("recipe", "Trains a recipe of the paper on the text for a given time. The same command continues.")
+        {
+            name, data, tokenizer, folder, device, minutes, tokens, rows, heldOut, context,
+        };
+        command.SetAction(arguments =>
+        {
+            using var stop = new StopSignals(report: Console.Error.WriteLine);
+            using var loaded = arguments.GetValue(data) is { } path ? StudyData.Open(path) : StudyData.OpenTiny(arguments.GetValue(tokenizer)!);
+            var run = new RecipeRun(loaded, arguments.GetValue(folder)!, new Device(arguments.GetValue(device)!))
+            {
+                TokensPerStep = arguments.GetValue(tokens), MicroRows = arguments.GetValue(rows), ContextLength = arguments.GetValue(context),
+                HeldOutTokens = arguments.GetValue(heldOut),
+            };
+            return run.Run(Recipes.Get(arguments.GetValue(name)!), TimeSpan.FromMinutes(arguments.GetValue(minutes)), stop.Token)
+                ? 0 : stop.ExitCode;
         });
         return command;
     }
