@@ -20,9 +20,9 @@ sealed record LaunchThresholds
 
     /// <summary>
     /// Gets or sets the maximum head size for which kernels of this library compute plain causal attention whose gradients are recorded: without a
-    /// window, documents, a soft cap or sink logits, and with as many queries as keys. For larger heads, libtorch computes it, because it
-    /// is faster on an H200. All other attention would need a dense mask in libtorch, so that kernels of this library compute it for all head sizes
-    /// that they support. The default is 128.
+    /// window, documents, a soft cap or sink logits, and with as many queries as keys. For larger heads, libtorch computes it, because it is
+    /// faster on an H200. All other attention would need a dense mask in libtorch, so that kernels of this library compute it for all head sizes that
+    /// they support. The default is 128.
     /// </summary>
     public long MaxPlainAttentionGradientSize { get; init; } = 128;
 
