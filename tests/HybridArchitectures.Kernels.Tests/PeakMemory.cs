@@ -8,6 +8,10 @@ static partial class PeakMemory
     /// <summary>Returns the maximum number of bytes by which this process grew while <paramref name="work"/> ran.</summary>
     public static long Growth(Action work)
     {
+        // what a collection or a finalizer frees while the work runs would hide growth
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+        GC.WaitForPendingFinalizers();
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
         if (OperatingSystem.IsLinux()) ReturnFreeMemory(0);
         long before = Environment.WorkingSet;
         if (!ForgetPeak()) return Sampled(work) - before;
