@@ -159,25 +159,29 @@ static class Program
             DefaultValueFactory = _ => "lab/experiments/tokenizer" };
         var folder = new Option<string>("--out") { Description = "The folder of the run.", DefaultValueFactory = _ => "runs/recipe" };
         var device = new Option<string>("--device") { Description = "cpu or cuda.", DefaultValueFactory = _ => "cpu" };
-        var minutes = new Option<double>("--minutes") { Description = "The training time.", DefaultValueFactory = _ => 10 };
-        var tokens = new Option<int>("--step-tokens") { Description = "The tokens of a step.", DefaultValueFactory = _ => 1 << 18 };
-        var rows = new Option<int>("--micro-rows") { Description = "The rows of a forward pass.", DefaultValueFactory = _ => 8 };
+        var minutes = new Option<double>("--minutes") { Description = "The time of the whole run.", DefaultValueFactory = _ => 10 };
+        var limit = new Option<double?>("--call-minutes") { Description = "Stops this call with a checkpoint after this time. Default: no limit." };
+        var steps = new Option<long?>("--steps") { Description = "The steps. Default: as many as a pilot finds possible in --minutes." };
+        var tokens = new Option<int>("--step-tokens") { Description = "The tokens of a step.", DefaultValueFactory = _ => 1 << 17 };
+        var rows = new Option<int>("--micro-rows") { Description = "The rows of a forward pass. Default: all rows of a step." };
         var heldOut = new Option<int>("--held-out-tokens") { Description = "The held-out tokens to measure.", DefaultValueFactory = _ => 1 << 19 };
         var context = new Option<int?>("--context") { Description = "The context length. Default: that of the recipe." };
         var command = new Command("recipe", "Trains a recipe of the paper on the text for a given time. The same command continues.")
         {
-            name, data, tokenizer, folder, device, minutes, tokens, rows, heldOut, context,
+            name, data, tokenizer, folder, device, minutes, limit, steps, tokens, rows, heldOut, context,
         };
         command.SetAction(arguments =>
         {
             using var stop = new StopSignals(report: Console.Error.WriteLine);
+            using var ends = CancellationTokenSource.CreateLinkedTokenSource(stop.Token);
+            if (arguments.GetValue(limit) is { } time) ends.CancelAfter(TimeSpan.FromMinutes(time));
             using var loaded = arguments.GetValue(data) is { } path ? StudyData.Open(path) : StudyData.OpenTiny(arguments.GetValue(tokenizer)!);
             var run = new RecipeRun(loaded, arguments.GetValue(folder)!, new Device(arguments.GetValue(device)!))
             {
                 TokensPerStep = arguments.GetValue(tokens), MicroRows = arguments.GetValue(rows), ContextLength = arguments.GetValue(context),
-                HeldOutTokens = arguments.GetValue(heldOut),
+                HeldOutTokens = arguments.GetValue(heldOut), Steps = arguments.GetValue(steps),
             };
-            return run.Run(Recipes.Get(arguments.GetValue(name)!), TimeSpan.FromMinutes(arguments.GetValue(minutes)), stop.Token)
+            return run.Run(Recipes.Get(arguments.GetValue(name)!), TimeSpan.FromMinutes(arguments.GetValue(minutes)), ends.Token)
                 ? 0 : stop.ExitCode;
         });
         return command;
