@@ -24,7 +24,16 @@ static unsafe class CpuRows
         return tensor.is_contiguous() ? tensor : tensor.contiguous();
     }
 
-    public static float* Pointer(Tensor? tensor) => tensor is null ? null : (float*)TensorMemory.Pointer(tensor);
+    /// <summary>Returns the address of the first element. It is null if there is no tensor or no element, and never otherwise.</summary>
+    /// <exception cref="InvalidOperationException">The memory of the tensor was released.</exception>
+    public static float* Pointer(Tensor? tensor)
+    {
+        if (tensor is null) return null;
+        nint address = TensorMemory.Pointer(tensor);
+        if (address == 0 && tensor.NumberOfElements > 0)
+            throw new InvalidOperationException($"a tensor of shape {Checks.Describe(tensor)} has no memory; expected one that was not released");
+        return (float*)address;
+    }
 
     /// <summary>Returns a result in the dtype of another tensor.</summary>
     public static Tensor As(Tensor result, Tensor like) => result.dtype == like.dtype ? result : result.to(like.dtype);

@@ -47,5 +47,17 @@ sealed unsafe class StateSpaceDualGradients
         return [.. sums.Select((sum, i) => sum is null ? null : CpuRows.As(sum, tensors[i]!))];
     }
 
+    /// <summary>
+    /// Returns the error of a task that accessed an invalid address. The runtime reports null and addresses that no process can have alike. The text
+    /// shows whether the addresses here are still those of the results.
+    /// </summary>
+    public InvalidOperationException InvalidAddress(NullReferenceException error)
+    {
+        string Part(string name, float* here, Tensor? part) => $"{name} 0x{(nint)here:x} of 0x{(nint)CpuRows.Pointer(part):x}";
+        return new($"the backward pass of the state-space dual accessed an invalid address; expected those of its results: {Part("x", X, parts.X)}, "
+            + $"{Part("dt", Dt, parts.Dt)}, {Part("A", A, parts.A)}, {Part("B", B, parts.B)}, {Part("C", C, parts.C)}, {Part("D", D, parts.D)}, "
+            + $"{Part("dtBias", DtBias, parts.DtBias)}, {Part("initialState", Initial, parts.InitialState)}", error);
+    }
+
     static Tensor Total(Tensor parts) => parts.size(0) == 1 ? parts.squeeze(0) : parts.sum(dim: 0);
 }

@@ -58,8 +58,15 @@ sealed unsafe class StateSpaceDualTask
     {
         float* dy = CpuRows.Pointer(dOutput), dEnd = CpuRows.Pointer(dFinal), kept = CpuRows.Pointer(states);
         var (row, time, head) = (dOutput.stride(0), dOutput.stride(1), dOutput.stride(2));
-        CpuTasks.Run(Tasks, shape.Batch * shape.Length * shape.Heads * shape.HeadSize * 8,
-            task => BackwardTask(task, dy, row, time, head, dEnd, kept, gradients));
+        try
+        {
+            CpuTasks.Run(Tasks, shape.Batch * shape.Length * shape.Heads * shape.HeadSize * 8,
+                task => BackwardTask(task, dy, row, time, head, dEnd, kept, gradients));
+        }
+        catch (NullReferenceException error)
+        {
+            throw gradients.InvalidAddress(error);
+        }
         GC.KeepAlive((dOutput, dFinal, states, gradients));
         GC.KeepAlive(roots);
     }
