@@ -58,6 +58,7 @@ struct Fiber {
 #endif
 
 static const size_t guard = 4096;      // bytes around shared memory
+static const size_t stack_bytes = 1 << 16, stack_spare = 1 << 14;      // of a fiber; signal handlers of the runtime need the spare bytes
 using Kernel = void (*)(void** arguments);
 char* shared_start; uint64_t* exchange; unsigned current, alive, threads; Barrier named[16];
 static std::vector<Fiber> fibers; static std::vector<std::vector<char>> stacks; static std::vector<char> finished;
@@ -146,7 +147,7 @@ static void launch(Kernel k, void** args, Dim3 grid, unsigned block, size_t shar
         for (auto& groups : copies) { groups.resize(1); groups[0].clear(); }
         memset(dynamic_shared.data(), 0xff, dynamic_shared.size());    // all bits set is NaN in float and bfloat16
         for (unsigned t = 0; t < threads; t++) {
-            stacks[t].resize(1 << 16); fibers[t].prepare(stacks[t], run);
+            stacks[t].resize(stack_bytes, char(0xff)); fibers[t].prepare(stacks[t], run);
         }
         while (alive) {
             uint64_t before = progress;
@@ -159,6 +160,8 @@ static void launch(Kernel k, void** args, Dim3 grid, unsigned block, size_t shar
         auto untouched = [](const char* from, const char* to) { for (; from < to; from++) if (*from != char(0xff)) return false; return true; };
         const char* end = dynamic_shared.data() + dynamic_shared.size();
         if (!untouched(dynamic_shared.data(), shared_start) || !untouched(shared_start + shared_bytes, end)) fail("a write past the shared memory");
+        for (current = 0; current < threads; current++)
+            if (!untouched(stacks[current].data(), stacks[current].data() + stack_spare)) fail("a stack that is too small");
     }
 }
 }
