@@ -264,6 +264,30 @@ public sealed class SyntheticTaskTests
         foreach (var task in MadTasks.All) task.Check();
     }
 
+    public static TheoryData<string, SyntheticTask> HugeTasks => new()
+    {
+        { "Length", new Compression { Length = int.MaxValue } },
+        { "Length", new FuzzyRecall { Length = int.MaxValue } },
+        { "Length", new InContextRecall { Length = int.MaxValue - 1 } },
+        { "NoiseVocabulary", new InContextRecall { NoiseVocabulary = int.MaxValue } },
+        { "Length", new InductionHeads { Length = int.MaxValue } },
+        { "Length", new Memorization { Length = int.MaxValue - 1 } },
+        { "VocabularySize", new Memorization { VocabularySize = int.MaxValue } },
+        { "Length", new MultiQueryRecall { Length = int.MaxValue - 1, VocabularySize = int.MaxValue } },
+        { "VocabularySize", new MultiQueryRecall { VocabularySize = int.MaxValue } },
+        { "Pairs", new MultiQueryRecall { Pairs = 1 << 30 } },          // 4 times as many are 0 in 32 bits
+        { "Length", new Phonebook { Length = int.MaxValue } },
+        { "NumberLength", new Phonebook { NumberLength = int.MaxValue } },
+        { "Length", new SelectiveCopying { Length = int.MaxValue } },
+        { "Tokens", new SelectiveCopying { Tokens = int.MaxValue } },
+        { "Length", new StateTracking { Length = int.MaxValue } },
+        { "Modulus", new StateTracking { Group = TrackedGroup.ModularAddition, Modulus = int.MaxValue } },
+    };
+
+    [Theory, MemberData(nameof(HugeTasks))]
+    public void Settings_beyond_memory_are_refused_by_name(string name, SyntheticTask task) =>
+        Assert.StartsWith($"{name} is ", Assert.Throws<ArgumentOutOfRangeException>(() => task.ToTrainingData()).Message);
+
     [Fact]
     public void Settings_that_cannot_be_are_refused()
     {

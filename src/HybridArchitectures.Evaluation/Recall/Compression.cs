@@ -33,6 +33,8 @@ public sealed record Compression : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
+        Require.Size(Length);
+        Require.Size(VocabularySize);
         Require.AtLeast(VocabularySize, 3);
         Require.InRange(Length >= 3 && Length % 2 == 1, nameof(Length), Length, "an odd number from 3");
     }

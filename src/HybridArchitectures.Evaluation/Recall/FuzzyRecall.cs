@@ -31,6 +31,8 @@ public sealed record FuzzyRecall : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
+        Require.Size(Length);
+        Require.Size(VocabularySize);
         Require.InRange(KeyLength >= 1 && KeyLength <= Plain / 2, nameof(KeyLength), KeyLength, $"1 to {Plain / 2}, the number of key tokens");
         Require.InRange(ValueLength >= 1 && ValueLength <= Plain - Plain / 2, nameof(ValueLength), ValueLength,
             $"1 to {Plain - Plain / 2}, the number of value tokens");

@@ -42,8 +42,11 @@ public sealed record InContextRecall : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
+        Require.Size(Length);
+        Require.Size(VocabularySize);
         Require.InRange(Length >= 4 && Length % 2 == 0, nameof(Length), Length, "an even number from 4");
-        Require.AtLeast(NoiseVocabulary, 0);
+        Require.InRange(NoiseVocabulary >= 0 && NoiseVocabulary < VocabularySize, nameof(NoiseVocabulary), NoiseVocabulary,
+            $"0 to {VocabularySize - 1}, fewer than {nameof(VocabularySize)}");
         Require.InRange(NoiseShare is >= 0 and < 1 && (NoiseShare == 0 || NoiseVocabulary > 0), nameof(NoiseShare), NoiseShare,
             "0, or below 1 with noise tokens");
         Require.InRange(PlainVocabulary >= 2, nameof(VocabularySize), VocabularySize,

@@ -23,6 +23,8 @@ public sealed record InductionHeads : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
+        Require.Size(Length);
+        Require.Size(VocabularySize);
         Require.AtLeast(VocabularySize, 2);
         Require.AtLeast(Length, 3);
     }

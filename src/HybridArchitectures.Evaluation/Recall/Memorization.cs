@@ -37,6 +37,8 @@ public sealed record Memorization : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
+        Require.Size(Length);
+        Require.Size(VocabularySize);
         Require.AtLeast(VocabularySize, 3);
         Require.InRange(Length >= 2 && Length % 2 == 0, nameof(Length), Length, "an even number from 2");
     }

@@ -46,8 +46,10 @@ public sealed record MultiQueryRecall : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
+        Require.Size(Length);
+        Require.Size(VocabularySize);
         Require.InRange(Length >= 4 && Length % 2 == 0, nameof(Length), Length, "an even number from 4");
-        Require.InRange(Pairs >= 1 && 4 * Pairs <= Length, nameof(Pairs), Pairs, $"1 to {Length / 4}, a quarter of the length");
+        Require.InRange(Pairs >= 1 && Pairs <= Length / 4, nameof(Pairs), Pairs, $"1 to {Length / 4}, a quarter of the length");
         bool doubles = MinTrainingPairs > 0 && Pairs % MinTrainingPairs == 0 && BitOperations.IsPow2(Pairs / MinTrainingPairs);
         Require.InRange(MinTrainingPairs == 0 || doubles, nameof(MinTrainingPairs), MinTrainingPairs, $"0, or {Pairs} divided by a power of two");
         Require.InRange(VocabularySize > Length && VocabularySize / 2 - 1 >= Pairs, nameof(VocabularySize), VocabularySize,

@@ -32,8 +32,9 @@ public sealed record Phonebook : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
+        Require.Size(Length);
         Require.InRange(NameLength is >= 1 and <= 8, nameof(NameLength), NameLength, "1 to 8");
-        Require.AtLeast(NumberLength, 1);
+        Require.Size(NumberLength);
         Require.InRange(Entries >= 1, nameof(Length), Length,
             $"at least {2 * NameLength + 2 * NumberLength + 3}, the length of one entry and its "
             + $"question");

@@ -26,8 +26,10 @@ public sealed record SelectiveCopying : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
+        Require.Size(Length);
+        Require.Size(VocabularySize);
         Require.AtLeast(VocabularySize, 3);
-        Require.InRange(Tokens >= 1 && 2 * Tokens + 1 < Length, nameof(Tokens), Tokens, $"1 to {(Length - 2) / 2}");
+        Require.InRange(Tokens >= 1 && Tokens <= (Length - 2) / 2, nameof(Tokens), Tokens, $"1 to {(Length - 2) / 2}");
     }
 
     /// <inheritdoc/>

@@ -44,8 +44,9 @@ public sealed record StateTracking : SyntheticTask
     /// <inheritdoc/>
     public override void Check()
     {
+        Require.Size(Length);
+        Require.Size(Modulus);
         Require.AtLeast(Modulus, 2);
-        Require.AtLeast(Length, 1);
     }
 
     /// <inheritdoc/>

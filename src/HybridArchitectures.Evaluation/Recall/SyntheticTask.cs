@@ -22,7 +22,10 @@ public abstract record SyntheticTask
     /// <summary>Gets the minimum vocabulary size of a model.</summary>
     public abstract int RequiredVocabularySize { get; }
 
-    /// <summary>Gets or sets the number of positions per row, which is the context length for training.</summary>
+    /// <summary>
+    /// Gets or sets the number of positions per row, which is the context length for training. Lengths and vocabularies of the tasks of this library
+    /// are at most 1,048,576.
+    /// </summary>
     public abstract int Length { get; init; }
 
     /// <summary>Fills a row.</summary>
