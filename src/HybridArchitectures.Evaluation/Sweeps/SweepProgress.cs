@@ -1,4 +1,5 @@
 using System.Globalization;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Training.Running;
 
 namespace HybridArchitectures.Evaluation.Sweeps;
@@ -19,8 +20,6 @@ public sealed record SweepProgress(string Run, string Phase, int CompletedRuns, 
     {
         string training = Training is { } report
             ? string.Create(CultureInfo.InvariantCulture, $" {report.Done:0 %}, loss {report.Loss:0.000}, {report.TokensPerSecond:0} tokens/s") : "";
-        string left = TimeLeft is { } time
-            ? string.Create(CultureInfo.InvariantCulture, $", {TimeSpan.FromSeconds(Math.Round(time.TotalSeconds))} left") : "";
-        return $"[{CompletedRuns}/{TotalRuns}] {Run}: {Phase}{training}{left}";
+        return $"[{CompletedRuns}/{TotalRuns}] {Run}: {Phase}{training}{Units.TimeLeft(TimeLeft)}";
     }
 }

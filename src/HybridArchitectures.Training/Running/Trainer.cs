@@ -457,11 +457,12 @@ public sealed partial class Trainer : IDisposable
         foreach (var callback in callbacks) callback.OnProgress(this, report);
     }
 
-    // null if it is unknown
+    // null if it is unknown: a run without speed, or more than 29,000 years
     TimeSpan? RemainingTime(TimeSpan now, double tokensPerSecond)
     {
         if (Options.TotalSteps is not { } total) return TrainingTime > now ? TrainingTime - now : TimeSpan.Zero;
-        return tokensPerSecond > 0 ? TimeSpan.FromSeconds((total - Step) * Options.TokensPerStep / tokensPerSecond) : null;
+        double seconds = (double)(total - Step) * Options.TokensPerStep / tokensPerSecond;
+        return seconds < TimeSpan.MaxValue.TotalSeconds ? TimeSpan.FromSeconds(seconds) : null;
     }
 
     void Evaluate(CancellationToken cancellation)

@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using HybridArchitectures.Cost;
 
 namespace HybridArchitectures.Training.Running;
 
@@ -11,7 +12,7 @@ namespace HybridArchitectures.Training.Running;
 /// <param name="GradientNorm">The norm of the gradients of the step before clipping.</param>
 /// <param name="TokensPerSecond">The speed since the last report, without evaluations and checkpoints.</param>
 /// <param name="Elapsed">The training time, including earlier runs if the run was resumed.</param>
-/// <param name="TimeLeft">The estimated remaining time. Null if it is unknown.</param>
+/// <param name="TimeLeft">The estimated remaining time. Null if it is unknown, or longer than <see cref="TimeSpan.MaxValue"/>.</param>
 /// <param name="Done">The fraction of the run that is done, from 0 to 1.</param>
 public sealed record TrainingProgress(
     long Step, long? TotalSteps, long Tokens, double Loss, double LearningRate, double GradientNorm, double TokensPerSecond,
@@ -49,7 +50,7 @@ public sealed record TrainingProgress(
     public override string ToString()
     {
         string steps = TotalSteps is { } total ? FormattableString.Invariant($"{Step} of {total}") : FormattableString.Invariant($"{Step}");
-        string left = TimeLeft is { } time ? FormattableString.Invariant($", {TimeSpan.FromSeconds(Math.Round(time.TotalSeconds))} left") : "";
-        return FormattableString.Invariant($"step {steps}, loss {Loss:0.0000}, learning rate {LearningRate:g3}, {TokensPerSecond:N0} tokens/s{left}");
+        return FormattableString.Invariant($"step {steps}, loss {Loss:0.0000}, learning rate {LearningRate:g3}, {TokensPerSecond:N0} tokens/s")
+            + Units.TimeLeft(TimeLeft);
     }
 }

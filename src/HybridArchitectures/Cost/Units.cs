@@ -32,6 +32,11 @@ public static class Units
         return $"{(seconds < 0 ? "-" : "")}{(seconds == 0 ? "0" : Digits(size))} {(seconds == 0 ? "" : prefixes[index])}s";
     }
 
+    /// <summary>Formats a remaining time as the end of a line: ", 00:00:24 left". Nothing if it is unknown.</summary>
+    /// <param name="left">The time, rounded to seconds here, or null if it is unknown.</param>
+    internal static string TimeLeft(TimeSpan? left) =>
+        left is { } time ? FormattableString.Invariant($", {TimeSpan.FromSeconds(Math.Round(time.TotalSeconds))} left") : "";
+
     static string Scaled(double value, int step, string[] prefixes, string space, string unit)
     {
         double size = Math.Abs(value);

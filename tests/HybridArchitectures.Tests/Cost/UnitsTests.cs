@@ -45,6 +45,14 @@ public class UnitsTests
     [InlineData(125, "125 s")]
     public void Times_have_the_unit_that_fits(double seconds, string expected) => Assert.Equal(expected, Units.Seconds(seconds));
 
+    [Theory]
+    [InlineData(null, "")]
+    [InlineData(0.0, ", 00:00:00 left")]
+    [InlineData(23.6, ", 00:00:24 left")]
+    [InlineData(90_061.2, ", 1.01:01:01 left")]
+    public void A_remaining_time_ends_a_line(double? seconds, string expected) =>
+        Assert.Equal(expected, Units.TimeLeft(seconds is { } time ? TimeSpan.FromSeconds(time) : null));
+
     [Fact]
     public void A_small_model_is_printed_in_units_that_show_something()
     {

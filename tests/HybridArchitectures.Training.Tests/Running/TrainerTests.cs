@@ -172,6 +172,24 @@ public sealed class TrainerTests : IDisposable
     }
 
     [Fact]
+    public void The_remaining_time_of_a_run_beyond_all_times_is_unknown()
+    {
+        using var model = Small.Model();
+        using var stop = new CancellationTokenSource();
+        var reports = new List<TrainingProgress>();
+        var options = Small.Options with { Duration = Duration.Steps(long.MaxValue), ReportEvery = 1 };
+        using var trainer = new Trainer(model, data, options, heldOut);
+        var result = trainer.Run(new Told(report =>
+        {
+            reports.Add(report);
+            if (report.Step == 2) stop.Cancel();
+        }), stop.Token);
+        Assert.Equal((false, 2), (result.Completed, result.Steps));
+        Assert.All(reports, report => Assert.Null(report.TimeLeft));
+        Assert.EndsWith(" tokens/s", $"{reports[^1]}");
+    }
+
+    [Fact]
     public void Tokens_are_rounded_up_to_whole_steps()
     {
         using var model = Small.Model();
