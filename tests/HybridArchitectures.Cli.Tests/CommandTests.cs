@@ -7,6 +7,7 @@ using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Storage;
 using HybridArchitectures.Training.Tests;
+using static HybridArchitectures.Cli.Tests.CommandLine;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Cli.Tests;
@@ -18,31 +19,6 @@ public sealed class CommandTests : IDisposable
     readonly TemporaryFolder folder = new();
 
     public void Dispose() => folder.Dispose();
-
-    static (int Code, string Output, string Error) Run(params string[] arguments)
-    {
-        var (output, error) = (Console.Out, Console.Error);
-        var (said, complained) = (new StringWriter(), new StringWriter());
-        Console.SetOut(said);
-        Console.SetError(complained);
-        try
-        {
-            return (CommandTree.Run(arguments), said.ToString(), complained.ToString());
-        }
-        finally
-        {
-            Console.SetOut(output);
-            Console.SetError(error);
-        }
-    }
-
-    static string Fails(params string[] arguments)
-    {
-        var (code, _, error) = Run(arguments);
-        Assert.Equal(ExitCode.Refused, code);
-        Assert.Single(error.Trim().Split('\n'));
-        return error;
-    }
 
     [Fact]
     public void A_lack_of_memory_is_one_line()
@@ -133,7 +109,7 @@ public sealed class CommandTests : IDisposable
         Assert.True(System.IO.File.Exists(Path.Combine(folder["project"], "project.csproj")));
     }
 
-    string Text() => File("data.txt", string.Join('\n', Enumerable.Range(0, 1500).Select(i => $"line {i % 7} of {i % 11}.\n")));
+    string Text() => SmallText(folder);
 
     [Fact]
     public void A_run_is_trained_continued_measured_and_converted()

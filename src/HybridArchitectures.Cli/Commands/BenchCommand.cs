@@ -22,13 +22,16 @@ static class BenchCommand
             Description = "The number of tokens of prompt and continuation.",
             DefaultValueFactory = _ => [640],
         };
+        var device = new DeviceFlag();
         var command = GuardedCommand.Create("bench", "Measures prefill and decode throughput, time to first token, cache and peak memory.",
             "MMTM:width=256,heads=4,state=16,feed=512 --batch 4 --total-length 1024");
         command.Add(design);
-        foreach (var option in (Option[])[batch, prompt, totals]) command.Add(option);
+        foreach (var option in (Option[])[batch, prompt, totals, device.Option]) command.Add(option);
         command.SetGuardedAction(parsed =>
         {
-            using var model = DesignArgument.Parse(parsed.GetValue(design)!).CreateModel(seed: 1);
+            var place = device.Read(parsed);
+            using var model = DesignArgument.Parse(parsed.GetValue(design)!)
+                .CreateModel(place.Compute, place.Device, seed: 1, weightType: place.InferenceWeights);
             var rows = new InferenceCostTask(new() { BatchSizes = parsed.GetValue(batch)!, PromptLength = parsed.GetValue(prompt),
                 TotalLengths = parsed.GetValue(totals)! }).Measure(model);
             Terminal.Table(["batch", "prompt", "total", "first token, ms", "prefill, tokens/s", "decode, tokens/s", "cache, bytes",

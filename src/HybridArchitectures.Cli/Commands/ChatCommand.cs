@@ -13,14 +13,14 @@ static class ChatCommand
     public static Command Create()
     {
         var folder = new Argument<string>("folder") { Description = "A checkpoint with a tokenizer. Its chat template is used if it has one." };
-        var sampling = new SamplingFlags();
+        var (sampling, device) = (new SamplingFlags(), new DeviceFlag());
         var command = GuardedCommand.Create(
             "chat", "Chats with a checkpoint. An empty line ends the chat.", "models/zamba2-1.2b-instruct --temperature 0.7");
         command.Add(folder);
-        foreach (var option in sampling.All) command.Add(option);
+        foreach (var option in (Option[])[.. sampling.All, device.Option]) command.Add(option);
         command.SetGuardedAction(parsed =>
         {
-            using var loaded = LoadedModel.Open(parsed.GetValue(folder)!, sampling.Tokenizer(parsed));
+            using var loaded = LoadedModel.Open(parsed.GetValue(folder)!, sampling.Tokenizer(parsed), device.Read(parsed));
             using var signals = new StopSignals();
             var template = ChatTemplate.IsInFolder(loaded.Folder) ? ChatTemplate.FromFolder(loaded.Folder, loaded.Tokenizer) : null;
             using var client = new HybridChatClient(loaded.Model, loaded.Tokenizer, template, sampling.Read(parsed));

@@ -2,6 +2,7 @@ using System.CommandLine;
 using HybridArchitectures.Cli.Inputs;
 using HybridArchitectures.Cli.Output;
 using HybridArchitectures.Conversion;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Models;
 using HybridArchitectures.Training.Conversion;
@@ -40,17 +41,18 @@ static class DistillCommand
         {
             Description = "The share of the divergence from the teacher in the loss.", DefaultValueFactory = _ => 0.5,
         };
-        var flags = new TrainingFlags();
+        var (flags, device) = (new TrainingFlags(), new DeviceFlag());
         var command = GuardedCommand.Create("distill", "Replaces attention layers of a model, and trains the new model to predict what the old one "
             + "predicts. Ctrl-C saves and stops, and the same command continues.",
             "runs/transformer --keep 2 --data documentation --folder runs/hybrid --steps 140");
         command.Add(teacher);
-        foreach (var option in (Option[])[data, folder, keep, mixer, matching, share, .. flags.All]) command.Add(option);
+        foreach (var option in (Option[])[data, folder, keep, mixer, matching, share, .. flags.All, device.Option]) command.Add(option);
         command.SetGuardedAction(parsed =>
         {
-            using var loaded = LoadedModel.Open(parsed.GetValue(teacher)!);
+            var place = device.Read(parsed);
+            using var loaded = LoadedModel.Open(parsed.GetValue(teacher)!, place: place, isTrained: true);
             using var text = TextData.Load(parsed.GetValue(data)!, loaded.TokenizerFolder);
-            var request = new DistillRequest(loaded.Model, text, flags.Read(parsed, parsed.GetValue(folder)), parsed.GetValue(keep),
+            var request = new DistillRequest(loaded.Model, text, flags.Read(parsed, parsed.GetValue(folder)!, place), parsed.GetValue(keep),
                 Mixers[parsed.GetValue(mixer)!], Require.AtLeast(parsed.GetValue(matching), 0, "--match-steps"), parsed.GetValue(share));
             using var signals = new StopSignals();
             return Run(request, options => flags.Continue(parsed, options, Terminal.Line), signals.Token);
@@ -72,7 +74,8 @@ static class DistillCommand
         TrainingCallback[] objective = [new Distillation(request.Teacher, request.Share)];
         if (Trainer.HasCheckpoint(request.Folder))
         {
-            using var resumed = Trainer.Resume(request.Folder, request.Text.Training, request.Text.HeldOut, objective, change: change);
+            using var resumed = Trainer.Resume(request.Folder, request.Text.Training, request.Text.HeldOut, objective, request.Teacher.Device,
+                change);
             using var saved = resumed.Model;
             return Finish(resumed, "distilling", cancellation);
         }
@@ -90,7 +93,8 @@ static class DistillCommand
         bool isResumed = Trainer.HasCheckpoint(request.MatchingFolder);
         var model = isResumed ? null : Convert(request, cancellation);
         if (model is not null && request.MatchSteps == 0) return model;
-        using var trainer = isResumed ? Trainer.Resume(request.MatchingFolder, request.Text.Training, request.Text.HeldOut, objective)
+        using var trainer = isResumed ? Trainer.Resume(request.MatchingFolder, request.Text.Training, request.Text.HeldOut, objective,
+                request.Teacher.Device)
             : new Trainer(model!, request.Text.Training, options, request.Text.HeldOut, objective);
         if (Finish(trainer, "matching layers", cancellation) == ExitCode.Success) return trainer.Model;
         trainer.Model.Dispose();
@@ -120,6 +124,7 @@ static class DistillCommand
 
     static int Finish(Trainer trainer, string name, CancellationToken cancellation)
     {
+        Terminal.Line($"{name} on {ModelPlace.Describe(trainer.Model.Device, trainer.Model.ComputeType)}");
         var result = Terminal.Progress(report => trainer.Run(new StepReporter(report, name), cancellation));
         if (!result.Completed)
         {
@@ -134,6 +139,7 @@ static class DistillCommand
     sealed class StepReporter(Action<string, double, string> report, string name) : IProgress<TrainingProgress>
     {
         public void Report(TrainingProgress value) =>
-            report(name, value.Done, $"step {value.Step}, loss {value.Loss:0.000}, {value.TokensPerSecond:0} tokens/s");
+            report(name, value.Done, $"step {value.Step}, loss {value.Loss:0.000}, {value.TokensPerSecond:0} tokens/s"
+                + Units.TimeLeft(value.TimeLeft));
     }
 }

@@ -26,20 +26,22 @@ static class EvalCommand
         };
         var trials = new Option<int>("--trials") { Description = "The number of prompts per length and depth.", DefaultValueFactory = _ => 5 };
         var checkpoints = new Option<bool>("--checkpoints") { Description = "Measures 'inside' at every checkpoint of a run." };
+        var device = new DeviceFlag();
         var json = new Option<string?>("--json") { Description = "The JSON file to write the results to." };
         var command = GuardedCommand.Create("eval", "Measures a checkpoint. Every number has a standard error.",
             "runs/first --task held-out --task piqa=valid.jsonl --data documentation");
         command.Add(folder);
-        foreach (var option in (Option[])[tasks, data, tokenizer, context, lengths, trials, checkpoints, json]) command.Add(option);
+        foreach (var option in (Option[])[tasks, data, tokenizer, context, lengths, trials, checkpoints, json, device.Option]) command.Add(option);
         command.SetGuardedAction(parsed =>
         {
             // before hours of measurements
             if (parsed.GetValue(json) is { } target) TaskResultFile.RequireFolder(target);
-            using var loaded = LoadedModel.Open(parsed.GetValue(folder)!, parsed.GetValue(tokenizer));
+            var place = device.Read(parsed);
+            using var loaded = LoadedModel.Open(parsed.GetValue(folder)!, parsed.GetValue(tokenizer), place);
             using var text = parsed.GetValue(data) is { } path ? TextData.Load(path, parsed.GetValue(tokenizer)) : null;
             var settings = new TaskSettings(parsed.GetValue(context), parsed.GetValue(lengths)!, parsed.GetValue(trials), text?.HeldOut,
                 parsed.GetValue(data), () => loaded.Tokenizer);
-            TaskResult[] results = parsed.GetValue(checkpoints) ? [History(parsed.GetValue(folder)!, parsed.GetValue(tasks)!, settings)]
+            TaskResult[] results = parsed.GetValue(checkpoints) ? [History(parsed.GetValue(folder)!, parsed.GetValue(tasks)!, settings, place)]
                 : [.. Tasks(parsed.GetValue(tasks)!, settings).Select(task => task.Run(loaded.Model))];
             foreach (var result in results) Write(result);
             if (parsed.GetValue(json) is { } file) TaskResultFile.Write(file, results);
@@ -56,11 +58,11 @@ static class EvalCommand
         Description = "The file or folder of a tokenizer. The default is the tokenizer of the folder, or bytes if it has none.",
     };
 
-    static TaskResult History(string folder, string[] tasks, TaskSettings settings)
+    static TaskResult History(string folder, string[] tasks, TaskSettings settings, ModelPlace place)
     {
         if (tasks is not ["inside"])
             throw Require.Unfit(null, $"--task is {string.Join(", ", tasks)} with --checkpoints", "--task inside alone");
-        return TaskArgument.Inside(settings).MeasureRun(folder).ToTaskResult();
+        return TaskArgument.Inside(settings).MeasureRun(folder, place.Device).ToTaskResult();
     }
 
     static void Write(TaskResult result)

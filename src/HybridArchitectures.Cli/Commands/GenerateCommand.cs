@@ -13,13 +13,13 @@ static class GenerateCommand
     {
         var folder = new Argument<string>("folder") { Description = "A checkpoint of this library or of Hugging Face, or the folder of a run." };
         var prompt = new Option<string>("--prompt") { Description = "The text to continue.", Required = true };
-        var sampling = new SamplingFlags();
+        var (sampling, device) = (new SamplingFlags(), new DeviceFlag());
         var command = GuardedCommand.Create("generate", "Continues a text with a checkpoint.", "runs/first --prompt \"Gets the\" --tokens 64");
         command.Add(folder);
-        foreach (var option in (Option[])[prompt, .. sampling.All]) command.Add(option);
+        foreach (var option in (Option[])[prompt, .. sampling.All, device.Option]) command.Add(option);
         command.SetGuardedAction(parsed =>
         {
-            using var loaded = LoadedModel.Open(parsed.GetValue(folder)!, sampling.Tokenizer(parsed));
+            using var loaded = LoadedModel.Open(parsed.GetValue(folder)!, sampling.Tokenizer(parsed), device.Read(parsed));
             using var signals = new StopSignals();
             Console.Write(parsed.GetValue(prompt));
             Write(new TextGenerator(loaded.Model, loaded.Tokenizer).StreamAsync(parsed.GetValue(prompt)!, sampling.Read(parsed), signals.Token))

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using HybridArchitectures.Cli.Inputs;
 using HybridArchitectures.Cli.Output;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Evaluation.Sweeps;
 using HybridArchitectures.Training.Running;
 
@@ -46,8 +47,13 @@ static class SweepCommand
         using var text = TextData.Load(file.Data, file.Tokenizer);
         using var signals = new StopSignals();
         var options = file.ToOptions(text);
-        if (merged.Length > 0) Sweep.Merge(merged, options.Folder);
+        if (merged.Length > 0)
+        {
+            Sweep.Merge(merged, options.Folder);
+            options = file.ToOptions(text);         // on the device of these runs
+        }
         var sweep = new Sweep(options);
+        if (!sweep.IsComplete) Terminal.Line($"training on {ModelPlace.Describe(options.Device!, options.ComputeType)}");
         var result = sweep.IsComplete ? sweep.Run() : Terminal.Progress(report => sweep.Run(new Reporter(report), signals.Token));
         SweepTable.Write(result);
         if (!result.IsComplete)
@@ -63,11 +69,9 @@ static class SweepCommand
     {
         public void Report(SweepProgress value)
         {
-            string left = value.TimeLeft is { } time
-                ? FormattableString.Invariant($", {TimeSpan.FromSeconds(Math.Round(time.TotalSeconds))} left") : "";
-            string text = value.Training is { } training ? FormattableString.Invariant(
-                $"loss {training.Loss:0.000}, {training.TokensPerSecond:0} tokens/s{left}") : value.Phase + left;
-            report(value.Run, value.Phase == "done" ? 1 : value.Training?.Done ?? 0.99, text);
+            string text = value.Training is { } training
+                ? FormattableString.Invariant($"loss {training.Loss:0.000}, {training.TokensPerSecond:0} tokens/s") : value.Phase;
+            report(value.Run, value.Phase == "done" ? 1 : value.Training?.Done ?? 0.99, text + Units.TimeLeft(value.TimeLeft));
         }
     }
 }

@@ -28,15 +28,16 @@ static class TrainCommand
         {
             Description = "What is divided over the processes: " + $"{string.Join(", ", Enum.GetNames<DataParallelStrategy>())}.",
         };
-        var flags = new TrainingFlags();
+        var (flags, device) = (new TrainingFlags(), new DeviceFlag());
         var command = GuardedCommand.Create("train", "Trains a design on text. Ctrl-C saves and stops, and the same command continues.",
             "MMTM:width=128,heads=4,state=16,feed=256 --data documentation --folder runs/first --steps 300");
         command.Add(design);
-        foreach (var option in (Option[])[data, tokenizer, folder, count, strategy, .. flags.All]) command.Add(option);
+        foreach (var option in (Option[])[data, tokenizer, folder, count, strategy, .. flags.All, device.Option]) command.Add(option);
         command.SetGuardedAction(parsed =>
         {
             int wanted = Require.AtLeast(parsed.GetValue(count), 1, "--ranks");
-            using var ranks = Collectives.Connect();
+            var place = device.Read(parsed);
+            using var ranks = Collectives.Connect(new() { Device = place.Device });
             if (wanted > 1 && ranks.Size == 1)
             {
                 Terminal.Line(LaunchLine(wanted, parsed.Tokens.Select(token => token.Value)));
@@ -44,7 +45,7 @@ static class TrainCommand
             }
             using var text = TextData.Load(parsed.GetValue(data)!, parsed.GetValue(tokenizer));
             var parallel = new DataParallel(ranks) { Strategy = parsed.GetValue(strategy) };
-            return Train(parsed, text, new(parsed.GetValue(design)!, parsed.GetValue(folder)!, flags, parallel));
+            return Train(parsed, text, new(parsed.GetValue(design)!, parsed.GetValue(folder)!, flags, parallel, place));
         });
         return command;
     }
@@ -54,6 +55,7 @@ static class TrainCommand
         using var signals = new StopSignals();
         using var trainer = Trainer.HasCheckpoint(request.Folder) ? Resume(parsed, text, request) : Start(parsed, text, request);
         using var model = trainer.Model;
+        request.Say($"training on {ModelPlace.Describe(model.Device, model.ComputeType)}");
         var result = request.IsFirst ? Terminal.Progress(report => trainer.Run(new Reporter(report), signals.Token))
             : trainer.Run(cancellation: signals.Token);
         if (!result.Completed)
@@ -68,7 +70,7 @@ static class TrainCommand
     }
 
     /// <summary>Contains what is trained, where it is saved, and by which ranks.</summary>
-    sealed record Request(string Design, string Folder, TrainingFlags Flags, DataParallel Parallel)
+    sealed record Request(string Design, string Folder, TrainingFlags Flags, DataParallel Parallel, ModelPlace Place)
     {
         public bool IsFirst => Parallel.Collectives.IsFirst;
 
@@ -97,8 +99,9 @@ static class TrainCommand
 
     static Trainer Start(ParseResult parsed, TextData text, Request request)
     {
-        var options = request.Flags.Read(parsed, request.Folder);
-        var model = DesignArgument.Parse(request.Design).CreateModel(seed: request.Flags.Seed(parsed));
+        var options = request.Flags.Read(parsed, request.Folder, request.Place);
+        var device = request.Parallel.Collectives.Device;
+        var model = DesignArgument.Parse(request.Design).CreateModel(request.Place.Compute, device, request.Flags.Seed(parsed));
         try
         {
             return new Trainer(model, text.Training, options, text.HeldOut, parallel: request.Parallel);
@@ -123,16 +126,15 @@ static class TrainCommand
                 + $"{string.Join("; ", differences.Take(3))}{(differences.Count > 3 ? $"; and {differences.Count - 3} more" : "")}",
                 "the design of the run, or another --folder");
         request.Say($"going on with the run in {run}");
-        return Trainer.Resume(run, text.Training, text.HeldOut, change: options => request.Flags.Continue(parsed, options, request.Say),
-            parallel: request.Parallel);
+        return Trainer.Resume(run, text.Training, text.HeldOut, device: request.Parallel.Collectives.Device,
+            change: options => request.Flags.Continue(parsed, options, request.Say), parallel: request.Parallel);
     }
 
     sealed class Reporter(Action<string, double, string> report) : IProgress<TrainingProgress>
     {
         public void Report(TrainingProgress value) => report("training", value.Done,
             $"step {value.Step}, loss {value.Loss:0.000}, {value.TokensPerSecond:0} tokens/s, {Utilisation(value)}, "
-                + $"{Units.Bytes(value.MemoryBytes)}"
-                + (value.TimeLeft is { } left ? $", {TimeSpan.FromSeconds(Math.Round(left.TotalSeconds))} left" : ""));
+                + $"{Units.Bytes(value.MemoryBytes)}{Units.TimeLeft(value.TimeLeft)}");
 
         static string Utilisation(TrainingProgress value) => value.ModelFlopUtilisation is { } share
             ? FormattableString.Invariant($"{share:0 %} MFU") : $"{Units.Flops(value.ModelFlopsPerSecond)}/s";

@@ -26,14 +26,19 @@ sealed class LoadedModel : IDisposable
     /// <summary>Opens a folder of this library, of Hugging Face, or of a training run (its last checkpoint).</summary>
     /// <param name="folder">The folder.</param>
     /// <param name="tokenizerPath">The file or folder of a tokenizer, or null for the tokenizer of the folder, or bytes if it has none.</param>
-    /// <param name="compute">The dtype of activations.</param>
-    public static LoadedModel Open(string folder, string? tokenizerPath = null, ScalarType compute = ScalarType.Float32)
+    /// <param name="place">The device and the dtype of activations. The default, null, means the CPU and float32.</param>
+    /// <param name="isTrained">
+    /// Whether the weights are kept in float32, because they are trained or copied into a model that is. The default is false.
+    /// </param>
+    public static LoadedModel Open(string folder, string? tokenizerPath = null, ModelPlace? place = null, bool isTrained = false)
     {
         if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"folder is '{folder}'; expected the folder of a checkpoint.");
         if (Trainer.HasCheckpoint(folder)) folder = Directory.GetDirectories(folder, "step-*").Order(StringComparer.Ordinal).Last();
         bool isOwn = File.Exists(Path.Combine(folder, Checkpoint.DesignFile));
-        var model = isOwn ? Checkpoint.Load(folder, compute)
-            : PretrainedModel.Load(folder, compute, options: new() { Notes = new ErrorNotes() });
+        var (device, compute) = place ??= ModelPlace.Cpu;
+        var weights = isTrained ? ScalarType.Float32 : place.InferenceWeights;
+        var model = isOwn ? Checkpoint.Load(folder, compute, device, weights)
+            : PretrainedModel.Load(folder, compute, device, options: new() { Notes = new ErrorNotes() }, weightType: weights);
         try
         {
             Tokenizer? tokenizer = tokenizerPath is not null ? Tokenizer.Load(tokenizerPath) : HasTokenizer(folder) ? Tokenizer.Load(folder)

@@ -41,6 +41,8 @@ sealed class SweepFile
 
     public bool MatchParameters { get; set; }
 
+    public string Device { get; set; } = ModelPlace.Auto;
+
     public IReadOnlyList<string> Tasks { get; set; } = ["held-out"];
 
     /// <summary>Gets an example of a sweep.</summary>
@@ -147,8 +149,10 @@ sealed class SweepFile
             new SweepDesign(item.Name, DesignArgument.Parse(item.Design, item.Name), item.LearningRate, item.Family))];
         if (MatchParameters) designs = SweepDesign.MatchSizes(designs);
         var settings = new TaskSettings(ContextLength, [ContextLength], 5, text.HeldOut, Data, () => text.Tokenizer);
+        var (device, compute) = Place();
         return new SweepOptions
         {
+            Device = device, ComputeType = compute,
             Folder = Folder, Designs = designs, Seeds = Seeds, Data = text.Training, HeldOut = text.HeldOut, TrainingFlops = TrainingFlops,
             Tasks = [.. Tasks.SelectMany(task => TaskArgument.Parse(task, settings))],
             Training = new TrainingOptions
@@ -158,5 +162,18 @@ sealed class SweepFile
                     : TrainingFlags.Duration(Steps, Tokens, Seconds, dashes: ""),
             },
         };
+    }
+
+    /// <summary>
+    /// Returns where the models are. A sweep that has begun stays where it is, unless the file names another device: the dtype of activations belongs
+    /// to the settings of a run, so that other runs would begin.
+    /// </summary>
+    public ModelPlace Place()
+    {
+        const string key = "device";
+        var begun = Device == ModelPlace.Auto && Directory.Exists(Folder) ? Sweep.Read(Folder).Runs.FirstOrDefault() : null;
+        if (begun is null) return ModelPlace.Parse(Device, key);
+        bool isOnGpu = begun.Settings.Environment.Device.StartsWith(ModelPlace.OnCuda, StringComparison.Ordinal);
+        return isOnGpu ? ModelPlace.Parse(ModelPlace.OnCuda, $"{key} of the runs in '{Folder}'") : ModelPlace.Cpu;
     }
 }

@@ -8,6 +8,7 @@ namespace HybridArchitectures.Cli.Inputs;
 sealed class TrainingFlags
 {
     const string AdamW = "adamw", Muon = "muon";
+    const long CheckpointSteps = 100, CheckpointStepsOnGpu = 1000;
     const double MinSeconds = 1e-3, MaxSeconds = 1e9;
 
     readonly Option<double> rate = new("--learning-rate") { Description = "The peak learning rate.", DefaultValueFactory = _ => 3e-3 };
@@ -30,6 +31,12 @@ sealed class TrainingFlags
         DefaultValueFactory = _ => 1,
     };
 
+    readonly Option<long?> checkpointEvery = new("--checkpoint-every")
+    {
+        Description = "The number of steps between checkpoints, each with a measurement of the held-out loss. 0 means only at the end. The default "
+            + $"is {CheckpointSteps} on the CPU and {CheckpointStepsOnGpu} on a GPU.",
+    };
+
     readonly Option<string> optimizer = new("--optimizer")
     {
         Description = "The optimizer: adamw or muon, each with its default constants.", DefaultValueFactory = _ => AdamW,
@@ -37,16 +44,17 @@ sealed class TrainingFlags
 
     public TrainingFlags() => optimizer.AcceptOnlyFromAmong(AdamW, Muon);
 
-    public IEnumerable<Option> All => [rate, context, batch, micro, steps, tokens, seconds, seed, optimizer];
+    public IEnumerable<Option> All => [rate, context, batch, micro, steps, tokens, seconds, seed, optimizer, checkpointEvery];
 
     public long Seed(ParseResult parsed) => parsed.GetValue(seed);
 
-    public TrainingOptions Read(ParseResult parsed, string? folder) => new()
+    public TrainingOptions Read(ParseResult parsed, string folder, ModelPlace place) => new()
     {
         LearningRate = parsed.GetValue(rate), ContextLength = parsed.GetValue(context), BatchSize = parsed.GetValue(batch),
         MicroBatchSize = parsed.GetValue(micro),
         Duration = Duration(parsed.GetValue(steps), parsed.GetValue(tokens), parsed.GetValue(seconds)), Seed = parsed.GetValue(seed), Folder = folder,
-        CheckpointEvery = folder is null ? 0 : 100, EvaluationTokens = 65_536,
+        CheckpointEvery = parsed.GetValue(checkpointEvery) ?? (place.IsGpu ? CheckpointStepsOnGpu : CheckpointSteps),
+        EvaluationTokens = 65_536,
         Optimizer = parsed.GetValue(optimizer) == Muon ? new MuonOptions() : new AdamWOptions(),
     };
 
@@ -65,6 +73,7 @@ sealed class TrainingFlags
         if (IsGiven(parsed, rate) && parsed.GetValue(rate) is var peak && peak != saved.LearningRate) changed = changed with { LearningRate = peak };
         if (IsGiven(parsed, micro) && parsed.GetValue(micro) is var rows && rows != saved.MicroBatchSize)
             changed = changed with { MicroBatchSize = rows };
+        if (parsed.GetValue(checkpointEvery) is { } interval) changed = changed with { CheckpointEvery = interval };
         if (IsGiven(parsed, steps) || IsGiven(parsed, tokens) || IsGiven(parsed, seconds))
         {
             var wanted = Duration(parsed.GetValue(steps), parsed.GetValue(tokens), parsed.GetValue(seconds));
@@ -76,6 +85,7 @@ sealed class TrainingFlags
         }
         Say("the peak learning rate", saved.LearningRate, changed.LearningRate);
         Say("the micro-batch", saved.MicroBatchSize, changed.MicroBatchSize);
+        Say("the interval of checkpoints", saved.CheckpointEvery, changed.CheckpointEvery);
         Say("the duration", saved.Duration, changed.Duration);
         return changed;
     }
