@@ -16,8 +16,8 @@ namespace HybridArchitectures.Training.Optimization;
 /// </para>
 /// <para>
 /// A matrix is a parameter with a <see cref="ModelParameter.Matrix"/>: the projections of all layers and the weights of experts. Projections that are
-/// stored together (the input of Mamba-2) are separate matrices. The momentum is kept in the type of the parameter. The products are computed in
-/// bfloat16 on CUDA, and in the type of the parameter on the CPU.
+/// stored together (the inputs of Mamba-2 and of gated delta nets) are separate matrices. The momentum is kept in the type of the parameter. The
+/// products are computed in bfloat16 on CUDA, and in the type of the parameter on the CPU.
 /// </para>
 /// </summary>
 /// <inheritdoc cref="Optimizer" path="/remarks"/>
@@ -79,7 +79,8 @@ public sealed class Muon : Optimizer
 
     private protected override void Update(OptimizerStep update)
     {
-        foreach (var group in others) group.Update(update);
+        var rest = options.OthersRate == 1 ? update : update.AtRate(options.OthersRate);
+        foreach (var group in others) group.Update(rest);
         var isFailed = update.Failed.gt(Scalars.Zero);
         var updates = new List<MatrixUpdate>();
         foreach (var (parameter, momentum, layout, decays) in matrices)
@@ -110,14 +111,9 @@ public sealed class Muon : Optimizer
         long first = 0, columns = value.size(-1);
         foreach (int rows in layout.Parts)
         {
-            int each = options.PerHead && layout.HeadRows > 0 ? layout.HeadRows : rows;
-            Tensor Cut(Tensor whole)
-            {
-                var part = whole.dim() == 2 ? whole.unsqueeze(0) : whole;
-                part = part.narrow(1, first, rows);
-                return each == rows ? part : part.view(part.size(0) * rows / each, each, columns);
-            }
-            yield return new(Cut(value), Cut(direction), decays);
+            int each = options.PerHead ? layout.RowsOfHead(rows) : layout.Repeats * rows;
+            Tensor Cut(Tensor whole) => whole.view(-1, layout.Repeats, layout.Rows / layout.Repeats, columns).narrow(2, first, rows);
+            yield return new(Cut(value), Cut(direction).reshape(-1, each, columns), decays);
             first += rows;
         }
     }
@@ -151,16 +147,19 @@ public sealed class Muon : Optimizer
         var change = PolarFactor.Compute(stacked, options.Orthogonalization, options.Iterations).to(type).mul(rates.mul(Scalars.From(scale)));
         var decay = rates.mul(Scalars.From(options.WeightDecay));
         long first = 0;
-        foreach (var (value, _, decays) in batch)
+        foreach (var (value, direction, decays) in batch)
         {
             using var one = NewDisposeScope();
-            var next = value.sub(change.narrow(0, first, value.size(0)));
+            var next = value.sub(change.narrow(0, first, direction.size(0)).reshape(value.shape));
             if (decays) next.sub_(value.mul(decay));
             value.copy_(where(isFailed, value, next));
-            first += value.size(0);
+            first += direction.size(0);
         }
     }
 
-    /// <summary>Contains matrices of one shape: views of (matrices, rows, columns) of a parameter, and of its update.</summary>
+    /// <summary>
+    /// Contains matrices of one shape: their values, a view of a parameter as (experts, repeats, rows of a repeat, columns), and their update as
+    /// (matrices, rows, columns).
+    /// </summary>
     sealed record MatrixUpdate(Tensor Value, Tensor Direction, bool Decays);
 }

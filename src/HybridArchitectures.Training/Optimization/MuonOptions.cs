@@ -44,6 +44,11 @@ public sealed record MuonOptions : OptimizerOptions
     /// </summary>
     public AdamWOptions Others { get; init; } = new();
 
+    /// <summary>
+    /// Gets or sets the learning rate of all other parameters as a multiple of that of matrices, above 0. The default is 1.
+    /// </summary>
+    public double OthersRate { get; init; } = 1;
+
     /// <inheritdoc/>
     public override Optimizer Create(IEnumerable<ModelParameter> parameters) => new Muon(parameters, this);
 
@@ -58,6 +63,7 @@ public sealed record MuonOptions : OptimizerOptions
         Require.InRange(WeightDecay >= 0 && double.IsFinite(WeightDecay), nameof(WeightDecay), WeightDecay, "a finite number of at least 0");
         Require.InRange(UpdateScale > 0 && double.IsFinite(UpdateScale), nameof(UpdateScale), UpdateScale, "a finite number above 0");
         Require.InRange(Iterations is >= 1 and <= 8, nameof(Iterations), Iterations, "a number from 1 to 8");
+        Require.InRange(OthersRate > 0 && double.IsFinite(OthersRate), nameof(OthersRate), OthersRate, "a finite number above 0");
         ArgumentNullException.ThrowIfNull(Others);
         Others.Check();
     }

@@ -1,3 +1,4 @@
+using HybridArchitectures.Kernels.Runtime;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Training.Optimization;
@@ -14,6 +15,10 @@ namespace HybridArchitectures.Training.Optimization;
 sealed record OptimizerStep(
     double Rate, Tensor? RateOnDevice, Tensor Steps, Tensor Failed, Tensor? Divisor, IReadOnlyDictionary<string, Tensor> Gradients)
 {
+    /// <summary>Returns the step with a multiple of its learning rate.</summary>
+    public OptimizerStep AtRate(double multiple) =>
+        this with { Rate = Rate * multiple, RateOnDevice = RateOnDevice?.mul(Scalars.From(multiple)) };
+
     /// <summary>Gets the parameters whose copies in bfloat16 were written.</summary>
     public List<Tensor> Copied { get; } = [];
 

@@ -35,7 +35,8 @@ public sealed class Attention : Mixer
     {
         ModuleChecks.Spec(factory, spec, inputWidth);
         (this.spec, this.inputWidth) = (spec, inputWidth);
-        query = Add("query", Project(factory, spec.QueryProjectionWidth, inputWidth, spec.Heads));
+        query = Add("query", new Linear(factory.Projection(spec.QueryProjectionWidth, inputWidth),
+            spec.InputBias ? factory.Bias(spec.QueryProjectionWidth) : null) { Layout = QueryLayout });
         key = Add("key", Project(factory, spec.KeyWidth, inputWidth, spec.KeyValueHeads));
         if (ownValues) value = Add("value", Project(factory, spec.ValueWidth, inputWidth, spec.KeyValueHeads));
         if (spec.QkNorm)
@@ -48,6 +49,10 @@ public sealed class Attention : Mixer
             output = Add("output", new Linear(
                 factory.Projection(factory.Width, spec.OutputWidth, intoResidual: true), spec.OutputBias ? factory.Bias(factory.Width) : null));
     }
+
+    // queries and gates are ordered by head
+    MatrixLayout QueryLayout => spec.OutputGate ? new([spec.HeadSize, spec.ValueHeadSize]) { Repeats = spec.Heads }
+        : new([spec.QueryProjectionWidth], spec.HeadSize);
 
     Linear Project(ModuleFactory factory, int outputs, int inputs, int heads) =>
         new(factory.Projection(outputs, inputs), spec.InputBias ? factory.Bias(outputs) : null) { Layout = new([outputs], outputs / heads) };

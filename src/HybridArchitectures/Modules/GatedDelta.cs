@@ -26,8 +26,8 @@ public sealed class GatedDelta : Mixer
         ModuleChecks.Spec(factory, spec);
         (this.spec, width) = (spec, factory.Width);
         normEpsilon = spec.GatedNormEpsilon ?? factory.NormEpsilon;
-        input = Add("input", new Linear(factory.Projection(spec.InputWidth, factory.Width)));
-        rates = Add("rates", new Linear(factory.Projection(spec.RatesWidth, factory.Width)));
+        input = Add("input", new Linear(factory.Projection(spec.InputWidth, factory.Width)) { Layout = Layout(InputParts) });
+        rates = Add("rates", new Linear(factory.Projection(spec.RatesWidth, factory.Width)) { Layout = Layout(RatesParts) });
         double bound = 1 / Math.Sqrt(spec.ConvolutionWidth);
         AddParameter("conv_weight", factory.Uniform(-bound, bound, spec.ConvolutionChannels, spec.ConvolutionWidth), decays: true);
         if (spec.ConvolutionBias) AddParameter("conv_bias", factory.Uniform(-bound, bound, spec.ConvolutionChannels), decays: false);
@@ -62,6 +62,8 @@ public sealed class GatedDelta : Mixer
             return spec.Decays ? [group, group] : [group];
         }
     }
+
+    MatrixLayout Layout(long[] parts) => new([.. parts.Select(part => (int)part)]) { Repeats = spec.KeyHeads };
 
     // the order of the rows of a projection in which each part of all key heads is together
     void AddOrder(string name, long[] parts, Device device)

@@ -21,7 +21,10 @@ public sealed class LightningAttention : Mixer
     {
         ModuleChecks.Spec(factory, spec);
         (this.spec, width) = (spec, factory.Width);
-        input = Add("input", new Linear(factory.Projection(3L * spec.InnerWidth, width)));
+        input = Add("input", new Linear(factory.Projection(3L * spec.InnerWidth, width))
+        {
+            Layout = new([spec.HeadSize, spec.HeadSize, spec.HeadSize]) { Repeats = spec.Heads },
+        });
         gate = Add("gate", new Linear(factory.Projection(spec.InnerWidth, width)));
         norm = Add("norm", new RootMeanSquareNorm(factory, spec.InnerWidth, spec.OutputNormEpsilon));
         output = Add("output", new Linear(factory.Projection(width, spec.InnerWidth, intoResidual: true)));

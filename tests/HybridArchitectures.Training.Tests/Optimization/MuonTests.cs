@@ -146,6 +146,50 @@ public class MuonTests
         Assert.True((Change(new(), 12) - heads).abs().max().item<double>() > 0.01);
     }
 
+    [Fact]
+    public void Parts_of_rows_that_are_ordered_by_head_are_separate_matrices()
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var generator = new Generator(7);
+        // two heads of 2 queries, 2 keys and 3 values
+        var gradient = randn([14, 10], float64, generator: generator);
+        Tensor Change(Tensor of, MatrixLayout layout, bool perHead = false)
+        {
+            var item = new ModelParameter("p", new Parameter(zeros(of.shape, float64)), true) { Matrix = layout };
+            using var muon = new Muon([item], new MuonOptions { WeightDecay = 0, PerHead = perHead });
+            item.Value.grad = of.clone();
+            muon.Step(1);
+            return item.Value;
+        }
+        Tensor Alone(params int[] rows)
+        {
+            var some = gradient.index_select(0, tensor(rows));
+            return Change(some, new([rows.Length]));
+        }
+        var layout = new MatrixLayout([2, 2, 3]) { Repeats = 2 };
+        var whole = Change(gradient, layout);
+        foreach (int[] part in new int[][] { [0, 1, 7, 8], [2, 3, 9, 10], [4, 5, 6, 11, 12, 13] })
+            Assert.Equal(0, (whole.index_select(0, tensor(part)) - Alone(part)).abs().max().item<double>(), 1e-12);
+        Assert.Equal(0, (Change(gradient, layout, perHead: true).narrow(0, 4, 3) - Alone(4, 5, 6)).abs().max().item<double>(), 1e-12);
+    }
+
+    [Fact]
+    public void Other_parameters_can_have_a_multiple_of_the_rate()
+    {
+        using var scope = NewDisposeScope();
+        var (mine, theirs) = (new Parameter(ones(5)), new Parameter(ones(5)));
+        using var muon = new Muon([new ModelParameter("p", mine, true)], new MuonOptions { OthersRate = 0.25 });
+        using var adam = new AdamW([("p", theirs, true)]);
+        for (int i = 0; i < 3; i++)
+        {
+            (mine.grad, theirs.grad) = (full(5, 0.3f), full(5, 0.3f));
+            muon.Step(0.1, 0.5);
+            adam.Step(0.025, 0.5);
+        }
+        Assert.Equal(Numbers(theirs), Numbers(mine));
+    }
+
     [Theory]
     [InlineData(float.NaN)]
     [InlineData(float.PositiveInfinity)]
@@ -220,6 +264,21 @@ public class MuonTests
         Assert.Equal(8, matrices.Single(item => item.Key.EndsWith("query.weight")).Value.HeadRows);
         // query, key, value, output; input, output; two feed-forwards of three
         Assert.Equal(12, matrices.Count);
+    }
+
+    [Fact]
+    public void Projections_ordered_by_head_have_the_parts_of_a_head_as_matrices()
+    {
+        using var scope = NewDisposeScope();
+        using var model = HybridDesign.Create(width: 32, vocabularySize: 64)
+            .WithMixer(new GatedDeltaSpec { KeyHeads = 2, ValueHeads = 4, KeyHeadSize = 8, ValueHeadSize = 16 })
+            .WithMixer(new LightningAttentionSpec { Heads = 4, HeadSize = 8 })
+            .WithAttention(new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 8, ValueHeadSize = 8, OutputGate = true })
+            .Pattern("GLT").Build().CreateModel(seed: 0);
+        var matrices = model.Parameters.Where(item => item.Matrix is { Repeats: > 1 }).ToDictionary(item => item.Name, item => item.Matrix!);
+        Assert.All(matrices, item => Assert.Equal(model.State[item.Key].size(0), item.Value.Rows));
+        var parts = matrices.Values.Select(layout => (layout.Repeats, string.Join(' ', layout.Parts))).ToHashSet();
+        Assert.Equal([(2, "8 8 32 32"), (2, "2 2"), (4, "8 8 8"), (4, "8 8")], parts);
     }
 
     [Fact]
