@@ -15,6 +15,9 @@ sealed record DeltaRuleInputs(Tensor Query, Tensor Key, Tensor Value, Tensor Dec
     /// <summary>Gets whether each key channel has a separate decay.</summary>
     public bool DecaysChannels { get; init; }
 
+    /// <summary>Gets the place of the gradient of the values if they are a slice; null for separate memory.</summary>
+    public GradientSlice? ValueGradient { get; init; }
+
     /// <summary>Gets which recurrence the kernels compute.</summary>
     public GatedDeltaForm Form => !DecaysChannels ? GatedDeltaForm.HeadDecays
         : Strength is null ? GatedDeltaForm.LinearAttention : GatedDeltaForm.ChannelDecays;
@@ -26,6 +29,7 @@ sealed record DeltaRuleInputs(Tensor Query, Tensor Key, Tensor Value, Tensor Dec
         new(replace(Query)!, replace(Key)!, replace(Value)!, replace(Decay)!, replace(Strength))
         {
             InitialState = replace(InitialState), ChunkSize = ChunkSize, DecaysChannels = DecaysChannels,
+            ValueGradient = ValueGradient,
         };
 
     /// <summary>Returns the inputs of some rows, without a layout.</summary>

@@ -12,6 +12,9 @@ namespace HybridArchitectures.Kernels;
 /// <param name="NormFirst">Whether the gate multiplies the normalized value instead of the input of the norm.</param>
 sealed record NormInputs(Tensor X, Tensor? Gate, Tensor? Weight, double Epsilon, int Groups, bool NormFirst) : ISavedTensors<NormInputs>
 {
+    /// <summary>Gets the place of the gradient of x if it is a slice and there is no gate; null for separate memory.</summary>
+    public GradientSlice? XGradient { get; init; }
+
     /// <summary>Gets the place of the gradient of the gate if it is a slice; null for separate memory.</summary>
     public GradientSlice? GateGradient { get; init; }
 

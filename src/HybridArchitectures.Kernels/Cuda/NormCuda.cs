@@ -19,7 +19,7 @@ static class NormCuda
     internal struct GradientArguments
     {
         public nint Gradient, X, Other, Weight, Inverse, DX, DGate, Output, DWeight;
-        public long Rows, Groups, Part, Slices, GradientStride, XStride, OtherStride, DGateStride;
+        public long Rows, Groups, Part, Slices, GradientStride, XStride, OtherStride, DXStride, DGateStride;
     }
 
     // Inverse: 1 / root mean square of each group; Inputs.X is the sum if there was a residual
@@ -100,13 +100,15 @@ static class NormCuda
         Tensor gradient, Tensor? sumGradient, NormInputs inputs, Tensor inverse, bool wantsWeight, Tensor? output = null)
     {
         var (x, gate, weight, groups) = (inputs.X, inputs.Gate, inputs.Weight, inputs.Groups);
-        var (dx, dGate) = (CudaMemory.NewLike(x), gate is null ? null : CudaMemory.PlaceOf(gate, inputs.GateGradient) ?? CudaMemory.NewLike(x));
+        // with a gate, the output is written with the rows of dx, so these have no place
+        var dx = gate is null && CudaMemory.PlaceOf(x, inputs.XGradient) is { } place ? place : CudaMemory.NewLike(x);
+        var dGate = gate is null ? null : CudaMemory.PlaceOf(gate, inputs.GateGradient) ?? CudaMemory.NewLike(x);
         var other = gate ?? sumGradient?.to(x.dtype);
         var (gradients, xs, others) = (Rows.From(gradient.to(x.dtype)), Rows.From(x), other is null ? default : Rows.From(other));
-        var gates = dGate is null ? default : Rows.From(dGate);
+        var (dxs, gates) = (Rows.From(dx), dGate is null ? default : Rows.From(dGate));
         var weights = CudaMemory.Float32(inputs.Weight);
         long part = xs.Width / groups;
-        bool wide = CudaMemory.Wide(part, gradients, xs, others, gates) && CudaMemory.Address(weights) % 16 == 0;
+        bool wide = CudaMemory.Wide(part, gradients, xs, others, dxs, gates) && CudaMemory.Address(weights) % 16 == 0;
         var mode = Mode(gate, sumGradient, inputs.NormFirst);
         var configuration = NormLaunchConfiguration.For(part / CudaMemory.VectorLength(x.dtype, wide), true, mode, x.dtype);
         long slices = configuration.Slices(xs.Count, groups);
@@ -118,7 +120,8 @@ static class NormCuda
             DX = CudaMemory.Address(dx), DGate = CudaMemory.Address(dGate), Output = CudaMemory.Address(output),
             DWeight = CudaMemory.Address(partial), Rows = xs.Count, Groups = groups, Part = part, Slices = slices,
             GradientStride = CudaMemory.Stride(gradients), XStride = CudaMemory.Stride(xs),
-            OtherStride = other is null ? 0 : CudaMemory.Stride(others), DGateStride = dGate is null ? 0 : CudaMemory.Stride(gates),
+            OtherStride = other is null ? 0 : CudaMemory.Stride(others), DXStride = CudaMemory.Stride(dxs),
+            DGateStride = dGate is null ? 0 : CudaMemory.Stride(gates),
         };
         CudaRuntime.DeviceOf(x).Launch(configuration.Variant(mode, x.dtype, wide), Kernel,
             (configuration.Grid(slices * groups), 1, 1), configuration.Threads, Shared, arguments);

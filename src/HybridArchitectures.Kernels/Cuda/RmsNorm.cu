@@ -139,7 +139,7 @@ struct NormGradientArguments {
     const float *weight, *inverse;
     void *dX, *dGate, *output;  // output: with a gate, receives the output again, or is null; may be the gradient
     float* dWeight;                                  // (slices, width), or null
-    i64 rows, groups, part, slices, gradientStride, xStride, otherStride, dGateStride;
+    i64 rows, groups, part, slices, gradientStride, xStride, otherStride, dXStride, dGateStride;  // output: as dX
 };
 
 // n = (gated) x / rms, the gradient of n w (dy, or dy silu(gate) if the gate comes after), and the sigmoid of the gate: the operands of the sums.
@@ -262,7 +262,7 @@ template <class T, int V, int Team, int Kept, Mode M, bool Rest,
             });
         });
         const float mean = team_sum<Team>(products, teamScratch) / static_cast<float>(args.part);
-        const i64 out = row * width + firstColumn + lane * V, gateOut = row * args.dGateStride + firstColumn + lane * V;
+        const i64 out = row * args.dXStride + firstColumn + lane * V, gateOut = row * args.dGateStride + firstColumn + lane * V;
 #pragma unroll
         for (int k = 0; k < Kept; k++)
             if (k * Team * V < held)

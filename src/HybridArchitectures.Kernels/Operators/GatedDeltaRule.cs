@@ -94,12 +94,17 @@ public static class GatedDeltaRule
         Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength, Tensor? initialState = null,
         SequenceLayout? layout = null, int chunkSize = 64)
     {
-        var inputs = new DeltaRuleInputs(query, key, value, decay, strength)
+        return Compute(new DeltaRuleInputs(query, key, value, decay, strength)
         {
             InitialState = initialState, Layout = layout, ChunkSize = chunkSize,
-        };
+        });
+    }
+
+    /// <inheritdoc cref="Forward"/>
+    internal static (Tensor Output, Tensor FinalState) Compute(DeltaRuleInputs inputs)
+    {
         inputs.CheckRows();
-        return BackendFor(key, value) switch
+        return BackendFor(inputs.Key, inputs.Value) switch
         {
             KernelBackend.Cuda => GatedDeltaRuleCuda.Forward(inputs),
             KernelBackend.LibTorch => ChunkedGatedDeltaRule.Forward(inputs),

@@ -29,13 +29,18 @@ public static class RmsNorm
     /// <exception cref="ArgumentException">A shape, dtype, device or number is invalid. The message names the argument.</exception>
     public static Tensor Forward(Tensor x, Tensor? weight, double epsilon = 1e-5, int groups = 1)
     {
-        var inputs = new NormInputs(x, null, weight, epsilon, groups, NormFirst: false);
+        return Compute(new NormInputs(x, null, weight, epsilon, groups, NormFirst: false));
+    }
+
+    /// <summary>Computes the norm of inputs without a gate.</summary>
+    internal static Tensor Compute(NormInputs inputs)
+    {
         inputs.Check();
-        return BackendFor(x) switch
+        return BackendFor(inputs.X) switch
         {
             KernelBackend.Cpu => Vectorized(inputs),
-            KernelBackend.Cuda when x.NumberOfElements > 0 => NormCuda.Apply(inputs),
-            _ => RmsNormReference.Forward(x, weight, epsilon, groups),
+            KernelBackend.Cuda when inputs.X.NumberOfElements > 0 => NormCuda.Apply(inputs),
+            _ => RmsNormReference.Forward(inputs.X, inputs.Weight, inputs.Epsilon, inputs.Groups),
         };
     }
 

@@ -88,10 +88,11 @@ public sealed class GatedDelta : Mixer
             spec.Activation == Activation.Silu, recurrent, context);
         if (spec.Activation != Activation.Silu) convolved = Activations.Apply(spec.Activation, convolved);
 
-        var (query, key, value) = LastDimension.Split(convolved, spec.KeyWidth, spec.KeyWidth, spec.ValueWidth);
-        query = UnitHeads.Forward(query, spec.KeyHeads, spec.KeyHeadSize, 1 / Math.Sqrt(spec.KeyHeadSize));
-        key = UnitHeads.Forward(key, spec.KeyHeads, spec.KeyHeadSize, 1);
-        value = value.view(batch, length, spec.ValueHeads, spec.ValueHeadSize);
+        bool hasPlaces = RmsNorm.BackendFor(convolved) == KernelBackend.Cuda;
+        var (queries, keys, values) = LastDimension.Slices(convolved, hasPlaces, spec.KeyWidth, spec.KeyWidth, spec.ValueWidth);
+        var query = UnitHeads.Forward(queries, spec.KeyHeads, spec.KeyHeadSize, 1 / Math.Sqrt(spec.KeyHeadSize));
+        var key = UnitHeads.Forward(keys, spec.KeyHeads, spec.KeyHeadSize, 1);
+        var value = values with { Tensor = values.Tensor.view(batch, length, spec.ValueHeads, spec.ValueHeadSize) };
         var (strength, decay) = Rates(x, recurrent, context);
         var mixing = Mix(query, key, value, decay, strength, recurrent, context);
         var weight = Parameter("norm_weight", x);
@@ -148,13 +149,17 @@ public sealed class GatedDelta : Mixer
     }
 
     // single tokens update the state in place; longer passes run the chunked rule and store its final state
-    Tensor Mix(Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength, RecurrentState? recurrent, SequenceContext context)
+    Tensor Mix(Tensor query, Tensor key, TensorSlice values, Tensor decay, Tensor strength, RecurrentState? recurrent, SequenceContext context)
     {
+        var value = values.Tensor;
         long length = query.size(1);
         if (context.IsDecoding(recurrent, length))
             return recurrent.Decode(length, 1, () => GatedDeltaRule.Step(recurrent.Scan, query.select(1, 0), key.select(1, 0), value.select(1, 0),
                 decay.select(1, 0), strength.select(1, 0)), () => GatedDeltaRule.Steps(recurrent.Scan, new(query, key, value, decay, strength)));
-        var (mixing, final) = GatedDeltaRule.Forward(query, key, value, decay, strength, recurrent?.Scan, context.Layout, spec.ChunkSize);
+        var (mixing, final) = GatedDeltaRule.Compute(new(query, key, value, decay, strength)
+        {
+            InitialState = recurrent?.Scan, Layout = context.Layout, ChunkSize = spec.ChunkSize, ValueGradient = values.Gradient,
+        });
         recurrent?.Scan.copy_(final);
         return mixing;
     }

@@ -47,13 +47,14 @@ public sealed class KimiDelta : Mixer
         long batch = x.size(0), length = x.size(1);
         var projected = Linear.ForwardMany(x, query, key, value, strength, decayDown, gateDown);
         var convolved = StatefulConvolution.Forward(cat(projected[..3], -1), Parameter("conv_weight", x), null, true, recurrent, context);
-        var (queries, keys, values) = LastDimension.Split(convolved, spec.KeyWidth, spec.KeyWidth, spec.ValueWidth);
-        queries = UnitHeads.Forward(queries, spec.Heads, spec.HeadSize, 1 / Math.Sqrt(spec.HeadSize));
-        keys = UnitHeads.Forward(keys, spec.Heads, spec.HeadSize, 1);
-        values = values.view(batch, length, spec.Heads, spec.ValueHeadSize);
+        bool hasPlaces = RmsNorm.BackendFor(convolved) == KernelBackend.Cuda;
+        var (queries, keys, values) = LastDimension.Slices(convolved, hasPlaces, spec.KeyWidth, spec.KeyWidth, spec.ValueWidth);
+        var unitQueries = UnitHeads.Forward(queries, spec.Heads, spec.HeadSize, 1 / Math.Sqrt(spec.HeadSize));
+        var unitKeys = UnitHeads.Forward(keys, spec.Heads, spec.HeadSize, 1);
+        values = values with { Tensor = values.Tensor.view(batch, length, spec.Heads, spec.ValueHeadSize) };
         var type = recurrent?.Scan.dtype ?? SequenceChecks.StateType(x);
         var strengths = Scaled(projected[3].to(type).sigmoid(), spec.NegativeEigenvalues ? 2 : 1);                  // (B, L, H)
-        var mixing = Mix(queries, keys, values, Decays(decayUp.Forward(projected[4]).to(type), x), strengths, recurrent, context);
+        var mixing = Mix(unitQueries, unitKeys, values, Decays(decayUp.Forward(projected[4]).to(type), x), strengths, recurrent, context);
         var gate = gateUp.Forward(projected[5]).view(batch, length, spec.Heads, spec.ValueHeadSize);
         var normed = RmsNorm.Forward(mixing, Parameter("norm_weight", x), normEpsilon) * gate.sigmoid();
         return output.Forward(normed.reshape(batch, length, spec.ValueWidth));
@@ -66,14 +67,18 @@ public sealed class KimiDelta : Mixer
         return Activations.Softplus(steps) * Derived("A_log", x, logarithm => logarithm.exp().neg().unsqueeze(-1));
     }
 
-    Tensor Mix(Tensor queries, Tensor keys, Tensor values, Tensor decays, Tensor strengths, RecurrentState? state, SequenceContext context)
+    Tensor Mix(Tensor queries, Tensor keys, TensorSlice slice, Tensor decays, Tensor strengths, RecurrentState? state, SequenceContext context)
     {
+        var values = slice.Tensor;
         long length = queries.size(1);
         if (context.IsDecoding(state, length))
             return state.Decode(length, 1, () => ChannelDeltaRule.Step(state.Scan, queries.select(1, 0), keys.select(1, 0), values.select(1, 0),
                 decays.select(1, 0), strengths.select(1, 0)),
                 () => ChannelDeltaRule.Steps(state.Scan, new(queries, keys, values, decays, strengths) { DecaysChannels = true }));
-        var (mixing, final) = ChannelDeltaRule.Forward(queries, keys, values, decays, strengths, state?.Scan, context.Layout, spec.ChunkSize);
+        var (mixing, final) = ChannelDeltaRule.Compute(new(queries, keys, values, decays, strengths)
+        {
+            InitialState = state?.Scan, Layout = context.Layout, ChunkSize = spec.ChunkSize, DecaysChannels = true, ValueGradient = slice.Gradient,
+        });
         state?.Scan.copy_(final);
         return mixing;
     }

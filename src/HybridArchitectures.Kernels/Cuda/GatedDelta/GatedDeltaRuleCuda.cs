@@ -81,7 +81,8 @@ static class GatedDeltaRuleCuda
     {
         var value = inputs.Value;
         Tensor Float32(params long[] sizes) => CudaMemory.New(value, ScalarType.Float32, sizes);
-        return new(CudaMemory.NewLike(inputs.Query), CudaMemory.NewLike(inputs.Key), CudaMemory.NewLike(value), Float32(inputs.Decay.shape),
+        return new(CudaMemory.NewLike(inputs.Query), CudaMemory.NewLike(inputs.Key),
+            CudaMemory.PlaceOf(value, inputs.ValueGradient) ?? CudaMemory.NewLike(value), Float32(inputs.Decay.shape),
             inputs.Strength is null ? null : Float32(inputs.Strength.shape))
         {
             DecaysChannels = inputs.DecaysChannels,
