@@ -18,7 +18,7 @@ namespace HybridArchitectures.Experiments;
 /// <para>
 /// 1. A pilot measures the speed, and the time becomes a number of steps (<see cref="RecipePilot"/>). The learning rate reaches 0 at the last one.
 /// </para>
-/// <para>2. On a GPU, a step is one pass over all rows, so that the trainer can capture it as one CUDA graph.</para>
+/// <para>2. A step is one pass over all rows, which the trainer captures as one CUDA graph on a GPU.</para>
 /// <para>3. A run that was stopped or killed continues from its last checkpoint with the same number of steps.</para>
 /// </summary>
 /// <param name="data">The data.</param>

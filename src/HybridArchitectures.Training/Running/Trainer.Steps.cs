@@ -59,9 +59,9 @@ public sealed partial class Trainer
     // forward, backward, and the update of the parameters unless the step is skipped
     (Tensor Loss, Tensor Norm, bool Skipped) ComputeAndUpdate(List<TokenBatch> batches, DataPosition position, double rate)
     {
-        if (captured is not null && captured.Serves(batches[0]))
+        if (captured is not null && captured.Serves(batches))
         {
-            var (fixedLoss, fixedNorm) = captured.Run(batches[0], rate);
+            var (fixedLoss, fixedNorm) = captured.Run(batches, rate);
             return (fixedLoss, fixedNorm.alias(), false);
         }
         var loss = CombineRanks(ForwardBackward(batches, position), batches);

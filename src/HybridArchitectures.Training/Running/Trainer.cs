@@ -116,7 +116,8 @@ public sealed partial class Trainer : IDisposable
             optimizer.Own.KeepsCopies = !options.ActivationCheckpointing && !model.Stack.ActivationCheckpointing;
             if (!ranks.IsAlone) exchange = StepExchange.Create(ranks, model, parameters, sharded, optimizer.Shards);
             if (ranks.IsAlone && CapturedStep.Refusal(model, options, objective) is null)
-                captured = new(model, optimizer.Own, options.ClipNorm ?? double.PositiveInfinity, options.BatchSize, options.ContextLength);
+                captured = new(model, optimizer.Own, options.ClipNorm ?? double.PositiveInfinity, options.BatchSize, options.RowsPerPass,
+                    options.ContextLength);
         }
         catch
         {

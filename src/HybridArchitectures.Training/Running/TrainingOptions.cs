@@ -43,8 +43,8 @@ public sealed record TrainingOptions
 
     /// <summary>
     /// Gets or sets whether the steps of small models on a GPU are captured as a CUDA graph, which saves the time of the launches. Models with at
-    /// most 300 million parameters are captured, unless a step has several passes, an objective, a spike guard, documents, adapters, experts or
-    /// custom mixers. Results do not change. The memory of a step is reserved for the graph. The default is true.
+    /// most 300 million parameters are captured, with all passes of a step, unless there are an objective, a spike guard, documents, adapters,
+    /// experts or custom mixers. Results do not change. The memory of a step is reserved for the graph. The default is true.
     /// </summary>
     public bool CudaGraphs { get; init; } = true;
 

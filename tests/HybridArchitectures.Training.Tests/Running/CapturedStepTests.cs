@@ -27,12 +27,14 @@ public sealed class CapturedStepTests : IDisposable
 
     [Theory]
     [Trait("device", "cuda")]
-    [InlineData(ScalarType.Float32, false), InlineData(ScalarType.BFloat16, false), InlineData(ScalarType.BFloat16, true)]
-    public void Captured_steps_equal_direct_ones_to_the_bit(ScalarType type, bool muon)
+    [InlineData(ScalarType.Float32, false, 0), InlineData(ScalarType.BFloat16, false, 0), InlineData(ScalarType.BFloat16, true, 0)]
+    // passes of three rows and of one
+    [InlineData(ScalarType.Float32, false, 3), InlineData(ScalarType.BFloat16, true, 3)]
+    public void Captured_steps_equal_direct_ones_to_the_bit(ScalarType type, bool muon, int rowsPerPass)
     {
         Assert.SkipUnless(cuda.is_available(), "no CUDA device: steps were not captured");
         using var scope = NewDisposeScope();
-        var options = Small.Options with { Duration = Duration.Steps(20), ContextLength = 64 };
+        var options = Small.Options with { Duration = Duration.Steps(20), ContextLength = 64, MicroBatchSize = rowsPerPass };
         if (muon) options = options with { Optimizer = new MuonOptions() };
         using var direct = Small.Model(compute: type, device: CUDA);
         TrainingResult expected;
