@@ -113,7 +113,7 @@ sealed record GpuTrain(string? Filter, bool Tiny, bool Anchors, string? Folder, 
         var options = new TrainingOptions
         {
             LearningRate = 1e-4, ContextLength = one.Length, BatchSize = one.Rows, Duration = Duration.Steps(meter.Steps), ReportEvery = 1000,
-            SeparateDocuments = one.SeparateDocuments, ActivationCheckpointing = one.Checkpointing,
+            SeparateDocuments = one.SeparateDocuments, ActivationCheckpointing = one.Checkpointing, SavedBlocks = one.SavedBlocks,
         };
         using var trainer = new Trainer(model, data, options, callbacks: [meter]);
         trainer.Run();

@@ -15,6 +15,9 @@ sealed record TrainingStepCase(string Name, HybridDesign Design, int Rows, int L
     /// <summary>Gets or sets whether blocks are computed again for their gradients. The default is false.</summary>
     public bool Checkpointing { get; init; }
 
+    /// <summary>Gets or sets the number of last blocks that are not. The default, null, means those that take no memory.</summary>
+    public int? SavedBlocks { get; init; }
+
     /// <summary>Gets or sets the letter of the layers in the PyTorch script. The default, null, means that it has no such model.</summary>
     public string? Rival { get; init; }
 
@@ -35,6 +38,8 @@ sealed record TrainingStepCase(string Name, HybridDesign Design, int Rows, int L
         yield return Of("1B-swa-1:5");
         yield return inter with { Name = "1B-inter-1:5, documents apart", SeparateDocuments = true };
         yield return inter with { Name = "1B-inter-1:5, checkpointing", Checkpointing = true };
+        foreach (int blocks in (int[])[0, 4, 6])
+            yield return inter with { Name = $"1B-inter-1:5, checkpointing, {blocks} blocks saved", Checkpointing = true, SavedBlocks = blocks };
         yield return inter with { Name = "1B-inter-1:5, 32K", Rows = 1, Length = 4 * length };
         yield return inter with { Name = "1B-inter-1:5, one row", Rows = 1 };
         yield return Of("1B-inter-1:5-moe") with { Rows = 1 };

@@ -24,15 +24,17 @@ static class MemoryShortage
         var cost = new DesignCost(model.Design, options.ContextLength);
         int size = model.ComputeType switch { torch.ScalarType.Float64 => 8, torch.ScalarType.Float32 => 4, _ => 2 };
         bool checkpointing = options.ActivationCheckpointing || model.Stack.ActivationCheckpointing;
-        TrainingMemory Estimate(long count, bool recomputes)
+        int saved = options.ActivationCheckpointing ? options.SavedBlocks ?? 0 : model.Stack.SavedBlocks;
+        TrainingMemory Estimate(long count, bool recomputes, int? saving = null)
         {
-            var memory = cost.TrainingMemory(count, size, recomputes, model.Device.type);
+            var memory = cost.TrainingMemory(count, size, recomputes, model.Device.type, recomputes ? saving ?? saved : 0);
             return count < options.BatchSize ? memory.WithSummedGradients() : memory;
         }
         var less = new List<string>();
         if (rows > 1)
             less.Add($"{nameof(TrainingOptions.MicroBatchSize)} = {rows / 2} ({Units.Bytes(Estimate(rows / 2, checkpointing).Total)})");
         if (!checkpointing) less.Add($"{nameof(TrainingOptions.ActivationCheckpointing)} = true ({Units.Bytes(Estimate(rows, true).Total)})");
+        else if (saved > 0) less.Add($"{nameof(TrainingOptions.SavedBlocks)} = 0 ({Units.Bytes(Estimate(rows, true, 0).Total)})");
         less.Add($"a shorter {nameof(TrainingOptions.ContextLength)}");
         if (model.ComputeType == torch.ScalarType.Float32) less.Add("bfloat16 activations");
         return new InsufficientMemoryException(string.Create(CultureInfo.InvariantCulture,

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using HybridArchitectures.Cost;
 using HybridArchitectures.Kernels;
 using HybridArchitectures.Kernels.Runtime;
 using HybridArchitectures.Models;
@@ -120,6 +121,17 @@ public sealed partial class Trainer
         return loss;
     }
 
+    // the last blocks that save their activations with checkpointing, if the options do not say: gradients must not exist before the backward pass,
+    // and the estimate must know all that is in memory
+    int CountFreeBlocks()
+    {
+        if (!Options.ActivationCheckpointing || !ranks.IsAlone || objective is not null || Options.RowsPerPass < Options.BatchSize) return 0;
+        if (Model.Device.type is not (DeviceType.CPU or DeviceType.CUDA)) return 0;
+        if (!Model.AllParameters().All(parameter => parameter.Value.requires_grad)) return 0;
+        return TrainingMemory.CountFreeBlocks(Model.Design, Options.ContextLength, Options.BatchSize, (int)Model.ComputeType.ElementSize(),
+            Model.Device.type);
+    }
+
     InvalidDataException NoTargets(DataPosition position) => new(
         $"the {Options.BatchSize} rows from epoch {position.Epoch}, row {position.Index} contain no target that counts: "
         + "every document has one token, or every weight is 0");
@@ -140,16 +152,17 @@ public sealed partial class Trainer
     {
         using var scope = NewDisposeScope();
         using var context = new SequenceContext(batch.Layout);
-        bool before = Model.Stack.ActivationCheckpointing;
+        var stack = Model.Stack;
+        var before = (stack.ActivationCheckpointing, stack.SavedBlocks);
         ModelLoss loss;
         try
         {
-            Model.Stack.ActivationCheckpointing |= Options.ActivationCheckpointing;
+            if (Options.ActivationCheckpointing) (stack.ActivationCheckpointing, stack.SavedBlocks) = (true, savedBlocks);
             loss = objective is null ? Model.Loss(batch.Ids, batch.Targets, context, batch.Weights) : objective.Compute(Model, batch, context);
         }
         finally
         {
-            Model.Stack.ActivationCheckpointing = before;
+            (stack.ActivationCheckpointing, stack.SavedBlocks) = before;
         }
         if (share == 1)
         {

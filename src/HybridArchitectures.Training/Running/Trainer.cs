@@ -67,6 +67,7 @@ public sealed partial class Trainer : IDisposable
     bool disposed, hasBegun;
     int pendingSteps;
     long checkpointStep = -1, reportedTokens;
+    readonly int savedBlocks;
 
     /// <summary>Prepares a run that starts with the current parameters of a model.</summary>
     /// <param name="model">The model, on its device. The caller disposes it.</param>
@@ -103,6 +104,7 @@ public sealed partial class Trainer : IDisposable
         randomState = TorchRandom.StateOfSeed(options.Seed);
         hasBegun = resumed;
         parameters = Trained(model);
+        savedBlocks = options.SavedBlocks ?? CountFreeBlocks();
         pendingLoss = zeros([], ScalarType.Float32, model.Device).DetachFromDisposeScope();
         try
         {
@@ -148,6 +150,9 @@ public sealed partial class Trainer : IDisposable
         model.RequireAlive();
         CheckVocabulary(training.VocabularySize, model, nameof(training));
         if (heldOut is not null) CheckVocabulary(heldOut.VocabularySize, model, nameof(heldOut));
+        int blocks = model.Stack.Blocks.Count;
+        if (options.SavedBlocks > blocks)
+            throw Require.OutOfRange(nameof(options.SavedBlocks), options.SavedBlocks, $"0 to {blocks} blocks of the model, or null");
         if (heldOut is { Count: < 2 }) throw Require.Unfit(nameof(heldOut), $"heldOut has {heldOut.Count} token", "at least 2");
     }
 

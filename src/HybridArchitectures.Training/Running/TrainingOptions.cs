@@ -42,6 +42,14 @@ public sealed record TrainingOptions
     public bool ActivationCheckpointing { get; init; }
 
     /// <summary>
+    /// Gets or sets the number of last blocks that save their activations although <see cref="ActivationCheckpointing"/> is on. More of them take less
+    /// time and more memory (<see cref="Cost.TrainingMemory.FromDesign"/>). The default, null, means as many as add nothing to the peak
+    /// (<see cref="Cost.TrainingMemory.CountFreeBlocks"/>): their activations are where the gradients of the other blocks will be. With several passes
+    /// or ranks, an objective or frozen parameters, these are 0.
+    /// </summary>
+    public int? SavedBlocks { get; init; }
+
+    /// <summary>
     /// Gets or sets whether the steps of small models on a GPU are captured as a CUDA graph, which saves the time of the launches. Models with at
     /// most 300 million parameters are captured, with all passes of a step, unless there are an objective, a spike guard, documents, adapters,
     /// experts or custom mixers. Results do not change. The memory of a step is reserved for the graph. The default is true.
@@ -121,7 +129,7 @@ public sealed record TrainingOptions
     // when the run reports, measures and saves, and how it computes the same numbers
     static readonly string[] pace =
     [
-        nameof(ActivationCheckpointing), nameof(CudaGraphs), nameof(ReportEvery), nameof(EvaluateEvery), nameof(CheckpointEvery),
+        nameof(ActivationCheckpointing), nameof(SavedBlocks), nameof(CudaGraphs), nameof(ReportEvery), nameof(EvaluateEvery), nameof(CheckpointEvery),
         nameof(AsynchronousCheckpoints),
     ];
 
@@ -146,6 +154,10 @@ public sealed record TrainingOptions
         Require.InRange(ContextLength > 0, nameof(ContextLength), ContextLength, "at least 1 token");
         Require.InRange(BatchSize > 0, nameof(BatchSize), BatchSize, "at least 1 row");
         Require.AtLeast(MicroBatchSize, 0);
+        Require.InRange(SavedBlocks is null or >= 0, nameof(SavedBlocks), SavedBlocks, "at least 0 blocks, or null");
+        if (SavedBlocks > 0 && !ActivationCheckpointing)
+            throw Require.Unfit(nameof(SavedBlocks), $"{nameof(SavedBlocks)} is {SavedBlocks}",
+                $"0 or null, because {nameof(ActivationCheckpointing)} is false and all blocks save their activations");
         ArgumentNullException.ThrowIfNull(Duration);
         ArgumentNullException.ThrowIfNull(Schedule);
         ArgumentNullException.ThrowIfNull(Optimizer);

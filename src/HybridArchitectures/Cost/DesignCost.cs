@@ -31,8 +31,10 @@ public sealed record DesignCost(HybridDesign Design, int SequenceLength)
         CacheSize.FromDesign(Design, SequenceLength, batch, elementSize, stateSize);
 
     /// <summary>Returns the memory of training.</summary>
-    public TrainingMemory TrainingMemory(long batch = 1, int elementSize = 2, bool checkpointing = false, DeviceType device = DeviceType.CUDA) =>
-        Cost.TrainingMemory.FromDesign(Design, SequenceLength, batch, elementSize, checkpointing, device);
+    /// <inheritdoc cref="Cost.TrainingMemory.FromDesign"/>
+    public TrainingMemory TrainingMemory(long batch = 1, int elementSize = 2, bool checkpointing = false, DeviceType device = DeviceType.CUDA,
+        int savedBlocks = 0) =>
+        Cost.TrainingMemory.FromDesign(Design, SequenceLength, batch, elementSize, checkpointing, device, savedBlocks: savedBlocks);
 
     /// <summary>Returns the bytes and the minimum time of the decoding step at position <see cref="SequenceLength"/>.</summary>
     /// <inheritdoc cref="DecodeCost.FromDesign"/>

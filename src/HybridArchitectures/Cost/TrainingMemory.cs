@@ -32,6 +32,9 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
     /// <summary>Gets weight copies and activations if the optimizer keeps no copies, so that each pass casts all weights.</summary>
     internal (long WeightCopies, long Activations) WithoutKeptCopies { get; init; }
 
+    /// <summary>Gets the further activations of blocks that are not computed again if gradients exist before the backward pass.</summary>
+    internal long EarlyActivations { get; init; }
+
     /// <summary>Gets the bytes of gradients in float32 that are not counted because the gradients are in bfloat16.</summary>
     internal long NarrowGradients { get; init; }
 
@@ -39,7 +42,10 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
     public long Total => Parameters + Gradients + Optimizer + WeightCopies + Loss + Activations;
 
     /// <summary>Returns the memory of steps whose gradients are summed over several passes or ranks, in float32.</summary>
-    public TrainingMemory WithSummedGradients() => this with { Gradients = Gradients + NarrowGradients, NarrowGradients = 0 };
+    public TrainingMemory WithSummedGradients() => this with
+    {
+        Gradients = Gradients + NarrowGradients, NarrowGradients = 0, Activations = Activations + EarlyActivations, EarlyActivations = 0,
+    };
 
     /// <summary>Returns the memory of each rank if the state of the optimizer is divided over ranks.</summary>
     /// <param name="ranks">The number of ranks, at least 1.</param>
@@ -88,20 +94,21 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
     /// </param>
     /// <param name="device">CUDA (the default) or CPU. It decides how many states scans save.</param>
     /// <param name="gpu">The limits of the GPU, which decide the length of chunks. The default, null, means <see cref="GpuLimits.H100"/>.</param>
+    /// <param name="savedBlocks">
+    /// With checkpointing, the number of last blocks that save their activations all the same. The default is 0. Up to
+    /// <see cref="CountFreeBlocks"/>, they do not change the sum.
+    /// </param>
     /// <exception cref="ArgumentException">A number is out of range, or a model of the design is not possible.</exception>
     public static TrainingMemory FromDesign(HybridDesign design, long length, long batch = 1, int elementSize = 2, bool checkpointing = false,
-        DeviceType device = DeviceType.CUDA, GpuLimits? gpu = null)
+        DeviceType device = DeviceType.CUDA, GpuLimits? gpu = null, int savedBlocks = 0)
     {
-        Require.AtLeast(length, 1, nameof(length));
-        Require.AtLeast(batch, 1, nameof(batch));
-        Require.That(elementSize is 2 or 4 or 8, nameof(elementSize), elementSize, "2, 4 or 8 bytes");
-        Require.That(device is DeviceType.CPU or DeviceType.CUDA, nameof(device), device, "CPU or CUDA");
+        var step = StepOf(design, length, batch, elementSize, device, gpu);
+        Require.InRange(savedBlocks >= 0 && savedBlocks <= design.Blocks.Count, nameof(savedBlocks), savedBlocks,
+            $"0 to {design.Blocks.Count} blocks");
         var count = ParameterCount.FromDesign(design);
         double tokens = (double)length * batch, input = (double)design.Width * elementSize;
-        var blocks = OfBlocks(design, new(elementSize, length, batch, device == DeviceType.CUDA ? gpu ?? GpuLimits.H100 : null), checkpointing);
-        double[] cast = [.. design.Blocks.Zip(count.Blocks, (block, parameters) => elementSize == 4 ? 0.0
-            : elementSize * (parameters.Total
-            + (block.Shared is { } use ? design.SharedTransformers[use.Transformer].CountParameters(design.Width) : 0)))];
+        var blocks = OfBlocks(design, step, checkpointing);
+        var cast = CastWeights(design, count, elementSize);
         bool isMixed = elementSize == 2 && device == DeviceType.CUDA, keeps = isMixed && !checkpointing;
         long head = count.Head > 0 ? count.Head : count.Embedding;
         double[] castWithKept = keeps ? new double[cast.Length] : cast;
@@ -120,11 +127,69 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         long parameters = 4 * count.Total;
         double loss = 4 * head + input * tokens;
         long narrow = isMixed ? 2 * design.Blocks.Sum(block => NarrowWeights(block.FeedForward, design.Width)) : 0;
-        return new(parameters, parameters - narrow, 2 * parameters, (long)(kept + copies), (long)loss, (long)activations)
+        var (further, early) = (0L, 0L);
+        if (checkpointing && savedBlocks > 0)
         {
-            KeptCopies = (long)kept, NarrowGradients = narrow, WithoutKeptCopies = ((long)allCopies, (long)otherActivations),
+            var peaks = Checkpointed(design, step);
+            further = (long)(peaks.Peak(savedBlocks, false) - peaks.Peak(0, false));
+            early = (long)(peaks.Peak(savedBlocks, true) - peaks.Peak(0, true)) - further;
+        }
+        return new(parameters, parameters - narrow, 2 * parameters, (long)(kept + copies), (long)loss, (long)activations + further)
+        {
+            KeptCopies = (long)kept, NarrowGradients = narrow, WithoutKeptCopies = ((long)allCopies, (long)otherActivations + further),
+            EarlyActivations = early,
         };
     }
+
+    /// <summary>
+    /// Returns how many of the last blocks can save their activations although blocks are computed again (checkpointing), without more memory at the
+    /// peak: their activations are where the gradients of the other blocks will be.
+    /// </summary>
+    /// <param name="design">The design, with all sizes derived.</param>
+    /// <param name="length">The context length in tokens.</param>
+    /// <param name="batch">The number of rows. The default is 1.</param>
+    /// <param name="elementSize">The bytes per activation: 2 (the default) for bfloat16, 4 for float32.</param>
+    /// <param name="device">CUDA (the default) or CPU.</param>
+    /// <param name="gpu">The limits of the GPU, which decide the length of chunks. The default, null, means <see cref="GpuLimits.H100"/>.</param>
+    /// <param name="summed">
+    /// Whether gradients exist before the backward pass, because a step has several passes. Then few or no blocks can. The default is false.
+    /// </param>
+    /// <exception cref="ArgumentException">A number is out of range, or a model of the design is not possible.</exception>
+    public static int CountFreeBlocks(HybridDesign design, long length, long batch = 1, int elementSize = 2, DeviceType device = DeviceType.CUDA,
+        GpuLimits? gpu = null, bool summed = false) =>
+        Checkpointed(design, StepOf(design, length, batch, elementSize, device, gpu)).MaxSaving(summed);
+
+    static TrainingStepShape StepOf(HybridDesign design, long length, long batch, int elementSize, DeviceType device, GpuLimits? gpu)
+    {
+        ArgumentNullException.ThrowIfNull(design);
+        Require.AtLeast(length, 1, nameof(length));
+        Require.AtLeast(batch, 1, nameof(batch));
+        Require.That(elementSize is 2 or 4 or 8, nameof(elementSize), elementSize, "2, 4 or 8 bytes");
+        Require.That(device is DeviceType.CPU or DeviceType.CUDA, nameof(device), device, "CPU or CUDA");
+        return new(elementSize, length, batch, device == DeviceType.CUDA ? gpu ?? GpuLimits.H100 : null);
+    }
+
+    static CheckpointMemory Checkpointed(HybridDesign design, TrainingStepShape step)
+    {
+        var count = ParameterCount.FromDesign(design);
+        var cast = CastWeights(design, count, step.ElementSize);
+        double Sum(double bytes, double copies) => bytes + copies;
+        long head = count.Head > 0 ? count.Head : count.Embedding;
+        var options = OperatorOptions.Current;
+        double logits = step.Tokens * (double)design.VocabularySize;
+        logits = Math.Min(logits, Math.Max(logits * options.LogitsShare, options.Thresholds.MinLogits));
+        double loss = step.ElementSize * (logits + (step.ElementSize == 4 ? 0 : head));
+        return new((double)design.Width * step.ElementSize * step.Tokens, [.. OfBlocks(design, step, true).Zip(cast, Sum)],
+            [.. OfBlocks(design, step, false).Zip(cast, Sum)],
+            [.. design.Blocks.Zip(count.Blocks, (block, of) => 4.0 * of.Total - 2 * NarrowWeights(block.FeedForward, design.Width))], loss);
+    }
+
+    // the bytes of the weights of each block in the dtype of the activations
+    static double[] CastWeights(HybridDesign design, ParameterCount count, int elementSize) =>
+    [
+        .. design.Blocks.Zip(count.Blocks, (block, parameters) => elementSize == 4 ? 0.0 : elementSize * (parameters.Total
+            + (block.Shared is { } use ? design.SharedTransformers[use.Transformer].CountParameters(design.Width) : 0))),
+    ];
 
     // the bytes that each block saves; one that is computed again does not save the states between chunks
     static double[] OfBlocks(HybridDesign design, TrainingStepShape step, bool checkpointing)

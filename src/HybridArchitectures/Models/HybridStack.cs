@@ -62,6 +62,17 @@ public sealed class HybridStack : HybridModule
     public bool ActivationCheckpointing { get; set; }
 
     /// <summary>
+    /// Gets or sets the number of last blocks that save their activations although <see cref="ActivationCheckpointing"/> is on. They take time from
+    /// the backward pass, and memory while it starts; later, gradients take the place of the activations. The default is 0.
+    /// </summary>
+    public int SavedBlocks
+    {
+        get;
+        set => field = value >= 0 && value <= blocks.Count ? value
+            : throw Require.OutOfRange(nameof(SavedBlocks), value, $"0 to {blocks.Count} blocks");
+    }
+
+    /// <summary>
     /// Gets or sets a callback for measurements of memory. With <see cref="ActivationCheckpointing"/>, it is called in the backward pass after each
     /// block that was computed again. The default is null.
     /// </summary>
@@ -171,7 +182,7 @@ public sealed class HybridStack : HybridModule
         return (x, added);
     }
 
-    Tensor ForwardBlock(int index, Tensor x, SequenceContext context) => ActivationCheckpointing && is_grad_enabled()
+    Tensor ForwardBlock(int index, Tensor x, SequenceContext context) => ActivationCheckpointing && index < blocks.Count - SavedBlocks && is_grad_enabled()
         ? CheckpointedBlock.Forward(blocks[index], x, context, BlockRecomputed) : blocks[index].Forward(x, context, context.Cache?.States[index]);
 
     /// <summary>Does the work between optimizer steps, such as balancing experts.</summary>

@@ -154,6 +154,59 @@ public class CostTests
         Assert.Equal(memory.WithSummedGradients().WithFullSharding(design, 2), memory.WithFullSharding(design, 2));
     }
 
+    [Theory]
+    [InlineData("1B-inter-1:5", 2)]
+    [InlineData("1B-llama", 2)]
+    [InlineData("1B-mamba", 1)]
+    public void The_last_blocks_save_their_activations_where_gradients_will_be(string recipe, int rows)
+    {
+        var cost = Recipes.Get(recipe).Design.Cost(8192);
+        int blocks = cost.Design.Blocks.Count, free = TrainingMemory.CountFreeBlocks(cost.Design, 8192, rows);
+        Assert.InRange(free, 1, blocks - 1);
+        var (none, most) = (cost.TrainingMemory(rows, checkpointing: true), cost.TrainingMemory(rows, checkpointing: true, savedBlocks: free));
+        Assert.Equal(none, most with { EarlyActivations = 0 });
+        Assert.True(none.WithSummedGradients().Total < most.WithSummedGradients().Total);
+        Assert.True(none.Total < cost.TrainingMemory(rows, checkpointing: true, savedBlocks: free + 1).Total);
+        Assert.True(none.Total < cost.TrainingMemory(rows, checkpointing: true, savedBlocks: blocks).Total);
+        Assert.True(TrainingMemory.CountFreeBlocks(cost.Design, 8192, rows, summed: true) < free);
+        Assert.True(TrainingMemory.CountFreeBlocks(cost.Design, 8192, 8 * rows) < free);
+    }
+
+    /// <summary>Counts what a pass adds and removes, in its order.</summary>
+    static double PeakOfPass(CheckpointMemory memory, int saving, bool summed)
+    {
+        var (held, peak, count) = (summed ? memory.Gradients.Sum() : 0, 0.0, memory.Again.Length);
+        void Add(double bytes) => peak = Math.Max(peak, held += bytes);
+        bool Saves(int block) => block >= count - saving;
+        for (int block = 0; block < count; block++) Add(Saves(block) ? memory.Saved[block] : memory.Input);
+        if (saving > 0) Add(memory.Loss);
+        held -= saving > 0 ? memory.Loss : 0;
+        for (int block = count - 1; block >= 0; block--)
+        {
+            Add(Saves(block) ? 0 : memory.Again[block] - memory.Input);
+            held -= Saves(block) ? memory.Saved[block] : memory.Again[block];
+            if (!summed) held += memory.Gradients[block];
+        }
+        return peak;
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void The_peak_with_checkpointing_is_that_of_a_pass_counted_block_by_block(bool summed)
+    {
+        var random = new Random(3);
+        double[] Bytes(int count, int least) => [.. Enumerable.Range(0, count).Select(_ => (double)random.Next(least, least + 40))];
+        for (int trial = 0; trial < 200; trial++)
+        {
+            int count = random.Next(1, 9);
+            var memory = new CheckpointMemory(3, Bytes(count, 3), Bytes(count, 4), Bytes(count, random.Next(60)), random.Next(30));
+            double[] peaks = [.. Enumerable.Range(0, count + 1).Select(saving => PeakOfPass(memory, saving, summed))];
+            for (int saving = 0; saving <= count; saving++) Assert.Equal(peaks[saving], memory.Peak(saving, summed));
+            Assert.Equal(peaks.TakeWhile(peak => peak <= peaks[0]).Count() - 1, memory.MaxSaving(summed));
+        }
+    }
+
     [Fact]
     public void Checkpointing_saves_activations_and_they_grow_with_tokens()
     {
@@ -294,6 +347,8 @@ public class CostTests
         Assert.Equal("sequenceLength", Assert.ThrowsAny<ArgumentException>(() => design.Cost(0)).ParamName);
         Assert.Equal("batch", Assert.ThrowsAny<ArgumentException>(() => design.Cost(8).Cache(0)).ParamName);
         Assert.Equal("device", Assert.ThrowsAny<ArgumentException>(() => design.Cost(8).TrainingMemory(device: DeviceType.MPS)).ParamName);
+        foreach (int count in (int[])[-1, design.Blocks.Count + 1])
+            Assert.Equal("savedBlocks", Assert.ThrowsAny<ArgumentException>(() => design.Cost(8).TrainingMemory(savedBlocks: count)).ParamName);
         Assert.Equal("elementSize", Assert.ThrowsAny<ArgumentException>(() => design.Cost(8).TrainingMemory(1, 3)).ParamName);
         Assert.Contains("H200", Assert.ThrowsAny<ArgumentException>(() => Accelerator.Get("H9")).Message);
     }

@@ -16,11 +16,12 @@ public class ActivationCheckpointingTests
     }
 
     /// <summary>Losses, gradients and buffers after two passes whose gradients are added up, and after the balancing that follows.</summary>
-    static Dictionary<string, byte[]> TwoPasses(string name, bool checkpointing, ScalarType compute, bool packed)
+    static Dictionary<string, byte[]> TwoPasses(string name, bool checkpointing, ScalarType compute, bool packed, int savedBlocks = 0)
     {
         using var scope = NewDisposeScope();
         using var model = compute == ScalarType.Float32 ? TinyDesigns.Model(name) : TinyDesigns.Get(name).CreateModel(compute, seed: 3);
         model.Stack.ActivationCheckpointing = checkpointing;
+        model.Stack.SavedBlocks = Math.Min(savedBlocks, model.Stack.Blocks.Count);
         var found = new Dictionary<string, byte[]>();
         for (int pass = 0; pass < 2; pass++)
         {
@@ -41,10 +42,10 @@ public class ActivationCheckpointingTests
         return found;
     }
 
-    static void AssertSame(string name, ScalarType compute, bool packed)
+    static void AssertSame(string name, ScalarType compute, bool packed, int savedBlocks = 0)
     {
         if (name == "experts before") Assert.Contains("load 0", TwoPasses(name, true, compute, packed).Keys);
-        var (plain, again) = (TwoPasses(name, false, compute, packed), TwoPasses(name, true, compute, packed));
+        var (plain, again) = (TwoPasses(name, false, compute, packed), TwoPasses(name, true, compute, packed, savedBlocks));
         Assert.Equal(plain.Keys, again.Keys);
         foreach (var (key, bytes) in plain) Assert.True(bytes.AsSpan().SequenceEqual(again[key]), $"'{key}' differs");
     }
@@ -59,6 +60,34 @@ public class ActivationCheckpointingTests
     [InlineData("inter")]
     [InlineData("experts")]
     public void They_are_in_bfloat16(string name) => AssertSame(name, ScalarType.BFloat16, packed: true);
+
+    [Theory]
+    [InlineData("inter", 1)]
+    [InlineData("inter", int.MaxValue)]
+    [InlineData("experts", 1)]
+    [InlineData("shared transformers", 1)]
+    public void They_are_if_the_last_blocks_save_their_activations(string name, int savedBlocks)
+    {
+        AssertSame(name, ScalarType.Float32, packed: true, savedBlocks);
+        AssertSame(name, ScalarType.BFloat16, packed: false, savedBlocks);
+    }
+
+    [Fact]
+    public void Blocks_that_save_their_activations_are_not_computed_again()
+    {
+        using var scope = NewDisposeScope();
+        using var model = TinyDesigns.Model("inter");
+        int again = 0, blocks = model.Stack.Blocks.Count;
+        (model.Stack.ActivationCheckpointing, model.Stack.BlockRecomputed) = (true, () => again++);
+        for (int saved = 0; saved <= blocks; saved++)
+        {
+            (model.Stack.SavedBlocks, again) = (saved, 0);
+            Autograd.Backward(model.Loss(Ids(2, 9, 1), Ids(2, 9, 2)).Total);
+            Assert.Equal(blocks - saved, again);
+        }
+        foreach (int count in (int[])[-1, blocks + 1])
+            Assert.Contains($"SavedBlocks is {count}", Assert.Throws<ArgumentOutOfRangeException>(() => model.Stack.SavedBlocks = count).Message);
+    }
 
     [Fact]
     public void Frozen_parameters_stay_without_gradient_and_the_others_get_theirs()

@@ -1,3 +1,4 @@
+using HybridArchitectures.Cost;
 using HybridArchitectures.Models;
 using HybridArchitectures.Training.Data;
 using HybridArchitectures.Training.Optimization;
@@ -117,21 +118,53 @@ public sealed class TrainerTests : IDisposable
             for (int i = 0; i < values.Length; i++) Assert.Equal(values[i], small[name][i], scale * 3e-6);
     }
 
+    [Fact]
+    public void Blocks_save_their_activations_with_checkpointing_as_long_as_no_gradients_exist()
+    {
+        int Saved(TrainingOptions options, bool freezes = false)
+        {
+            using var model = Small.Model();
+            if (freezes) model.Parameters[0].Value.requires_grad = false;
+            int saved = -1;
+            model.Stack.Observer = (_, _) => saved = model.Stack.SavedBlocks;
+            using var trainer = new Trainer(model, data, options with { Duration = Duration.Steps(1), ActivationCheckpointing = true });
+            trainer.Run();
+            Assert.Equal(0, model.Stack.SavedBlocks);
+            return saved;
+        }
+        using var small = Small.Model();
+        int blocks = small.Stack.Blocks.Count;
+        int free = TrainingMemory.CountFreeBlocks(small.Design, Small.Options.ContextLength, Small.Options.BatchSize, 4, DeviceType.CPU);
+        Assert.True(free > 0);
+        Assert.Equal(free, Saved(Small.Options));
+        Assert.Equal(blocks, Saved(Small.Options with { SavedBlocks = blocks }));
+        Assert.Equal(0, Saved(Small.Options with { SavedBlocks = 0 }));
+        Assert.Equal(0, Saved(Small.Options with { MicroBatchSize = 2 }));
+        Assert.Equal(0, Saved(Small.Options, freezes: true));
+        foreach (int count in (int[])[-1, blocks + 1])
+            Assert.Contains($"SavedBlocks is {count}", Assert.Throws<ArgumentOutOfRangeException>(
+                () => Saved(Small.Options with { SavedBlocks = count })).Message);
+        Assert.Contains("SavedBlocks is 1", Assert.Throws<ArgumentException>(() => (Small.Options with { SavedBlocks = 1 }).Check()).Message);
+    }
+
     [Theory]
     [InlineData(false, false)]
     [InlineData(true, true)]
     public void Activation_checkpointing_changes_no_bit(bool experts, bool separateDocuments)
     {
         using var documents = Small.Data(2000, starts: [.. Enumerable.Range(0, 250).Select(i => i * 8L)]);
-        (HybridLanguageModel, TrainingResult) Run(bool checkpointing)
+        (HybridLanguageModel, TrainingResult) Run(bool checkpointing, int? savedBlocks = null)
         {
             var model = Small.Model(experts: experts);
             using var trainer = new Trainer(
                 model, documents, Small.Options with { Duration = Duration.Steps(4), MicroBatchSize = 3, SeparateDocuments = separateDocuments,
-                    ActivationCheckpointing = checkpointing }, heldOut);
+                    ActivationCheckpointing = checkpointing, SavedBlocks = savedBlocks }, heldOut);
             return (model, trainer.Run());
         }
-        var ((plain, expected), (again, actual)) = (Run(false), Run(true));
+        var ((plain, expected), (again, actual), (partly, third)) = (Run(false), Run(true), Run(true, 1));
+        Small.AssertBitEqual(plain, partly);
+        Assert.Equal(expected.Final, third.Final);
+        partly.Dispose();
         Small.AssertBitEqual(plain, again);
         Assert.Equal(expected.Final, actual.Final);
         Assert.False(again.Stack.ActivationCheckpointing);
