@@ -12,7 +12,7 @@ namespace HybridArchitectures.Experiments;
 /// Measures how many steps Muon needs for the held-out loss of AdamW, on one hybrid. Each run has its own complete schedule.
 /// <para>
 /// 1. Both optimizers are tuned over the same learning rates with a seed that is not used again: AdamW with all steps, Muon with the largest of its
-/// shares of them.
+/// shares of them. Then, each tries 1/√2 and √2 times its best rate.
 /// </para>
 /// <para>2. With its best rate, AdamW makes all steps and Muon each of its shares, for each seed.</para>
 /// <para>3. The share at which Muon has the loss of AdamW is interpolated between its shares, linear in the logarithm of the steps.</para>
@@ -49,8 +49,10 @@ sealed class OptimizerComparison(StudyData data, string folder, Device device, b
     public bool Run(CancellationToken cancellation)
     {
         foreach (string optimizer in (string[])[AdamW, Muon])
-            foreach (double rate in Rates)
-                if (!Train(optimizer, TunedSteps(optimizer), rate, TuningSeed, cancellation)) return false;
+        {
+            if (!Tune(optimizer, Rates, cancellation)) return false;
+            if (BestRate(optimizer, Rates) is { } best && !Tune(optimizer, Neighbours(best), cancellation)) return false;
+        }
         if (BestRate(AdamW) is not { } first || BestRate(Muon) is not { } second) return true;
         foreach (long seed in size.Seeds)
         {
@@ -60,6 +62,11 @@ sealed class OptimizerComparison(StudyData data, string folder, Device device, b
         }
         return true;
     }
+
+    bool Tune(string optimizer, IEnumerable<double> rates, CancellationToken cancellation) =>
+        rates.All(rate => Train(optimizer, TunedSteps(optimizer), rate, TuningSeed, cancellation));
+
+    static double[] Neighbours(double rate) => [Math.Round(rate / Math.Sqrt(2), 4), Math.Round(rate * Math.Sqrt(2), 4)];
 
     int StepsOf(double share) => Math.Max(1, (int)Math.Round(share * Steps));
 
@@ -98,10 +105,13 @@ sealed class OptimizerComparison(StudyData data, string folder, Device device, b
         return FormattableString.Invariant($"{name}, seed {seed}: {training.Seconds:f1} s, {loss}");
     }
 
+    // the best rate of the tuning; null if it is not complete
+    double? BestRate(string optimizer) => BestRate(optimizer, Rates) is { } coarse ? BestRate(optimizer, [.. Rates, .. Neighbours(coarse)]) : null;
+
     // the rate with the minimum loss of the tuning; null if every run diverged, or one is missing
-    double? BestRate(string optimizer)
+    double? BestRate(string optimizer, IEnumerable<double> rates)
     {
-        var losses = Rates.Select(rate => (Rate: rate, Loss: Losses(optimizer, TunedSteps(optimizer), rate, TuningSeed))).ToArray();
+        var losses = rates.Select(rate => (Rate: rate, Loss: Losses(optimizer, TunedSteps(optimizer), rate, TuningSeed))).ToArray();
         if (losses.Any(item => item.Loss is null)) return null;
         var sound = losses.Where(item => item.Loss!.Count > 0).ToArray();
         return sound.Length == 0 ? null : sound.MinBy(item => item.Loss![TuningSeed]).Rate;
@@ -119,15 +129,18 @@ sealed class OptimizerComparison(StudyData data, string folder, Device device, b
     /// <summary>Returns the tables of the complete runs and the share of the steps that Muon needs, in Markdown.</summary>
     public string Table()
     {
+        string[] optimizers = [AdamW, Muon];
+        double[] rates = [.. optimizers.SelectMany(optimizer => BestRate(optimizer, Rates) is { } best ? Neighbours(best) : []).Concat(Rates)
+            .Distinct().Order()];
         var lines = new List<string>
         {
-            $"| tuning, seed {TuningSeed} | steps | {string.Join(" | ", Rates.Select(Number))} |",
-            $"| --- | ---: |{string.Concat(Rates.Select(_ => " ---: |"))}",
+            $"| tuning, seed {TuningSeed} | steps | {string.Join(" | ", rates.Select(Number))} |",
+            $"| --- | ---: |{string.Concat(rates.Select(_ => " ---: |"))}",
         };
-        foreach (string optimizer in (string[])[AdamW, Muon])
+        foreach (string optimizer in optimizers)
         {
             int steps = TunedSteps(optimizer);
-            lines.Add($"| {optimizer} | {steps} | {string.Join(" | ", Rates.Select(rate => Cell(Losses(optimizer, steps, rate, TuningSeed))))} |");
+            lines.Add($"| {optimizer} | {steps} | {string.Join(" | ", rates.Select(rate => Cell(Losses(optimizer, steps, rate, TuningSeed))))} |");
         }
         if (BestRate(AdamW) is { } first && BestRate(Muon) is { } second) lines.AddRange(Comparison(first, second));
         return string.Join('\n', lines);
