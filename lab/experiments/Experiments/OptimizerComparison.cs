@@ -36,6 +36,9 @@ sealed class OptimizerComparison(StudyData data, string folder, Device device, b
     /// <summary>Gets the shares of the steps that Muon makes, in ascending order. The default is 0.5 and 0.75.</summary>
     public IReadOnlyList<double> Shares { get; init; } = [0.5, 0.75];
 
+    /// <summary>Gets <see cref="MuonOptions.OthersRate"/>. The default is 1.</summary>
+    public double OthersRate { get; init; } = 1;
+
     /// <summary>Gets or sets the receiver of a line per run. The default prints it.</summary>
     public Action<string> Print { get; init; } = Console.WriteLine;
 
@@ -90,13 +93,14 @@ sealed class OptimizerComparison(StudyData data, string folder, Device device, b
         Data = data.Training, HeldOut = data.HeldOut,
         Training = StudyTraining.Options(rate, size.ContextLength, size.TokensPerStep, steps) with
         {
-            Optimizer = optimizer == Muon ? new MuonOptions() : new AdamWOptions(),
+            Optimizer = optimizer == Muon ? new MuonOptions { OthersRate = OthersRate } : new AdamWOptions(),
             EvaluationTokens = Math.Min(size.HeldOutTokens / 2, data.HeldOut.Count - 1),
         },
     };
 
-    static string Name(string optimizer, int steps, double rate, long seed) =>
-        FormattableString.Invariant($"{(seed == TuningSeed ? Tuning : "")}{optimizer}, {steps} steps, rate {rate:0.####}");
+    string Name(string optimizer, int steps, double rate, long seed) =>
+        FormattableString.Invariant($"{(seed == TuningSeed ? Tuning : "")}{optimizer}, {steps} steps, rate {rate:0.####}")
+        + (optimizer == Muon && OthersRate != 1 ? FormattableString.Invariant($", others {OthersRate:0.##} times") : "");
 
     string Line(string name, long seed)
     {

@@ -128,10 +128,12 @@ static class Program
         var steps = new Option<int>("--steps") { Description = "The steps of AdamW.", DefaultValueFactory = _ => 800 };
         var shares = new Option<double[]>("--shares") { Description = "Two or more shares of the steps that Muon makes, ascending.",
             AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [0.5, 0.75] };
+        var others = new Option<double>("--others-rate") { Description = "The rate of the parameters that AdamW trains next to Muon, as a multiple.",
+            DefaultValueFactory = _ => 1 };
         var results = new Option<string?>("--results") { Description = "A zip file: its runs are added first, and all runs are written to it last." };
         var command = new Command("optimizers", "Measures how many steps Muon needs for the loss of AdamW on a small hybrid.")
         {
-            data, tokenizer, folder, device, minutes, steps, shares, results, Tiny,
+            data, tokenizer, folder, device, minutes, steps, shares, others, results, Tiny,
         };
         command.SetAction(arguments =>
         {
@@ -144,6 +146,7 @@ static class Program
             var comparison = new OptimizerComparison(loaded, runs, new Device(arguments.GetValue(device)!), arguments.GetValue(Tiny))
             {
                 Steps = arguments.GetValue(steps), Shares = RequireShares(arguments.GetValue(shares)!),
+                OthersRate = arguments.GetValue(others),
             };
             bool isComplete = comparison.Run(ends.Token);
             if (archive is not null) ResultFiles.Pack(runs, archive);
