@@ -121,12 +121,13 @@ sealed class PredictedDrafts(HybridLanguageModel model, PredictionHead head, int
 
     /// <summary>Takes the result of the pass that verified drafts.</summary>
     /// <param name="hidden">The hidden vectors of the pass, (rows, width, model width).</param>
-    /// <param name="chosen">The token after each of them.</param>
+    /// <param name="chosen">The token after each of them; -1 where none could be selected, which is never the case before a kept token.</param>
     /// <param name="kept">The number of tokens of each row that are kept.</param>
     public void Accept(Tensor hidden, IReadOnlyList<int> chosen, IReadOnlyList<int> kept)
     {
         head.Count((long)count * kept.Count, kept.Sum(number => number - 1L));
-        Wait(hidden, [.. chosen.Select(id => (long)id)], [.. kept.Select(number => (long)number)]);
+        // -1 after a rejected draft is padding, but padding must have an embedding
+        Wait(hidden, [.. chosen.Select(id => Math.Max(id, 0L))], [.. kept.Select(number => (long)number)]);
     }
 
     /// <summary>Continues with some rows.</summary>

@@ -37,6 +37,25 @@ public sealed class PredictionHeadTests : IDisposable
         Assert.True(head.DraftedTokens >= 13 * drafts, $"{head.DraftedTokens}");
     }
 
+    [Fact]
+    public void A_rejected_draft_after_which_no_token_can_be_selected_does_no_harm()
+    {
+        using var model = TinyDesigns.Model("inter");
+        using var head = PredictionHead.Create(model, seed: 1);
+        int[] Guess(int afterRejected)
+        {
+            using var noGrad = no_grad();
+            using var drafts = new PredictedDrafts(model, head, count: 1, graphs: false);
+            var hidden = model.Hidden(tensor(new long[] { 3, 7, 11, 2 }, [1, 4]));
+            drafts.ReadPrompts(hidden.narrow(1, 0, 2), [[3, 7]], 0);
+            drafts.Begin([11]);
+            drafts.Guess(scores => scores);
+            drafts.Accept(hidden.narrow(1, 2, 2), [5, afterRejected], [1]);
+            return drafts.Guess(scores => scores)[0];
+        }
+        Assert.Equal(Guess(9), Guess(-1));
+    }
+
     [Theory]
     [InlineData("qwen3_5_full", 1)]
     [InlineData("qwen3_5_full", 3)]
