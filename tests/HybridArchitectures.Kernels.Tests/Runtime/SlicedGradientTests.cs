@@ -75,6 +75,27 @@ public class SlicedGradientTests
         EqualsJoinedByCopy((slices, log) => Sum(Scaled(slices[0], 2, log), slices[1].Tensor), [true, true], passes: 2);
 
     [Fact]
+    public void A_pass_over_a_graph_after_one_that_failed_has_the_whole_gradient()
+    {
+        using var scope = NewDisposeScope();
+        var leaf = ones(2, 24).requires_grad_();
+        var slices = TensorSlice.Split(leaf.mul(Scalars.Two), true, Sizes);
+        bool fails = true;
+        // the node that was recorded last comes first, so the first slice has its place when the other one fails
+        var second = Autograd.Apply([slices[1].Tensor], _ => [slices[1].Tensor.mul(Scalars.Two)],
+            context => fails ? throw new TimeoutException() : [context.Gradients[0]!.mul(Scalars.Two)])[0];
+        var log = new List<bool>();
+        var loss = Sum(second, Scaled(slices[0], 3, log));
+        Assert.Throws<TimeoutException>(() => Autograd.Backward(loss, retainGraph: true));
+        Assert.Equal([true], log);
+        leaf.grad = null;
+        fails = false;
+        Autograd.Backward(loss);
+        var expected = cat([arange(1, 17).view(2, 8).mul(6), arange(0, 8).view(2, 4).mul(4), zeros(2, 12)], -1);
+        Assert.True(expected.eq(leaf.grad!).all().item<bool>());
+    }
+
+    [Fact]
     public void Views_of_a_slice_have_its_place() => EqualsJoinedByCopy((slices, log) =>
         Sum(Scaled(slices[2] with { Tensor = slices[2].Tensor.view(2, 3, 3, 4) }, 3, log)), [true]);
 
