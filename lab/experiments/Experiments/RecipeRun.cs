@@ -123,7 +123,7 @@ sealed class RecipeRun(StudyData data, string folder, Device device)
     }
 
     static string Capture(Trainer trainer) => trainer.CapturedNodes > 0 ? $"a step was one CUDA graph of {trainer.CapturedNodes} nodes"
-        : $"steps were not captured{(trainer.CaptureFailure is { } failure ? $": {failure}" : "")}";
+        : $"steps were not captured: {trainer.CaptureFailure ?? CapturedStep.Refusal(trainer.Model, trainer.Options, null) ?? "too few were made"}";
 
     RunReport Report(Recipe recipe, HybridDesign design, TrainingOptions options, TrainingResult result) => new()
     {
