@@ -63,8 +63,6 @@ struct KeyGradients : KeyBlock {
             as_operands(words, gradients[t]);
             part.write_pairs(slopes, words, t);
         }
-        sync_warp();
-        meet(SecondGroupMeets, GroupThreads);
     }
 
     // Group 0 adds to dV, and group 1 to dK.
@@ -76,6 +74,7 @@ struct KeyGradients : KeyBlock {
             __syncthreads();
             if (part.group == 1) write_slopes(scores, stage);
         }
+        __syncthreads();
         if (part.group == 0) add_quarter<E>(sums, place_of(probabilities), 0, place_of(stage_at(stage) + GradientsAt), part.quarter);
         else add_quarter<D>(sums, place_of(slopes), 0, place_of(stage_at(stage)), part.quarter);
     }

@@ -31,9 +31,6 @@ static_assert(Warps == 2 * GroupWarps && RowGroups * ColumnGroups == GroupWarps 
 template <int Size> constexpr int Quarter = (Size / 16 + 3) / 4 * 16;
 constexpr int MaxQuarter = Quarter<(D > E ? D : E)>;
 
-// The barrier of the second group of warps; number 0 is that of the block.
-constexpr int SecondGroupMeets = 1;
-
 // Which part of the scores and of the sums a warp has.
 struct WarpPart {
     int group, row, column, quarter, lane;
