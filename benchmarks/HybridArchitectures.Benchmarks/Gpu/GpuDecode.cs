@@ -33,6 +33,9 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
 {
     const int PromptLength = 512, Short = 128, Long = 384;
 
+    static readonly string[] Names =
+        ["1B-llama", "1B-inter-1:5", "1B-mamba", "1B-intra-1:5", "1B-inter-1:5-moe", "1B-swa-1:5", TrainingStepCase.DeltaName];
+
     static readonly TimeSpan Patience = TimeSpan.FromMinutes(3);
 
     sealed record Rival(string design, int batch, double tokens_per_second, double step_ms, double first_ms);
@@ -45,7 +48,7 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
             Console.WriteLine("| design | batch | tokens/s | ms a step | eager tokens/s | first token ms |");
         if (Parts.Contains("lengths")) new GpuLengths(Device, Tiny, Figures).Operators();
         if (Parts.Contains("kernels") && Device.type == DeviceType.CUDA) Products();
-        foreach (string name in (string[])["1B-llama", "1B-inter-1:5", "1B-mamba", "1B-intra-1:5", "1B-inter-1:5-moe"])
+        foreach (string name in Names)
         {
             if (Filter is not null && !name.Contains(Filter, StringComparison.OrdinalIgnoreCase)) continue;
             using var model = Create(name);
@@ -86,20 +89,7 @@ sealed record GpuDecode(string? Filter, IReadOnlyList<string> Parts, IReadOnlyLi
         return JsonLines.FromProcess<Rival>(start, "anchors", Patience, Console.Error.WriteLine);
     }
 
-    HybridDesign Design(string name)
-    {
-        if (Tiny)
-        {
-            var small = HybridDesign.Create(256, 1000).WithAttention(4, 2).WithMamba2(64, 64)
-                .WithIntraHybrid(new AttentionSpec { Heads = 4, KeyValueHeads = 2, HeadSize = 32, ValueHeadSize = 64, Rotary = new() },
-                    new Mamba2Spec { Heads = 4, HeadSize = 64, StateSize = 64, GatedNorm = false })
-                .WithFeedForward(name.EndsWith("moe", StringComparison.Ordinal) ? FeedForwardSpec.MixtureOfExperts(8, 2, 256)
-                    : FeedForwardSpec.SwiGlu(512));
-            return small.Pattern(name.Contains("llama", StringComparison.Ordinal) ? "TTTT" : name.Contains("intra", StringComparison.Ordinal)
-                ? "MHMM" : name.Contains("mamba", StringComparison.Ordinal) ? "MMMM" : "MTMM").Build();
-        }
-        return Recipes.Get(name).Design;
-    }
+    HybridDesign Design(string name) => TrainingStepCase.All(Tiny).First(one => one.Name == name).Design;
 
     // numbers of the size that training begins with, made where the model lives
     HybridLanguageModel Create(string name)

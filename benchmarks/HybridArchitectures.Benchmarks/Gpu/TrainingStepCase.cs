@@ -24,6 +24,9 @@ sealed record TrainingStepCase(string Name, HybridDesign Design, int Rows, int L
     /// <summary>Gets or sets the number of timed steps. The default is 6.</summary>
     public int TimedSteps { get; init; } = 6;
 
+    /// <summary>The name of the model of gated delta nets, which is not a recipe.</summary>
+    public const string DeltaName = "1B gated delta";
+
     /// <summary>Returns all cases; small ones of the same kinds if <paramref name="tiny"/> is true.</summary>
     public static IEnumerable<TrainingStepCase> All(bool tiny)
     {
@@ -43,7 +46,7 @@ sealed record TrainingStepCase(string Name, HybridDesign Design, int Rows, int L
         yield return inter with { Name = "1B-inter-1:5, 32K", Rows = 1, Length = 4 * length };
         yield return inter with { Name = "1B-inter-1:5, one row", Rows = 1 };
         yield return Of("1B-inter-1:5-moe") with { Rows = 1 };
-        yield return new("1B gated delta", DeltaNets(tiny), 1, length);
+        yield return new(DeltaName, DeltaNets(tiny), 1, length);
         yield return new("24M", Hybrid24M(tiny), tiny ? 2 : 16, tiny ? 64 : 1024) { TimedSteps = 30 };
         yield return new("11M", Hybrid11M(tiny), tiny ? 2 : 16, tiny ? 64 : 1024) { TimedSteps = 30 };
     }
