@@ -114,8 +114,8 @@ public sealed record GenerationOptions
     /// <summary>
     /// Gets or sets the head of multi-token prediction that drafts tokens instead of prompt lookup: <see cref="DraftTokens"/> for each pass, or one
     /// if that is null. The head must be that of the model. The tokens are the same as without it, under the conditions of <see cref="DraftTokens"/>.
-    /// With <see cref="CudaGraphs"/>, passes that verify drafts are captured, and so are the drafts after the first of a pass. The caller disposes the
-    /// head. The default is null.
+    /// With <see cref="CudaGraphs"/>, passes that verify drafts are captured, and so are the drafts after the first of a pass. The caller disposes
+    /// the head. The default is null.
     /// </summary>
     public Models.PredictionHead? PredictionHead { get; init; }
 

@@ -182,7 +182,8 @@ public sealed class HybridStack : HybridModule
         return (x, added);
     }
 
-    Tensor ForwardBlock(int index, Tensor x, SequenceContext context) => ActivationCheckpointing && index < blocks.Count - SavedBlocks && is_grad_enabled()
+    Tensor ForwardBlock(int index, Tensor x, SequenceContext context) =>
+        ActivationCheckpointing && index < blocks.Count - SavedBlocks && is_grad_enabled()
         ? CheckpointedBlock.Forward(blocks[index], x, context, BlockRecomputed) : blocks[index].Forward(x, context, context.Cache?.States[index]);
 
     /// <summary>Does the work between optimizer steps, such as balancing experts.</summary>
