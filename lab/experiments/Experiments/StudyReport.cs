@@ -19,6 +19,7 @@ namespace HybridArchitectures.Experiments;
 sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result, IReadOnlyList<TestedFinding> findings, string folder)
 {
     const string Loss = "held-out loss";
+    const string ScalingName = "scaling";
     const int MaxLine = 150;
     static readonly CultureInfo Invariant = CultureInfo.InvariantCulture;
 
@@ -114,6 +115,8 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
         var order = names.Select((design, index) => (design, index)).ToDictionary(item => item.design, item => item.index);
         SweepRun[] runs = [.. result.Runs.Where(run => order.ContainsKey(run.Settings.Name)).OrderBy(run => run.Settings.Seed)
             .ThenBy(run => order[run.Settings.Name])];
+        // only the runs of one experiment differ in nothing but the size; a fit over others would mix optimizers and training lengths
+        if (name != ScalingName) runs = [.. runs.Select(run => run with { Settings = run.Settings with { Family = null } })];
         if (runs.Length == 0)
         {
             Line($"No results of {name} yet.");
@@ -130,7 +133,7 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
             .Write(Path.Combine(folder, name));
         WriteTable(part, baseline, metric);
         WriteMeasurements(part, experiment.Parts.Aggregate(PartTasks.None, (all, one) => all | one.Measured));
-        if (experiment.Name == "scaling") WriteScaling(part);
+        if (name == ScalingName) WriteScaling(part);
         foreach (string picture in Directory.GetFiles(Path.Combine(folder, name), "*.png").Order(StringComparer.Ordinal)
             .Where(file => !Path.GetFileName(file).StartsWith("design", StringComparison.Ordinal)))
             Line($"![{experiment.Title}: {Path.GetFileNameWithoutExtension(picture)}]({name}/{Path.GetFileName(picture)})\n");
