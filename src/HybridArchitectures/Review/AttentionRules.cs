@@ -92,7 +92,7 @@ static class AttentionRules
         bool even = mixers.All(mixer => RotatedSize(mixer) % 2 == 0);
         yield return new("no-positions", Severity.Warning, null, "apart from the causal mask, no block knows the position of a token.",
             new($"0 of {mixers.Length.ToString(CultureInfo.InvariantCulture)} blocks have positions; "
-                + "without recurrence or convolution, they must be added; +1.262 NLL at 11M, and +0.012 (noise) in a hybrid of 1:5",
+                + "without recurrence or convolution, they must be added; +1.262 NLL at 11M, and +0.012 and +0.014 (noise) in hybrids of 1:5 and 1:3",
                 "arXiv 1706.03762, section 3.5; 11M: " + Repetition),
             new(even ? "Rotary = new RotarySpec()" : "Rotary = new RotarySpec(), and an even head size", Rotated, Safe: even));
     }
