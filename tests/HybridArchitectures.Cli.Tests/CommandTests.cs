@@ -248,6 +248,9 @@ public sealed class CommandTests : IDisposable
     {
         var written = Run("generate", run, "--prompt", "line", "--tokens", "4", "--seed", "1");
         Assert.StartsWith("line", written.Output);
+        var (code, output, error) = Run("generate", run, "--prompt", "line", "--top-p", "7");
+        Assert.Equal((ExitCode.Refused, ""), (code, output));
+        Assert.Contains("TopP is 7; expected", error);
         Assert.Equal(0, written.Code);
     }
 

@@ -21,17 +21,22 @@ static class GenerateCommand
         {
             using var loaded = LoadedModel.Open(parsed.GetValue(folder)!, sampling.Tokenizer(parsed), device.Read(parsed));
             using var signals = new StopSignals();
-            Console.Write(parsed.GetValue(prompt));
-            Write(new TextGenerator(loaded.Model, loaded.Tokenizer).StreamAsync(parsed.GetValue(prompt)!, sampling.Read(parsed), signals.Token))
-                .GetAwaiter().GetResult();
+            var pieces = new TextGenerator(loaded.Model, loaded.Tokenizer).StreamAsync(parsed.GetValue(prompt)!, sampling.Read(parsed), signals.Token);
+            Write(parsed.GetValue(prompt)!, pieces).GetAwaiter().GetResult();
             return ExitCode.Success;
         });
         return command;
     }
 
-    static async Task Write(IAsyncEnumerable<GeneratedPiece> pieces)
+    // the prompt is written with the first piece, so that nothing precedes the error of an invalid option
+    static async Task Write(string prompt, IAsyncEnumerable<GeneratedPiece> pieces)
     {
-        await foreach (var piece in pieces.ConfigureAwait(false)) Console.Write(piece.Text);
-        Console.WriteLine();
+        string before = prompt;
+        await foreach (var piece in pieces.ConfigureAwait(false))
+        {
+            Console.Write(before + piece.Text);
+            before = "";
+        }
+        Console.WriteLine(before);
     }
 }
