@@ -30,8 +30,8 @@ sealed class SlicedGradient(Tensor like, long[] sizes)
     {
         if (!isAligned || input.dtype != form.Type || input.NumberOfElements == 0) return null;
         if (taken[index] || input.NumberOfElements * form.Shape[^1] != Count * sizes[index]) return null;
-        taken[index] = true;
         whole ??= allocate(input, form.Type, form.Shape).DetachFromDisposeScope();
+        taken[index] = true;
         return Place(whole, index).view(input.shape);
     }
 

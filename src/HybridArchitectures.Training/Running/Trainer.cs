@@ -104,13 +104,13 @@ public sealed partial class Trainer : IDisposable
         randomState = TorchRandom.StateOfSeed(options.Seed);
         hasBegun = resumed;
         parameters = Trained(model);
-        savedBlocks = options.SavedBlocks ?? CountFreeBlocks();
         pendingLoss = zeros([], ScalarType.Float32, model.Device).DetachFromDisposeScope();
         try
         {
             // refuses parameters that cannot be optimized before anything is written or divided
             if (ranks.IsAlone) optimizer = new RankedOptimizer(ranks, options.Optimizer, parameters, null);
             Prepare(resumed);
+            savedBlocks = options.SavedBlocks ?? CountFreeBlocks();
             ranks.DivideByMachine();
             if (ranks.DividesParameters) sharded = new ShardedParameters(ranks, model, parameters, options.Optimizer);
             optimizer ??= new RankedOptimizer(ranks, options.Optimizer, parameters, sharded);

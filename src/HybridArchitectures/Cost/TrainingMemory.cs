@@ -127,18 +127,20 @@ public sealed record TrainingMemory(long Parameters, long Gradients, long Optimi
         long parameters = 4 * count.Total;
         double loss = 4 * head + input * tokens;
         long narrow = isMixed ? 2 * design.Blocks.Sum(block => NarrowWeights(block.FeedForward, design.Width)) : 0;
-        var (further, early) = (0L, 0L);
-        if (checkpointing && savedBlocks > 0)
-        {
-            var peaks = Checkpointed(design, step);
-            further = (long)(peaks.Peak(savedBlocks, false) - peaks.Peak(0, false));
-            early = (long)(peaks.Peak(savedBlocks, true) - peaks.Peak(0, true)) - further;
-        }
+        var (further, early) = checkpointing ? ActivationsOfSaved(design, step, savedBlocks) : (0, 0);
         return new(parameters, parameters - narrow, 2 * parameters, (long)(kept + copies), (long)loss, (long)activations + further)
         {
             KeptCopies = (long)kept, NarrowGradients = narrow, WithoutKeptCopies = ((long)allCopies, (long)otherActivations + further),
             EarlyActivations = early,
         };
+    }
+
+    // what blocks that are not computed again add to the peak, and further if gradients exist before the backward pass
+    static (long Further, long Early) ActivationsOfSaved(HybridDesign design, TrainingStepShape step, int savedBlocks)
+    {
+        var peaks = Checkpointed(design, step);
+        long Added(bool summed) => (long)(peaks.Peak(savedBlocks, summed) - peaks.Peak(0, summed));
+        return (Added(false), Added(true) - Added(false));
     }
 
     /// <summary>
