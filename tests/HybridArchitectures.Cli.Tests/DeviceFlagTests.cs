@@ -81,7 +81,8 @@ public sealed class DeviceFlagTests : IDisposable
     }
 
     string SweepText(string device) => $$"""
-        { "folder": {{System.Text.Json.JsonSerializer.Serialize(folder["sweep"])}}, "designs": [ { "name": "a", "design": "{{Small}}" } ], "seeds": [1],
+        { "folder": {{System.Text.Json.JsonSerializer.Serialize(folder["sweep"])}}, "seeds": [1],
+          "designs": [ { "name": "a", "design": "{{Small}}" } ],
           "data": {{System.Text.Json.JsonSerializer.Serialize(SmallText(folder))}}, "contextLength": 32, "batchSize": 2, "steps": 2,
           "device": "{{device}}" }
         """;

@@ -32,22 +32,28 @@ static class EvalCommand
             "runs/first --task held-out --task piqa=valid.jsonl --data documentation");
         command.Add(folder);
         foreach (var option in (Option[])[tasks, data, tokenizer, context, lengths, trials, checkpoints, json, device.Option]) command.Add(option);
-        command.SetGuardedAction(parsed =>
-        {
-            // before hours of measurements
-            if (parsed.GetValue(json) is { } target) TaskResultFile.RequireFolder(target);
-            var place = device.Read(parsed);
-            using var loaded = LoadedModel.Open(parsed.GetValue(folder)!, parsed.GetValue(tokenizer), place);
-            using var text = parsed.GetValue(data) is { } path ? TextData.Load(path, parsed.GetValue(tokenizer)) : null;
-            var settings = new TaskSettings(parsed.GetValue(context), parsed.GetValue(lengths)!, parsed.GetValue(trials), text?.HeldOut,
-                parsed.GetValue(data), () => loaded.Tokenizer);
-            TaskResult[] results = parsed.GetValue(checkpoints) ? [History(parsed.GetValue(folder)!, parsed.GetValue(tasks)!, settings, place)]
-                : [.. Tasks(parsed.GetValue(tasks)!, settings).Select(task => task.Run(loaded.Model))];
-            foreach (var result in results) Write(result);
-            if (parsed.GetValue(json) is { } file) TaskResultFile.Write(file, results);
-            return ExitCode.Success;
-        });
+        command.SetGuardedAction(parsed => Run(new(parsed.GetValue(folder)!, parsed.GetValue(tasks)!, parsed.GetValue(data),
+            parsed.GetValue(tokenizer), parsed.GetValue(context), parsed.GetValue(lengths)!, parsed.GetValue(trials), parsed.GetValue(checkpoints),
+            parsed.GetValue(json), device.Read(parsed))));
         return command;
+    }
+
+    /// <summary>Contains what is measured, and how.</summary>
+    sealed record Request(string Folder, string[] Tasks, string? Data, string? Tokenizer, int Context, int[] Lengths, int Trials, bool Checkpoints,
+        string? Json, ModelPlace Place);
+
+    static int Run(Request request)
+    {
+        // before hours of measurements
+        if (request.Json is { } target) TaskResultFile.RequireFolder(target);
+        using var loaded = LoadedModel.Open(request.Folder, request.Tokenizer, request.Place);
+        using var text = request.Data is { } path ? TextData.Load(path, request.Tokenizer) : null;
+        var settings = new TaskSettings(request.Context, request.Lengths, request.Trials, text?.HeldOut, request.Data, () => loaded.Tokenizer);
+        TaskResult[] results = request.Checkpoints ? [History(request.Folder, request.Tasks, settings, request.Place)]
+            : [.. Tasks(request.Tasks, settings).Select(task => task.Run(loaded.Model))];
+        foreach (var result in results) Write(result);
+        if (request.Json is { } file) TaskResultFile.Write(file, results);
+        return ExitCode.Success;
     }
 
     // all names are read before the first task runs

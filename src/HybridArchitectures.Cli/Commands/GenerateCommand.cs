@@ -21,8 +21,9 @@ static class GenerateCommand
         {
             using var loaded = LoadedModel.Open(parsed.GetValue(folder)!, sampling.Tokenizer(parsed), device.Read(parsed));
             using var signals = new StopSignals();
-            var pieces = new TextGenerator(loaded.Model, loaded.Tokenizer).StreamAsync(parsed.GetValue(prompt)!, sampling.Read(parsed), signals.Token);
-            Write(parsed.GetValue(prompt)!, pieces).GetAwaiter().GetResult();
+            string text = parsed.GetValue(prompt)!;
+            var pieces = new TextGenerator(loaded.Model, loaded.Tokenizer).StreamAsync(text, sampling.Read(parsed), signals.Token);
+            Write(text, pieces).GetAwaiter().GetResult();
             return ExitCode.Success;
         });
         return command;
