@@ -37,6 +37,12 @@ public static class AtomicWrite
             StorageEvents.Log.Step(full, "file replaced");
             DeleteAbandonedFiles(Path.GetDirectoryName(full)!, $".{Path.GetFileName(full)}.");
         }
+        catch (Exception e) when ((e is IOException or UnauthorizedAccessException) && e.Message.Contains(temporary, StringComparison.Ordinal))
+        {
+            System.IO.File.Delete(temporary);
+            string message = e.Message.Replace(temporary, full, StringComparison.Ordinal);      // a user knows no temporary file
+            throw e is IOException ? new IOException(message, e) { HResult = e.HResult } : new UnauthorizedAccessException(message, e);
+        }
         catch
         {
             System.IO.File.Delete(temporary);

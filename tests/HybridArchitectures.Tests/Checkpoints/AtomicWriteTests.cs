@@ -102,4 +102,15 @@ public sealed class AtomicWriteTests : IDisposable
         Assert.Contains("is a folder", Assert.Throws<ArgumentException>(() => AtomicWrite.Text(folder.Path, "")).Message);
         Assert.Contains("absent", Assert.Throws<DirectoryNotFoundException>(() => AtomicWrite.Text(folder["absent/file"], "")).Message);
     }
+
+    [Fact]
+    public void An_error_of_a_write_names_the_file_and_no_temporary_one()
+    {
+        string file = folder["file"];
+        var denied = Assert.Throws<UnauthorizedAccessException>(() => AtomicWrite.File(file, fresh =>
+            throw new UnauthorizedAccessException($"Access to the path '{fresh}' is denied.")));
+        Assert.Equal($"Access to the path '{file}' is denied.", denied.Message);
+        var full = Assert.Throws<IOException>(() => AtomicWrite.File(file, fresh => throw new IOException($"No space left: '{fresh}'", 28)));
+        Assert.Equal(($"No space left: '{file}'", 28), (full.Message, full.HResult));
+    }
 }
