@@ -354,6 +354,7 @@ public sealed class SweepTests : IDisposable
         Assert.True(new Sweep(timed).Run().IsComplete);
         Assert.True(new Sweep(timed with { Training = timed.Training with { KeepLast = 5 } }).IsComplete);
         Assert.False(new Sweep(timed with { Training = timed.Training with { ActivationCheckpointing = true } }).IsComplete);
+        Assert.False(new Sweep(timed with { Training = timed.Training with { CheckpointEvery = 6 } }).IsComplete);
     }
 
     [Fact]

@@ -62,9 +62,11 @@ public sealed class Sweep
     SweepPlan Plan(SweepDesign design, long seed)
     {
         var training = options.Training with { Seed = seed, LearningRate = design.LearningRate ?? options.Training.LearningRate, Folder = null,
-            CheckpointEvery = 0, KeepEvery = 0 };
+            KeepEvery = 0 };
         if (options.TrainingFlops is { } flops)
             training = training with { Duration = Duration.Tokens(Math.Max(1, (long)design.Design.Cost(training.ContextLength).Tokens(flops))) };
+        // checkpoints take time: they change the result of a run only if time ends it
+        if (training.Duration.TimeBudget is null) training = training with { CheckpointEvery = 0 };
         string Identity(string json, string training) =>
             string.Join('\n', json, training, options.ComputeType, options.Data.Description, options.HeldOut?.Description);
         return new(design, seed, training, SweepRunFolder.For(options.Folder, design.Name, seed, design.Design, training, Identity));
