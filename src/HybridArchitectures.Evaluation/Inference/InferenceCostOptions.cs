@@ -5,6 +5,9 @@ namespace HybridArchitectures.Evaluation.Inference;
 /// </summary>
 public sealed record InferenceCostOptions
 {
+    /// <summary>Specifies the maximum number of tokens of a row.</summary>
+    internal const int MaxLength = 1 << 24;
+
     /// <summary>Gets or sets the batch sizes to measure, in rows. The default value is 4.</summary>
     public IReadOnlyList<int> BatchSizes { get; init; } = [4];
 
@@ -12,7 +15,8 @@ public sealed record InferenceCostOptions
     public int PromptLength { get; init; } = 512;
 
     /// <summary>
-    /// Gets or sets the total lengths of prompt and continuation, each above <see cref="PromptLength"/>. The default value is 2,048.
+    /// Gets or sets the total lengths of prompt and continuation, each above <see cref="PromptLength"/> and at most 16,777,216. The default value is
+    /// 2,048.
     /// </summary>
     public IReadOnlyList<int> TotalLengths { get; init; } = [2048];
 
@@ -30,13 +34,16 @@ public sealed record InferenceCostOptions
 
     internal void Check()
     {
-        Require.InRange(BatchSizes is { Count: > 0 } && BatchSizes.All(size => size >= 1), $"{nameof(BatchSizes)}.Count", BatchSizes?.Count ?? 0,
-            "at least 1 batch size, each at least 1");
-        Require.InRange(PromptLength >= 1, nameof(PromptLength), PromptLength, "at least 1 token");
-        Require.InRange(TotalLengths is { Count: > 0 } && TotalLengths.All(length => length > PromptLength), $"{nameof(TotalLengths)}.Count",
-            TotalLengths?.Count ?? 0,
-            $"at least 1 length, each more than {PromptLength}, the prompt");
+        Each(BatchSizes, nameof(BatchSizes), 1, int.MaxValue, "at least 1 row");
+        Require.InRange(PromptLength is >= 1 and < MaxLength, nameof(PromptLength), PromptLength, $"1 to {MaxLength - 1} tokens");
+        Each(TotalLengths, nameof(TotalLengths), PromptLength + 1, MaxLength, $"{PromptLength + 1} (above the prompt) to {MaxLength} tokens");
         Require.InRange(TimedSteps is null or >= 1, nameof(TimedSteps), TimedSteps, "at least 1 step, or null");
         Require.InRange(Repetitions >= 1, nameof(Repetitions), Repetitions, "at least 1");
+    }
+
+    static void Each(IReadOnlyList<int> values, string name, int minimum, int maximum, string expected)
+    {
+        Require.InRange(values is { Count: > 0 }, $"{name}.Count", values?.Count ?? 0, "at least 1");
+        foreach (int value in values!) Require.InRange(value >= minimum && value <= maximum, name, value, expected);
     }
 }

@@ -25,8 +25,8 @@ public sealed record LongContextOptions
 
     internal void Check()
     {
-        Require.InRange(Lengths is { Count: > 0 } && Lengths.All(length => length > 0), $"{nameof(Lengths)}.Count", Lengths?.Count ?? 0,
-            "at least 1 length, each at least 1 token");
+        Require.InRange(Lengths is { Count: > 0 }, $"{nameof(Lengths)}.Count", Lengths?.Count ?? 0, "at least 1 length");
+        foreach (int length in Lengths!) Require.InRange(length > 0, nameof(Lengths), length, "at least 1 token");
         Require.InRange(Depths is { Count: > 0 } && Depths.All(depth => depth is >= 0 and <= 1), $"{nameof(Depths)}.Count", Depths?.Count ?? 0,
             "at least 1 depth, each 0 to 1");
         Require.AtLeast(Trials, 1);
