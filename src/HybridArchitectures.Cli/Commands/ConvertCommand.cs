@@ -16,7 +16,7 @@ static class ConvertCommand
 
     public static Command Create()
     {
-        var source = new Argument<string>("source") { Description = "A checkpoint folder of Hugging Face or of this library." };
+        var source = new Argument<string>("source") { Description = "A checkpoint of Hugging Face or of this library, or the folder of a run." };
         var target = new Argument<string>("target") { Description = "The folder to write, which must not exist." };
         var to = new Option<string>("--to")
         {
@@ -31,7 +31,7 @@ static class ConvertCommand
         command.Add(target);
         command.Add(to);
         command.Add(type);
-        command.SetGuardedAction(parsed => Run(parsed.GetValue(source)!, parsed.GetValue(target)!, parsed.GetValue(to)!,
+        command.SetGuardedAction(parsed => Run(ModelFolder.Resolve(parsed.GetValue(source)!), parsed.GetValue(target)!, parsed.GetValue(to)!,
             parsed.GetValue(type) == "bfloat16" ? ScalarType.BFloat16 : ScalarType.Float32));
         return command;
     }

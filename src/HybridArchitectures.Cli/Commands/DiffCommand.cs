@@ -19,7 +19,7 @@ static class DiffCommand
         command.Add(right);
         command.SetGuardedAction(parsed =>
         {
-            string a = parsed.GetValue(left)!, b = parsed.GetValue(right)!;
+            string a = ModelFolder.Resolve(parsed.GetValue(left)!), b = ModelFolder.Resolve(parsed.GetValue(right)!);
             if (Directory.Exists(a) && Directory.Exists(b))
             {
                 var checkpoints = CheckpointDiff.Compare(a, b);

@@ -12,7 +12,7 @@ namespace HybridArchitectures.Cli.Inputs;
 static class DesignArgument
 {
     public const string Description =
-        "A design file (.json), a checkpoint folder, the name of a recipe, or a pattern with sizes: "
+        "A design file (.json), the folder of a checkpoint or of a run, the name of a recipe, or a pattern with sizes: "
             + "MMTM:width=256,vocabulary=256,heads=4,kv=2,state=16,head=32,window=128,feed=512,repeat=2.";
 
     static readonly string[] Known = ["width", "vocabulary", "heads", "kv", "state", "head", "window", "feed", "repeat"];
@@ -29,7 +29,7 @@ static class DesignArgument
     static HybridDesign Find(string text)
     {
         Require.NotBlank(text);
-        if (Directory.Exists(text)) return LoadFolder(text);
+        if (Directory.Exists(text)) return LoadFolder(ModelFolder.Resolve(text));
         if (File.Exists(text)) return HybridDesign.FromJson(BoundedFile.ReadText(text, BoundedFile.MaxTextBytes));
         if (Recipes.All.FirstOrDefault(recipe => string.Equals(recipe.Name, text,
             StringComparison.OrdinalIgnoreCase)) is { } recipe) return recipe.Design;

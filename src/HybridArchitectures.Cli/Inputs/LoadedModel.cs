@@ -1,7 +1,6 @@
 using HybridArchitectures.Checkpoints;
 using HybridArchitectures.Models;
 using HybridArchitectures.Tokenization;
-using HybridArchitectures.Training.Running;
 using static TorchSharp.torch;
 
 namespace HybridArchitectures.Cli.Inputs;
@@ -33,7 +32,7 @@ sealed class LoadedModel : IDisposable
     public static LoadedModel Open(string folder, string? tokenizerPath = null, ModelPlace? place = null, bool isTrained = false)
     {
         if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"folder is '{folder}'; expected the folder of a checkpoint.");
-        if (Trainer.HasCheckpoint(folder)) folder = Directory.GetDirectories(folder, "step-*").Order(StringComparer.Ordinal).Last();
+        folder = ModelFolder.Resolve(folder);
         bool isOwn = File.Exists(Path.Combine(folder, Checkpoint.DesignFile));
         var (device, compute) = place ??= ModelPlace.Cpu;
         var weights = isTrained ? ScalarType.Float32 : place.InferenceWeights;
