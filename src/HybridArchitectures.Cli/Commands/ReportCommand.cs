@@ -21,7 +21,10 @@ static class ReportCommand
         command.SetGuardedAction(parsed =>
         {
             string sweep = parsed.GetValue(folder)!, target = parsed.GetValue(output) ?? Path.Combine(sweep, "report");
-            new SweepReport(Sweep.Read(sweep)) { Title = parsed.GetValue(title)! }.Write(target);
+            var result = Sweep.Read(sweep);
+            if (result.Runs.Count == 0)
+                throw Require.Unfit("folder", $"folder is '{sweep}', which contains no run of a sweep", "the folder that the file of a sweep names");
+            new SweepReport(result) { Title = parsed.GetValue(title)! }.Write(target);
             Terminal.Line($"wrote {Path.Combine(target, "index.html")}");
             return ExitCode.Success;
         });
