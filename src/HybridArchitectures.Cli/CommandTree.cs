@@ -1,5 +1,6 @@
 using System.CommandLine;
 using HybridArchitectures.Cli.Commands;
+using HybridArchitectures.Cli.Inputs;
 using HybridArchitectures.Cli.Output;
 
 namespace HybridArchitectures.Cli;
@@ -16,8 +17,9 @@ static class CommandTree
         var parsed = Create().Parse(arguments);
         if (parsed.Errors.Count > 0)
         {
-            string errors = string.Join(' ', parsed.Errors.Select(error => error.Message));
-            Console.Error.WriteLine($"{errors} See 'hybrid {parsed.CommandResult.Command.Name} --help'.");
+            string errors = string.Join(' ', parsed.Errors.Select(FlagErrors.Describe).Distinct());
+            string command = parsed.CommandResult.Command is RootCommand ? "" : $" {parsed.CommandResult.Command.Name}";
+            Console.Error.WriteLine($"{errors} See 'hybrid{command} --help'.");
             return ExitCode.Refused;
         }
         return parsed.Invoke();

@@ -124,8 +124,12 @@ public sealed class CommandTests : IDisposable
         Measure(run, data);
         Generate(run);
         string last = Directory.GetDirectories(run, "step-*").Max(StringComparer.Ordinal)!;
-        Assert.Contains("the same bit for bit", Run("convert", last, folder["own"], "--to", "own").Output);
+        // the folder of a run means its last checkpoint
+        Assert.Contains("the same bit for bit", Run("convert", run, folder["own"], "--to", "own").Output);
         Assert.Equal(0, Run("diff", last, folder["own"]).Code);
+        Assert.Equal(0, Run("diff", run, folder["own"]).Code);
+        Assert.Equal(0, Run("diff", run, Small).Code);
+        Assert.Contains($"folder is '{run}', which contains no run of a sweep; expected", Fails("report", run));
     }
 
     static HybridDesign Qwen => HybridDesign.Create(16, 40).WithMixer(new GatedDeltaSpec { KeyHeads = 1, KeyHeadSize = 4 })
@@ -203,7 +207,7 @@ public sealed class CommandTests : IDisposable
     void Continue(string[] train, string data)
     {
         string run = folder["run"];
-        Assert.Equal(0, Run(train).Code);       // the run is complete already
+        Assert.Contains("the run has its 4 steps already; nothing is trained", Succeeds(train));
         string[] With(string flag, string value) => [.. train.Select((word, i) => i > 0 && train[i - 1] == flag ? value : word)];
         Assert.Contains("differs from that of the run", Fails([train[0], Small.Replace("feed=16", "feed=32"), .. train[2..]]));
         Assert.Equal(0, Run([train[0], Small.Replace(",feed=16", ",feed=16,repeat=1"), .. train[2..]]).Code);     // the same design in other words
@@ -212,6 +216,8 @@ public sealed class CommandTests : IDisposable
         var longer = Run([.. With("--steps", "6"), "--learning-rate", "0.001"]);
         Assert.Contains("the peak learning rate is 0.001 from here on; the run began with 0.003", longer.Output);
         Assert.Contains("6 steps, 384 tokens", longer.Output);
+        Assert.Contains("the run has 6 steps already, more than 1; nothing is trained", Succeeds(With("--steps", "1")));
+        Succeeds(With("--steps", "6"));
         // without --context and --steps, those of the run hold
         Assert.Contains("6 steps, 384 tokens", Run("train", Small, "--data", data, "--folder", run).Output);
     }
@@ -250,7 +256,7 @@ public sealed class CommandTests : IDisposable
         Assert.StartsWith("line", written.Output);
         var (code, output, error) = Run("generate", run, "--prompt", "line", "--top-p", "7");
         Assert.Equal((ExitCode.Refused, ""), (code, output));
-        Assert.Contains("TopP is 7; expected", error);
+        Assert.StartsWith("--top-p is 7; expected", error);
         Assert.Equal(0, written.Code);
     }
 

@@ -15,12 +15,18 @@ static class BenchCommand
         {
             Description = $"{DesignArgument.Description} The weights of a checkpoint do not affect the speed.",
         };
-        var batch = new Option<int[]>("--batch") { Description = "The batch sizes in rows.", DefaultValueFactory = _ => [1] };
-        var prompt = new Option<int>("--prompt-length") { Description = "The number of tokens of each prompt.", DefaultValueFactory = _ => 512 };
-        var totals = new Option<int[]>("--total-length")
+        var batch = new Flag<int[]>("--batch", nameof(InferenceCostOptions.BatchSizes))
         {
-            Description = "The number of tokens of prompt and continuation.",
-            DefaultValueFactory = _ => [640],
+            Description = "The batch sizes in rows.", DefaultValueFactory = _ => [1], AllowMultipleArgumentsPerToken = true,
+        };
+        var prompt = new Flag<int>("--prompt-length", nameof(InferenceCostOptions.PromptLength))
+        {
+            Description = "The number of tokens of each prompt.", DefaultValueFactory = _ => 512,
+        };
+        var totals = new Flag<int[]>("--total-length", nameof(InferenceCostOptions.TotalLengths))
+        {
+            Description = "The numbers of tokens of prompt and continuation.",
+            DefaultValueFactory = _ => [640], AllowMultipleArgumentsPerToken = true,
         };
         var device = new DeviceFlag();
         var command = GuardedCommand.Create("bench", "Measures prefill and decode throughput, time to first token, cache and peak memory.",
@@ -32,18 +38,18 @@ static class BenchCommand
             var place = device.Read(parsed);
             using var model = DesignArgument.Parse(parsed.GetValue(design)!)
                 .CreateModel(place.Compute, place.Device, seed: 1, weightType: place.InferenceWeights);
-            var rows = new InferenceCostTask(new() { BatchSizes = parsed.GetValue(batch)!, PromptLength = parsed.GetValue(prompt),
-                TotalLengths = parsed.GetValue(totals)! }).Measure(model);
-            Terminal.Table(["batch", "prompt", "total", "first token, ms", "prefill, tokens/s", "decode, tokens/s", "cache, bytes",
-                "by cost model", "peak memory, bytes", "by cost model"], rows.Select(row => (IReadOnlyList<string>)
-            [
-                $"{row.BatchSize}", $"{row.PromptLength}", $"{row.TotalLength}", $"{row.TimeToFirstToken.TotalMilliseconds:0.0}",
-                    $"{row.PrefillTokensPerSecond:0}",
-                $"{row.DecodeTokensPerSecond:0.0}", $"{row.CacheBytes}", $"{row.PredictedCacheBytes}",
-                row.PeakBytes is { } peak ? $"{peak}" : "", $"{row.PredictedPeakBytes}",
-            ]));
+            Write(new InferenceCostTask(new() { BatchSizes = parsed.GetValue(batch)!, PromptLength = parsed.GetValue(prompt),
+                TotalLengths = parsed.GetValue(totals)! }).Measure(model));
             return ExitCode.Success;
         });
         return command;
     }
+
+    static void Write(IReadOnlyList<InferenceCostRow> rows) => Terminal.Table(["batch", "prompt", "total", "first token, ms", "prefill, tokens/s",
+        "decode, tokens/s", "cache, bytes", "by cost model", "peak memory, bytes", "by cost model"], rows.Select(row => (IReadOnlyList<string>)
+        [
+            $"{row.BatchSize}", $"{row.PromptLength}", $"{row.TotalLength}", $"{row.TimeToFirstToken.TotalMilliseconds:0.0}",
+            $"{row.PrefillTokensPerSecond:0}", $"{row.DecodeTokensPerSecond:0.0}", $"{row.CacheBytes}", $"{row.PredictedCacheBytes}",
+            row.PeakBytes is { } peak ? $"{peak}" : "", $"{row.PredictedPeakBytes}",
+        ]));
 }

@@ -12,21 +12,22 @@ static class CostCommand
     public static Command Create()
     {
         var designs = new Argument<string[]>("designs") { Description = DesignArgument.Description, Arity = ArgumentArity.OneOrMore };
-        var context = new Option<int>("--context") { Description = "The context length in tokens.", DefaultValueFactory = _ => 8192 };
-        var accelerator = new Option<string?>("--accelerator")
+        var context = new Flag<int>("--context", "sequenceLength") { Description = "The context length in tokens.", DefaultValueFactory = _ => 8192 };
+        var accelerator = new Flag<string?>("--accelerator", "accelerator")
         {
             Description = $"Adds the minimum time of a decoding step: {string.Join(", ", Accelerator.Known.Select(known => known.Name))}.",
         };
-        var batch = new Option<int>("--batch") { Description = "The number of rows of the decoding step.", DefaultValueFactory = _ => 1 };
-        var ranks = new Option<int>("--ranks") { Description = "Adds the communication and the efficiency of training on N GPUs.",
+        var batch = new Flag<int>("--batch", "batch") { Description = "The number of rows of the decoding step.", DefaultValueFactory = _ => 1 };
+        var ranks = new Flag<int>("--ranks", "ranks") { Description = "Adds the communication and the efficiency of training on N GPUs.",
             DefaultValueFactory = _ => 1 };
         var link = new Option<string>("--link") { Description = $"The connection of the GPUs: {Names}.", DefaultValueFactory = _ => "NVLink" };
         var machines = new Option<int>("--machines") { Description = "The machines of the GPUs, for the hybrid strategy. Within one: NVLink.",
             DefaultValueFactory = _ => 1 };
-        var passes = new Option<int>("--passes") { Description = "The passes of a training step on one GPU.", DefaultValueFactory = _ => 1 };
-        var tokens = new Option<long>("--tokens-per-rank") { Description = "The tokens of a training step on one GPU.",
+        var passes = new Flag<int>("--passes", "passes") { Description = "The passes of a training step on one GPU.",
+            DefaultValueFactory = _ => 1 };
+        var tokens = new Flag<long>("--tokens-per-rank", "tokens", "tokensPerRank") { Description = "The tokens of a training step on one GPU.",
             DefaultValueFactory = _ => 65536 };
-        var flops = new Option<double>("--flops") { Description = "The FLOPs per second that a GPU reaches in training.",
+        var flops = new Flag<double>("--flops", "flopsPerSecond") { Description = "The FLOPs per second that a GPU reaches in training.",
             DefaultValueFactory = _ => 5.3e14 };
         var command = GuardedCommand.Create("cost", "Computes the cost of designs: parameters, operations, cache and memory.",
             "MMTM:width=2048,heads=32,state=128,feed=8192,repeat=8 --context 32768");
@@ -49,11 +50,13 @@ static class CostCommand
     static void Print(string design, int context, string? accelerator, int batch, Division division)
     {
         var cost = DesignArgument.Parse(design).Cost(context);
-        Terminal.Line($"{cost.Design.Name ?? design}: {cost.Design.Pattern}\n{cost}");
+        // all of it or none: an invalid option is refused before the first line
+        List<string> lines = [$"{cost.Design.Name ?? design}: {cost.Design.Pattern}\n{cost}"];
         if (accelerator is not null)
-            Terminal.Line($"decode step      {cost.Decode(Accelerator.Get(accelerator), batch).Seconds * 1e3:0.###} ms at least on {accelerator}, "
+            lines.Add($"decode step      {cost.Decode(Accelerator.Get(accelerator), batch).Seconds * 1e3:0.###} ms at least on {accelerator}, "
                 + $"{batch} rows");
-        if (division.Ranks != 1) Terminal.Line(Communication(cost, division));
+        if (division.Ranks != 1) lines.Add(Communication(cost, division));
+        lines.ForEach(Terminal.Line);
     }
 
     static string Names => string.Join(", ", Interconnect.Known.Select(known => known.Name));

@@ -37,7 +37,7 @@ static class DistillCommand
         {
             Description = "The number of steps that match the new layers to the old ones.", DefaultValueFactory = _ => 60,
         };
-        var share = new Option<double>("--share")
+        var share = new Flag<double>("--share", "share")
         {
             Description = "The share of the divergence from the teacher in the loss.", DefaultValueFactory = _ => 0.5,
         };
@@ -125,6 +125,7 @@ static class DistillCommand
     static int Finish(Trainer trainer, string name, CancellationToken cancellation)
     {
         Terminal.Line($"{name} on {ModelPlace.Describe(trainer.Model.Device, trainer.Model.ComputeType)}");
+        if (TrainingFlags.Surplus(trainer) is { } surplus) Terminal.Line(surplus);
         var result = Terminal.Progress(report => trainer.Run(new StepReporter(report, name), cancellation));
         if (!result.Completed)
         {

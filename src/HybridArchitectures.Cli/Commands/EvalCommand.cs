@@ -1,6 +1,8 @@
 using System.CommandLine;
 using HybridArchitectures.Cli.Inputs;
 using HybridArchitectures.Cli.Output;
+using HybridArchitectures.Evaluation.Inside;
+using HybridArchitectures.Evaluation.LongContext;
 using HybridArchitectures.Evaluation.Tasks;
 
 namespace HybridArchitectures.Cli.Commands;
@@ -11,20 +13,26 @@ static class EvalCommand
     public static Command Create()
     {
         var folder = new Argument<string>("folder") { Description = "A checkpoint of this library or of Hugging Face, or the folder of a run." };
-        var tasks = new Option<string[]>("--task")
+        var tasks = new Flag<string[]>("--task", "task")
         {
             Description = $"The tasks, one or more: {string.Join(", ", TaskArgument.Names)}. A benchmark takes its file after '=', as in "
                 + $"piqa=valid.jsonl.", Required = true,
         };
         var data = new Option<string?>("--data") { Description = $"Text for held-out, position, document and needle. {TextData.Description}" };
         var tokenizer = Tokenizer();
-        var context = new Option<int>("--context") { Description = "The number of tokens per window.", DefaultValueFactory = _ => 1024 };
-        var lengths = new Option<int[]>("--lengths")
+        var context = new Flag<int>("--context", nameof(TaskSettings.ContextLength))
+        {
+            Description = "The number of tokens per window.", DefaultValueFactory = _ => 1024,
+        };
+        var lengths = new Flag<int[]>("--lengths", nameof(LongContextOptions.Lengths), nameof(InsideOptions.Length), "maxTokens")
         {
             Description = "The lengths of prompts of needle, passkey and ruler, in tokens.", DefaultValueFactory = _ => [512, 1024],
             AllowMultipleArgumentsPerToken = true,
         };
-        var trials = new Option<int>("--trials") { Description = "The number of prompts per length and depth.", DefaultValueFactory = _ => 5 };
+        var trials = new Flag<int>("--trials", nameof(LongContextOptions.Trials))
+        {
+            Description = "The number of prompts per length and depth.", DefaultValueFactory = _ => 5,
+        };
         var checkpoints = new Option<bool>("--checkpoints") { Description = "Measures 'inside' at every checkpoint of a run." };
         var device = new DeviceFlag();
         var json = new Option<string?>("--json") { Description = "The JSON file to write the results to." };

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using HybridArchitectures.Cli.Inputs;
 using HybridArchitectures.Cli.Output;
 
 namespace HybridArchitectures.Cli.Commands;
@@ -10,24 +11,30 @@ static class GuardedCommand
     public static Command Create(string name, string description, string example) => new(name, $"{description}\n\nExample: hybrid {name} {example}");
 
     /// <summary>Sets the action of a command. Errors that a user can correct become one line on the error stream.</summary>
-    public static void SetGuardedAction(this Command command, Func<ParseResult, int> action) => command.SetAction(parsed =>
-    {
-        try
+    /// <param name="command">The command.</param>
+    /// <param name="action">The action. It returns the exit code.</param>
+    /// <param name="keyOf">
+    /// Returns what a user wrote for a setting of the library, or null. The default, null, means the names of the flags of the command.
+    /// </param>
+    public static void SetGuardedAction(this Command command, Func<ParseResult, int> action, Func<string, string?>? keyOf = null) =>
+        command.SetAction(parsed =>
         {
-            return action(parsed);
-        }
-        catch (OperationCanceledException)
-        {
-            return ExitCode.Interrupted;
-        }
-        catch (Exception e) when (
-            e is ArgumentException or IOException or InvalidDataException or InvalidOperationException or UnauthorizedAccessException
-            or NotSupportedException or DllNotFoundException or KeyNotFoundException or InsufficientMemoryException)
-        {
-            Console.Error.WriteLine(OneLine(e));
-            return ExitCode.Refused;
-        }
-    });
+            try
+            {
+                return action(parsed);
+            }
+            catch (OperationCanceledException)
+            {
+                return ExitCode.Interrupted;
+            }
+            catch (Exception e) when (
+                e is ArgumentException or IOException or InvalidDataException or InvalidOperationException or UnauthorizedAccessException
+                or NotSupportedException or DllNotFoundException or KeyNotFoundException or InsufficientMemoryException)
+            {
+                Console.Error.WriteLine(FlagErrors.Rename(OneLine(e), keyOf ?? (setting => FlagErrors.FlagOf(command, setting))));
+                return ExitCode.Refused;
+            }
+        });
 
     internal static string OneLine(Exception error)
     {

@@ -12,7 +12,7 @@ static class ReviewCommand
     public static Command Create()
     {
         var design = new Argument<string>("design") { Description = DesignArgument.Description };
-        var length = new Option<int>("--max-length")
+        var length = new Flag<int>("--max-length", nameof(ReviewOptions.MaxContextLength))
         {
             Description = "The maximum context length in use, in tokens. 0 means the training length.",
             DefaultValueFactory = _ => 0,

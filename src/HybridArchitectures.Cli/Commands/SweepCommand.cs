@@ -38,7 +38,7 @@ static class SweepCommand
             }
             string path = parsed.GetValue(file) ?? throw Require.Unfit("file", "file is missing", "the file of a sweep, or --schema");
             return Run(SweepFile.Read(path), parsed.GetValue(merge) ?? []);
-        });
+        }, SweepFile.KeyOf);
         return command;
     }
 

@@ -56,6 +56,7 @@ static class TrainCommand
         using var trainer = Trainer.HasCheckpoint(request.Folder) ? Resume(parsed, text, request) : Start(parsed, text, request);
         using var model = trainer.Model;
         request.Say($"training on {ModelPlace.Describe(model.Device, model.ComputeType)}");
+        if (TrainingFlags.Surplus(trainer) is { } surplus) request.Say(surplus);
         var result = request.IsFirst ? Terminal.Progress(report => trainer.Run(new Reporter(report), signals.Token))
             : trainer.Run(cancellation: signals.Token);
         if (!result.Completed)
@@ -117,8 +118,7 @@ static class TrainCommand
     static Trainer Resume(ParseResult parsed, TextData text, Request request)
     {
         var (run, design) = (request.Folder, request.Design);
-        string last = Directory.GetDirectories(run, "step-*").Order(StringComparer.Ordinal).Last();
-        var saved = Checkpoint.LoadDesign(last);
+        var saved = Checkpoint.LoadDesign(ModelFolder.Resolve(run));
         // the name does not matter: a file and a pattern can describe the same design
         var differences = saved.Diff(DesignArgument.Parse(design) with { Name = saved.Name });
         if (differences.Count > 0)

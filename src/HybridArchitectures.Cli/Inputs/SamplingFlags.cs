@@ -7,13 +7,19 @@ namespace HybridArchitectures.Cli.Inputs;
 /// <summary>Defines the options of generation.</summary>
 sealed class SamplingFlags
 {
-    readonly Option<int> tokens = new("--tokens") { Description = "The maximum number of tokens to generate.", DefaultValueFactory = _ => 128 };
-    readonly Option<double> temperature = new("--temperature")
+    readonly Flag<int> tokens = new("--tokens", nameof(GenerationOptions.MaxNewTokens))
+    {
+        Description = "The maximum number of tokens to generate.", DefaultValueFactory = _ => 128,
+    };
+    readonly Flag<double> temperature = new("--temperature", nameof(GenerationOptions.Temperature))
     {
         Description = "The sampling temperature. 0 selects the most probable token.",
         DefaultValueFactory = _ => 0.8,
     };
-    readonly Option<double?> topP = new("--top-p") { Description = "Samples from the most probable tokens with this total probability." };
+    readonly Flag<double?> topP = new("--top-p", nameof(GenerationOptions.TopP))
+    {
+        Description = "Samples from the most probable tokens with this total probability.",
+    };
     readonly Option<long?> seed = new("--seed") { Description = "The seed of the sampling." };
     readonly Option<string?> stateType = new("--state-type")
     {

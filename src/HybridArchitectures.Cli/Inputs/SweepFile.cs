@@ -116,6 +116,10 @@ sealed class SweepFile
         }
     }
 
+    /// <summary>Returns the key that sets a setting of the library, or null if there is none.</summary>
+    public static string? KeyOf(string setting) => Json.GetTypeInfo(typeof(SweepFile)).Properties.Select(property => property.Name)
+        .FirstOrDefault(key => string.Equals(key, setting, StringComparison.OrdinalIgnoreCase));
+
     /// <summary>Returns whether the name of a file is that of YAML: <c>.yaml</c> or <c>.yml</c>.</summary>
     public static bool IsYaml(string path) => Path.GetExtension(path).ToUpperInvariant() is ".YAML" or ".YML";
 

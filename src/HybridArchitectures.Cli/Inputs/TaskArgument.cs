@@ -45,11 +45,17 @@ static class TaskArgument
             "parity" => new StateTracking().ToEvaluationTask(),
             "s3" => new StateTracking { Group = TrackedGroup.S3 }.ToEvaluationTask(),
             "s5" => new StateTracking { Group = TrackedGroup.S5 }.ToEvaluationTask(),
-            "inference" => new InferenceCostTask(new() { BatchSizes = [1], PromptLength = settings.ContextLength,
-                TotalLengths = [settings.ContextLength + 32] }),
+            "inference" => Inference(settings.ContextLength),
             "inside" => Inside(settings),
             _ => throw Require.Unfit("task", $"task is '{text}'", $"one of {string.Join(", ", Names)}"),
         };
+    }
+
+    static InferenceCostTask Inference(int contextLength)
+    {
+        const int continued = 32, maximum = (1 << 24) - continued;      // the maximum of InferenceCostOptions
+        Require.InRange(contextLength is >= 1 and <= maximum, nameof(contextLength), contextLength, $"1 to {maximum} for the task 'inference'");
+        return new(new() { BatchSizes = [1], PromptLength = contextLength, TotalLengths = [contextLength + continued] });
     }
 
     /// <summary>Creates the task that looks inside: a needle in the text, or a passkey without a text.</summary>

@@ -11,19 +11,28 @@ sealed class TrainingFlags
     const long CheckpointSteps = 100, CheckpointStepsOnGpu = 1000;
     const double MinSeconds = 1e-3, MaxSeconds = 1e9;
 
-    readonly Option<double> rate = new("--learning-rate") { Description = "The peak learning rate.", DefaultValueFactory = _ => 3e-3 };
-    readonly Option<int> context = new("--context") { Description = "The number of tokens per row.", DefaultValueFactory = _ => 256 };
-    readonly Option<int> batch = new("--batch") { Description = "The number of rows per step.", DefaultValueFactory = _ => 8 };
-    readonly Option<int> micro = new("--micro-batch")
+    readonly Flag<double> rate = new("--learning-rate", nameof(TrainingOptions.LearningRate))
+    {
+        Description = "The peak learning rate.", DefaultValueFactory = _ => 3e-3,
+    };
+    readonly Flag<int> context = new("--context", nameof(TrainingOptions.ContextLength))
+    {
+        Description = "The number of tokens per row.", DefaultValueFactory = _ => 256,
+    };
+    readonly Flag<int> batch = new("--batch", nameof(TrainingOptions.BatchSize))
+    {
+        Description = "The number of rows per step.", DefaultValueFactory = _ => 8,
+    };
+    readonly Flag<int> micro = new("--micro-batch", nameof(TrainingOptions.MicroBatchSize))
     {
         Description = "The number of rows per forward pass. 0 means all rows of a step.",
         DefaultValueFactory = _ => 0,
     };
-    readonly Option<long?> steps = new("--steps")
+    readonly Flag<long?> steps = new("--steps", "steps")
     {
         Description = "The number of steps; set one of --steps, --tokens and --seconds. A run that goes on keeps its duration if " + "none is given.",
     };
-    readonly Option<long?> tokens = new("--tokens") { Description = "The number of training tokens." };
+    readonly Flag<long?> tokens = new("--tokens", "tokens") { Description = "The number of training tokens." };
     readonly Option<double?> seconds = new("--seconds") { Description = "The training time in seconds." };
     readonly Option<long> seed = new("--seed")
     {
@@ -31,7 +40,7 @@ sealed class TrainingFlags
         DefaultValueFactory = _ => 1,
     };
 
-    readonly Option<long?> checkpointEvery = new("--checkpoint-every")
+    readonly Flag<long?> checkpointEvery = new("--checkpoint-every", nameof(TrainingOptions.CheckpointEvery))
     {
         Description = "The number of steps between checkpoints, each with a measurement of the held-out loss. 0 means only at the end. The default "
             + $"is {CheckpointSteps} on the CPU and {CheckpointStepsOnGpu} on a GPU.",
@@ -88,6 +97,17 @@ sealed class TrainingFlags
         Say("the interval of checkpoints", saved.CheckpointEvery, changed.CheckpointEvery);
         Say("the duration", saved.Duration, changed.Duration);
         return changed;
+    }
+
+    /// <summary>Returns a line that says that a run has as many steps as its duration, or more. Returns null if it goes on.</summary>
+    public static string? Surplus(Trainer trainer)
+    {
+        var duration = trainer.Options.Duration;
+        long tokensPerStep = (long)trainer.Options.BatchSize * trainer.Options.ContextLength;
+        long? steps = duration.StepCount ?? (duration.TokenCount - 1) / tokensPerStep + 1;
+        if (steps is not { } total || trainer.Step < total) return null;
+        return trainer.Step == total ? $"the run has its {total} steps already; nothing is trained"
+            : $"the run has {trainer.Step} steps already, more than {total}; nothing is trained";
     }
 
     static bool IsGiven(ParseResult parsed, Option option) => parsed.GetResult(option) is { Implicit: false };
