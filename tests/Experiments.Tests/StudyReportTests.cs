@@ -19,7 +19,7 @@ public sealed class StudyReportTests : IDisposable
         var results = SweepResult.ReadFile(Path.Combine(Experiments, "results", "runs.jsonl"));
         var chosen = new SweepResult([.. results.Runs.Where(run => OneSize.Concat(OtherSizes).Contains(run.Settings.Name))], true);
         var size = new StudySize();
-        new StudyReport(size, new Catalogue(size, vocabularySize: 8192), chosen, [], folder).Write();
+        new StudyReport(size, new Catalogue(size, vocabularySize: 8192), chosen, []).Write(folder);
 
         Assert.True(File.Exists(Path.Combine(folder, "scaling", ScalingPicture)));
         Assert.True(File.Exists(Path.Combine(folder, "next", "index.html")));

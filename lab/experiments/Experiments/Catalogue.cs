@@ -12,6 +12,7 @@ sealed class Catalogue(StudySize size, int vocabularySize)
     public const string LearningRatesName = "learning-rates";
 
     readonly Designs designs = new(size, vocabularySize);
+    readonly Comparisons comparisons = new(size);
 
     /// <summary>Gets all experiments.</summary>
     public IReadOnlyList<Experiment> All => [Rates, Pareto, Placements, Intra, Next, Scaling, Recall];
@@ -36,7 +37,8 @@ sealed class Catalogue(StudySize size, int vocabularySize)
     }
 
     Experiment Pareto => new("pareto", "Quality, retrieval and cost", "Ratios of attention to Mamba-2 between layers and inside layers, with "
-        + "sliding windows for comparison.", "attention", [new(AllRatios, PartTasks.Positions | PartTasks.Needle | PartTasks.Cost)]);
+        + "sliding windows for comparison.", "attention", [new(AllRatios, PartTasks.Positions | PartTasks.Needle | PartTasks.Cost)])
+        { Comparisons = comparisons.OfRatios };
 
     ExperimentDesign[] AllRatios => [designs.Transformer, designs.Mamba,
         .. Designs.Ratios.Select(ratio => designs.Inter(ratio.Attention, ratio.Ssm)),
@@ -68,7 +70,8 @@ sealed class Catalogue(StudySize size, int vocabularySize)
                 .. several.SelectMany(ratio => ((Placement[])[Placement.Clustered, Placement.Sandwich]).Select(placement =>
                     designs.Intra(ratio.Attention, ratio.Ssm, placement)))];
             return new("placement", "Placement", "One attention block at each depth of a stack of Mamba-2; attention at the front, in the middle and "
-                + "at the end; blocks with both branches scattered, clustered and at both ends.", "mamba", [new(places)]);
+                + "at the end; blocks with both branches scattered, clustered and at both ends.", "mamba", [new(places)])
+            { Comparisons = comparisons.OfPlacements };
         }
     }
 
@@ -94,7 +97,8 @@ sealed class Catalogue(StudySize size, int vocabularySize)
                 .. Splits.Select(split => designs.Intra($"widths {split.Attention}:{split.Ssm}",
                     designs.Block(attention: split.Attention, ssm: split.Ssm)))];
             return new("intra", "Blocks with both branches", "Fusion, norm, output projection, learned scale and widths of the branches, in stacks "
-                + "of 12 such blocks. The baseline is a difference with a norm per head and separate projections.", "intra 1:0", [new(variants)]);
+                + "of 12 such blocks. The baseline is a difference with a norm per head and separate projections.", "intra 1:0", [new(variants)])
+            { Comparisons = Comparisons.OfBlocks };
         }
     }
 
@@ -118,12 +122,14 @@ sealed class Catalogue(StudySize size, int vocabularySize)
                 [new([.. Replaced.Take(2)], PartTasks.Needle),
                     new([.. main, designs.Inter(1, 3), .. Replaced.Skip(2), .. mixers, .. noPositions, .. decays]),
                     new(main, PartTasks.Positions) { Context = 0.5 }, new(main, PartTasks.Positions) { Context = 2 },
-                    new(main) { IsMuon = true }]);
+                    new(main) { IsMuon = true }])
+            { Comparisons = comparisons.OfNext };
         }
     }
 
     Experiment Scaling => new("scaling", "Scaling", "Four sizes of attention, of two ratios with Mamba-2 and of two ratios with gated delta nets, at "
-        + "equal tokens. The rate falls with the root of the width.", "attention", [new([.. size.ScalingWidths.SelectMany(ScalingOf)])]);
+        + "equal tokens. The rate falls with the root of the width.", "attention", [new([.. size.ScalingWidths.SelectMany(ScalingOf)])])
+        { Comparisons = comparisons.OfSizes };
 
     // the base size has the names of the other experiments, so its runs are theirs
     IEnumerable<ExperimentDesign> ScalingOf(int width)

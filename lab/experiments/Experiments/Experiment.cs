@@ -8,6 +8,9 @@ namespace HybridArchitectures.Experiments;
 /// <param name="Parts">The parts, in the order in which they run.</param>
 sealed record Experiment(string Name, string Title, string Question, string Baseline, IReadOnlyList<ExperimentPart> Parts)
 {
+    /// <summary>Gets the comparisons in addition to those with the baseline.</summary>
+    public IReadOnlyList<ComparisonGroup> Comparisons { get; init; } = [];
+
     /// <summary>Gets the names of all runs.</summary>
     public IReadOnlyList<string> Names { get; } = [.. Parts.SelectMany(part => part.Designs.Select(part.NameOf))];
 }

@@ -24,6 +24,13 @@ static class Figure
             : $"{value} [{Text(interval.Low, digits)}, {Text(interval.High, digits)}]{(difference.IsBelowNoise ? ", below noise" : "")}";
     }
 
+    /// <summary>Returns a number of a fit with its bootstrap interval.</summary>
+    public static string Interval(BootstrapInterval number) =>
+        $"{Text(number.Value, Digits(0))} [{Text(number.Low, Digits(0))}, {Text(number.High, Digits(0))}]";
+
+    /// <summary>Returns numbers, one for each seed.</summary>
+    public static string Each(IEnumerable<double> numbers) => string.Join(", ", numbers.Select(number => Text(number, Digits(number))));
+
     /// <summary>Returns a ratio of scales with its interval. A ratio over 1,000 is far outside the scales that were trained.</summary>
     public static string Ratio(BootstrapInterval ratio) => double.IsInfinity(ratio.Low) ? "never reached"
         : $"{Bounded(ratio.Value)} [{Bounded(ratio.Low)}, {Bounded(ratio.High)}]";

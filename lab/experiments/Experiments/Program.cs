@@ -313,7 +313,7 @@ static class Program
             var result = SweepResult.ReadFile(arguments.GetValue(file)!);
             var catalogue = new Catalogue(size, VocabularySize);
             var findings = TestedFinding.Test(Path.Combine(AppContext.BaseDirectory, "findings.json"), size, catalogue, result);
-            new StudyReport(size, catalogue, result, findings, arguments.GetValue(folder)!).Write();
+            new StudyReport(size, catalogue, result, findings).Write(arguments.GetValue(folder)!);
         });
         return command;
     }

@@ -15,8 +15,7 @@ namespace HybridArchitectures.Experiments;
 /// <param name="catalogue">The experiments.</param>
 /// <param name="result">All runs.</param>
 /// <param name="findings">The tested findings.</param>
-/// <param name="folder">The folder to write.</param>
-sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result, IReadOnlyList<TestedFinding> findings, string folder)
+sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result, IReadOnlyList<TestedFinding> findings)
 {
     const string Loss = "held-out loss";
     const string ScalingName = "scaling";
@@ -26,9 +25,18 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
     readonly StringBuilder page = new();
 
     /// <summary>Writes the page and the reports.</summary>
-    public void Write()
+    /// <param name="folder">The folder to write.</param>
+    public void Write(string folder)
     {
         Directory.CreateDirectory(folder);
+        File.WriteAllText(Path.Combine(folder, "experiments.md"), Text(folder));
+    }
+
+    /// <summary>Returns the page. Without a folder, it writes no reports, and the page has no figures.</summary>
+    /// <param name="folder">The folder for the reports, or null.</param>
+    public string Text(string? folder = null)
+    {
+        page.Clear();
         Line("# Experiments with hybrids at small scale");
         Line();
         WriteSummary();
@@ -39,9 +47,9 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
             Line($"## {experiment.Title}");
             Line();
             Paragraph(experiment.Question);
-            WriteExperiment(experiment);
+            WriteExperiment(experiment, folder);
         }
-        File.WriteAllText(Path.Combine(folder, "experiments.md"), page.ToString().TrimEnd() + "\n");
+        return page.ToString().TrimEnd() + "\n";
     }
 
     void Line(string text = "") => page.Append(text).Append('\n');
@@ -79,10 +87,23 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
         var counts = plain.GroupBy(item => item.VerdictText).OrderByDescending(group => group.Count())
             .Select(group => $"{group.Count()} {group.Key}");
         Paragraph($"{plain.Length} findings of arXiv 2510.04800: {string.Join("; ", counts)}.");
+        WriteCorrection(plain);
         WriteFindings(plain);
         Line("Checks that the paper suggests or does not contain:");
         Line();
         WriteFindings(findings.Where(item => item.Finding.Source == "not in the paper"));
+    }
+
+    // Benjamini and Hochberg, "Controlling the false discovery rate", 1995; claims of equality are no tests of a difference
+    void WriteCorrection(IEnumerable<TestedFinding> items)
+    {
+        var tests = items.Where(item => item.Finding.Margin is null && item.Measured?.TTestP is not null)
+            .OrderBy(item => item.Measured!.TTestP).ToArray();
+        int kept = Enumerable.Range(1, tests.Length).LastOrDefault(rank => tests[rank - 1].Measured!.TTestP <= 0.05 * rank / tests.Length);
+        string[] lost = [.. tests.Skip(kept).Where(item => item.Verdict is Verdict.Same or Verdict.Opposite).Select(item => item.Finding.Claim)];
+        string claims = lost.Length == 0 ? "none" : string.Join(" ", lost);
+        Paragraph($"{tests.Length} of them claim a difference, of which {kept + lost.Length} have an interval without 0. "
+            + $"With the false discovery rate at 5 % (Benjamini and Hochberg), {kept} remain. Lost: {claims}");
     }
 
     void WriteContradictions()
@@ -107,7 +128,7 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
         Line();
     }
 
-    void WriteExperiment(Experiment experiment)
+    void WriteExperiment(Experiment experiment, string? folder)
     {
         string name = experiment.Name;
         bool isRecall = experiment.Parts.All(part => part.IsRecall);
@@ -128,12 +149,14 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
         if (!part.Designs.Contains(baseline)) baseline = part.Designs[0];
         (string Task, string Metric) metric = isRecall ? (size.Recall.NameAt(1), "accuracy")
             : (SweepRun.TrainingTask, Loss);
+        WriteTable(part, baseline, metric);
+        WriteMeasurements(part, experiment.Parts.Aggregate(PartTasks.None, (all, one) => all | one.Measured));
+        foreach (var group in experiment.Comparisons) WriteComparisons(part, group);
+        if (name == ScalingName) WriteScaling(experiment, part);
+        if (folder is null) return;
         new SweepReport(part) { Title = experiment.Title, Description = experiment.Question, Baseline = baseline,
             Quality = IsMeasured(part, metric.Task, metric.Metric) ? metric : null }
             .Write(Path.Combine(folder, name));
-        WriteTable(part, baseline, metric);
-        WriteMeasurements(part, experiment.Parts.Aggregate(PartTasks.None, (all, one) => all | one.Measured));
-        if (name == ScalingName) WriteScaling(part);
         foreach (string picture in Directory.GetFiles(Path.Combine(folder, name), "*.png").Order(StringComparer.Ordinal)
             .Where(file => !Path.GetFileName(file).StartsWith("design", StringComparison.Ordinal)))
             Line($"![{experiment.Title}: {Path.GetFileNameWithoutExtension(picture)}]({name}/{Path.GetFileName(picture)})\n");
@@ -144,17 +167,18 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
     void WriteTable(SweepResult part, string baseline, (string Task, string Metric) metric)
     {
         string measured = metric.Metric == Loss ? "held-out loss, nats per token" : $"{metric.Task}, {metric.Metric}";
-        Line($"| design | seeds | {measured} | against {baseline} | parameters without embedding | learning rate |");
-        Line("| --- | ---: | ---: | --- | ---: | ---: |");
+        Line($"| design | {measured} | each seed | against {baseline} | parameters without embedding | learning rate |");
+        Line("| --- | ---: | --- | --- | ---: | ---: |");
         bool isMeasured = IsMeasured(part, metric.Task, metric.Metric);
         foreach (string design in part.Designs)
         {
             var settings = part.Runs.First(run => run.Settings.Name == design).Settings;
             var mean = isMeasured ? part.Mean(design, metric.Task, metric.Metric) : null;
+            string each = isMeasured ? Figure.Each(part.Values(design, metric.Task, metric.Metric).Select(item => item.Value)) : "";
             var difference = isMeasured ? part.Compare(baseline, design, metric.Task, metric.Metric) : null;
             string against = design == baseline || difference is null ? "" : Figure.Difference(difference);
             string failure = part.Runs.Any(run => run.Settings.Name == design && run.Training?.Failure is not null) ? " (diverged)" : "";
-            Line(string.Create(Invariant, $"| {design}{failure} | {mean?.Count ?? 0} | {Figure.Mean(mean)} | {against} | ")
+            Line(string.Create(Invariant, $"| {design}{failure} | {Figure.Mean(mean)} | {each} | {against} | ")
                 + string.Create(Invariant, $"{settings.Design.CountParameters().NonEmbedding / 1e6:0.00} M | {settings.LearningRate:0.####} |"));
         }
         Line();
@@ -172,7 +196,9 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
             (PartTasks.Cost, "decoding, tokens/s", "inference cost", $"decode throughput, 4 x {twice}"),
             (PartTasks.Cost, "cache, bytes", "inference cost", $"cache, 4 x {twice}"),
             .. size.NeedleLengths.Select(length => (PartTasks.Needle, $"needles found in {length}", "needle in a haystack", $"score at {length}")),
-            (PartTasks.Positions, $"rise beyond {size.ContextLength}, nats", $"loss by position to {twice}", $"rise beyond {size.ContextLength}"),
+            (PartTasks.Positions, $"loss of windows of {twice}", $"loss by position to {twice}", "loss"),
+            .. ((int[])[size.ContextLength / 2, size.ContextLength]).Select(length =>
+                (PartTasks.Positions, $"rise beyond {length}, nats", $"loss by position to {twice}", $"rise beyond {length}")),
             .. ((double[])[1.5, 2]).Select(lengths => (PartTasks.Recall, size.Recall.NameAt(lengths), size.Recall.NameAt(lengths), "accuracy")),
         ];
         var columns = all.Where(column => tasks.HasFlag(column.Kind)
@@ -188,21 +214,25 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
         Line();
     }
 
-    void WriteScaling(SweepResult part)
+    void WriteComparisons(SweepResult part, ComparisonGroup group)
     {
-        foreach (var axis in ScalingCurve.FromSweep(part).Where(curve => curve.Axis == ScalingCurve.Flops).GroupBy(curve => curve.Axis))
-        {
-            var fits = axis.ToDictionary(curve => curve.Name, curve => (Fit: ScalingFit.Fit(curve.Points), Curve: curve));
-            if (!fits.TryGetValue("attention", out var attention)) continue;
-            double scale = attention.Curve.Points.Max(point => point.Scale);
-            Line("| family | E | exponent | FLOPs that attention needs for the same loss, over its own |");
-            Line("| --- | --- | --- | --- |");
-            foreach (var (name, item) in fits)
-            {
-                string ratio = name == "attention" ? "" : Figure.Ratio(item.Fit.EfficiencyOver(attention.Fit, scale));
-                Line($"| {name} | {item.Fit.Irreducible} | {item.Fit.Exponent} | {ratio} |");
-            }
-            Line();
-        }
+        // some runs may be missing
+        var measured = group.Comparisons.Where(item => part.Designs.Contains(item.First) && part.Designs.Contains(item.Second)
+            && IsMeasured(part, item.Task, item.Metric))
+            .Select(item => (item, Difference: part.Compare(item.First, item.Second, item.Task, item.Metric)))
+            .Where(item => item.Difference is not null).ToArray();
+        if (measured.Length == 0) return;
+        Line($"{group.Title}: {measured.Count(item => !item.Difference!.IsBelowNoise)} of {measured.Length} intervals exclude 0.");
+        Line();
+        Line("| design | minus | difference |");
+        Line("| --- | --- | --- |");
+        foreach (var (item, difference) in measured) Line($"| {item.Second} | {item.First} | {Figure.Difference(difference!)} |");
+        Line();
+    }
+
+    void WriteScaling(Experiment experiment, SweepResult part)
+    {
+        var tables = new ScalingTables(size, experiment, part);
+        foreach (string line in tables.Fits().Concat(tables.Tokens())) Line(line);
     }
 }
