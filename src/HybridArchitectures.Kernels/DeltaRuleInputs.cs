@@ -18,6 +18,12 @@ sealed record DeltaRuleInputs(Tensor Query, Tensor Key, Tensor Value, Tensor Dec
     /// <summary>Gets the place of the gradient of the values if they are a slice; null for separate memory.</summary>
     public GradientSlice? ValueGradient { get; init; }
 
+    /// <summary>
+    /// Gets what a step computes from projections; null, the default, for inputs that are ready. With it, queries and keys have any length, and Decay
+    /// and Strength are the same tensor, (B, L, G, parts): for each group, the strengths and then the time steps of its heads.
+    /// </summary>
+    public ProjectedDelta? Projected { get; init; }
+
     /// <summary>Gets which recurrence the kernels compute.</summary>
     public GatedDeltaForm Form => !DecaysChannels ? GatedDeltaForm.HeadDecays
         : Strength is null ? GatedDeltaForm.LinearAttention : GatedDeltaForm.ChannelDecays;
@@ -29,7 +35,7 @@ sealed record DeltaRuleInputs(Tensor Query, Tensor Key, Tensor Value, Tensor Dec
         new(replace(Query)!, replace(Key)!, replace(Value)!, replace(Decay)!, replace(Strength))
         {
             InitialState = replace(InitialState), ChunkSize = ChunkSize, DecaysChannels = DecaysChannels,
-            ValueGradient = ValueGradient,
+            ValueGradient = ValueGradient, Projected = Projected,
         };
 
     /// <summary>Returns the inputs of some rows, without a layout.</summary>
@@ -51,6 +57,11 @@ sealed record DeltaRuleInputs(Tensor Query, Tensor Key, Tensor Value, Tensor Dec
         long groups = SequenceChecks.Groups(Key.size(-2), Heads, "key", "heads");
         SequenceChecks.Input(Key, "key", Value, shapeOfKey, [.. outer, groups, KeySize]);
         SequenceChecks.Input(Query, "query", Value, shapeOfKey, [.. outer, groups, KeySize]);
+        if (Projected is { } projected)
+        {
+            SequenceChecks.Input(Decay, "rates", Value, $"{outerShape}groups, rates)", [.. outer, groups, Heads / groups * projected.Parts]);
+            return;
+        }
         if (DecaysChannels) CheckKeyed(outerShape, outer, (Decay, "decay"));
         else SequenceChecks.Input(Decay, "decay", Value, shapeOfHeads, [.. outer, Heads]);
         SequenceChecks.Input(Strength!, "strength", Value, shapeOfHeads, [.. outer, Heads]);

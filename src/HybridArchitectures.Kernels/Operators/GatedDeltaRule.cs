@@ -74,6 +74,9 @@ public static class GatedDeltaRule
             && (value.device_type == TorchSharp.DeviceType.CUDA || (asked == KernelBackend.Cuda && CudaRuntime.Emulated))
             && GatedDeltaStepCuda.Supports(key, value);
 
+    /// <summary>Returns whether steps can compute their inputs from projections (<see cref="DeltaRuleInputs.Projected"/>).</summary>
+    internal static bool StepsFromProjections(Tensor key, Tensor value) => StepsOnCuda(Backend, key, value);
+
     /// <summary>Processes complete rows. Differentiable in every tensor, including the final state.</summary>
     /// <param name="query">The queries, shape (B, L, G, K). H/G neighbouring heads share a group.</param>
     /// <param name="key">The keys, shape (B, L, G, K).</param>
@@ -123,10 +126,15 @@ public static class GatedDeltaRule
     /// <exception cref="ArgumentException">A shape, dtype or device is invalid. The message names the argument.</exception>
     public static Tensor Step(Tensor state, Tensor query, Tensor key, Tensor value, Tensor decay, Tensor strength)
     {
-        var inputs = new DeltaRuleInputs(query, key, value, decay, strength);
+        return ComputeStep(state, new(query, key, value, decay, strength));
+    }
+
+    /// <inheritdoc cref="Step"/>
+    internal static Tensor ComputeStep(Tensor state, DeltaRuleInputs inputs)
+    {
         inputs.CheckToken(state);
         using var noGrad = no_grad();
-        if (StepsOnCuda(Backend, key, value)) return GatedDeltaStepCuda.Step(state, inputs);
+        if (StepsOnCuda(Backend, inputs.Key, inputs.Value)) return GatedDeltaStepCuda.Step(state, inputs);
         return ReferenceStep.Run(state, () => GatedDeltaRuleReference.Forward(inputs.AsRows(state)));
     }
 

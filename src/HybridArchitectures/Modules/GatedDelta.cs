@@ -90,15 +90,40 @@ public sealed class GatedDelta : Mixer
 
         bool hasPlaces = RmsNorm.BackendFor(convolved) == KernelBackend.Cuda;
         var (queries, keys, values) = LastDimension.Slices(convolved, hasPlaces, spec.KeyWidth, spec.KeyWidth, spec.ValueWidth);
+        if (context.IsDecoding(recurrent, length) && context.Probe is null
+            && FromProjections(x, queries.Tensor, keys.Tensor, values.Tensor) is { } inputs) return Output(Decode(recurrent, inputs), gate, x);
         var query = UnitHeads.Forward(queries, spec.KeyHeads, spec.KeyHeadSize, 1 / Math.Sqrt(spec.KeyHeadSize));
         var key = UnitHeads.Forward(keys, spec.KeyHeads, spec.KeyHeadSize, 1);
         var value = values with { Tensor = values.Tensor.view(batch, length, spec.ValueHeads, spec.ValueHeadSize) };
         var (strength, decay) = Rates(x, recurrent, context);
-        var mixing = Mix(query, key, value, decay, strength, recurrent, context);
-        var weight = Parameter("norm_weight", x);
-        if (!spec.OutputGate) return output.Forward(RmsNorm.Forward(mixing, weight, normEpsilon).reshape(batch, length, spec.ValueWidth));
-        return output.ForwardOf(Gated(mixing, gate!.Value, weight));
+        return Output(Mix(query, key, value, decay, strength, recurrent, context), gate, x);
     }
+
+    Tensor Output(Tensor mixing, TensorSlice? gate, Tensor x)
+    {
+        var weight = Parameter("norm_weight", x);
+        if (gate is { } slice) return output.ForwardOf(Gated(mixing, slice, weight));
+        return output.Forward(RmsNorm.Forward(mixing, weight, normEpsilon).reshape(x.size(0), x.size(1), spec.ValueWidth));
+    }
+
+    // inputs of which the kernel of a step scales queries and keys, and computes strengths and decays; null if there is no such kernel
+    DeltaRuleInputs? FromProjections(Tensor x, Tensor queries, Tensor keys, Tensor values)
+    {
+        Tensor Heads(Tensor of, long heads) => of.view(x.size(0), x.size(1), heads, -1);
+        var (key, value) = (Heads(keys, spec.KeyHeads), Heads(values, spec.ValueHeads));
+        if (!GatedDeltaRule.StepsFromProjections(key, value)) return null;
+        var both = Heads(rates.Forward(x), spec.KeyHeads);
+        var bias = spec.Decays ? Parameter("dt_bias", x) : null;
+        var a = spec.Decays ? Derived("A_log", x, logarithm => logarithm.exp().neg()) : null;
+        return new(Heads(queries, spec.KeyHeads), key, value, both, both)
+        {
+            Projected = new(bias, a, 1 / Math.Sqrt(spec.KeyHeadSize), spec.NegativeEigenvalues ? 2 : 1, UnitHeads.LengthEpsilon),
+        };
+    }
+
+    static Tensor Decode(RecurrentState recurrent, DeltaRuleInputs inputs) => recurrent.Decode(inputs.Length, 1,
+        () => GatedDeltaRule.ComputeStep(recurrent.Scan, inputs.Map(tensor => tensor?.select(1, 0))),
+        () => GatedDeltaRule.Steps(recurrent.Scan, inputs));
 
     GatedNormProduct Gated(Tensor mixing, TensorSlice slice, Tensor weight)
     {
@@ -153,9 +178,7 @@ public sealed class GatedDelta : Mixer
     {
         var value = values.Tensor;
         long length = query.size(1);
-        if (context.IsDecoding(recurrent, length))
-            return recurrent.Decode(length, 1, () => GatedDeltaRule.Step(recurrent.Scan, query.select(1, 0), key.select(1, 0), value.select(1, 0),
-                decay.select(1, 0), strength.select(1, 0)), () => GatedDeltaRule.Steps(recurrent.Scan, new(query, key, value, decay, strength)));
+        if (context.IsDecoding(recurrent, length)) return Decode(recurrent, new(query, key, value, decay, strength));
         var (mixing, final) = GatedDeltaRule.Compute(new(query, key, value, decay, strength)
         {
             InitialState = recurrent?.Scan, Layout = context.Layout, ChunkSize = spec.ChunkSize, ValueGradient = values.Gradient,

@@ -8,7 +8,8 @@ namespace HybridArchitectures.Modules;
 /// <summary>Normalizes the heads of queries and keys to one length, for the delta rules.</summary>
 static class UnitHeads
 {
-    const double LengthEpsilon = 1e-6;
+    /// <summary>What is added to the squares of lengths.</summary>
+    public const double LengthEpsilon = 1e-6;
 
     /// <summary>
     /// Returns (batch, length, heads, size) from (batch, length, heads x size), with heads of the length <paramref name="to"/>: x / sqrt(sum x^2 + e)

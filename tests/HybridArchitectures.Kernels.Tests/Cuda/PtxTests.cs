@@ -63,6 +63,7 @@ public class PtxTests
                     select CudaSource.Embedded(shape.Variant(name)))
             .Concat(from rows in new[] { 1L, 16 } from form in Enum.GetValues<GatedDeltaForm>()
                     select CudaSource.Embedded(new GatedDeltaStepCuda.Variant(rows, form)))
+            .Append(CudaSource.Embedded(new GatedDeltaStepCuda.Variant(16, GatedDeltaForm.HeadDecays, IsProjected: true)))
             .Concat(from tiles in new[] { 1, 2 } from shape in FewRowsShapes select CudaSource.Embedded((shape with { Tiles = tiles }).Variant))
             .Concat(from sizes in new[] { (Head: 64L, Value: 64L), (72, 128), (256, 256) }
                     from type in new[] { ScalarType.BFloat16, ScalarType.Float32 } from batch in new[] { 1, 64 }

@@ -1,5 +1,7 @@
 // One token of the gated delta rule, or a few tokens of each row, one after another: S = exp(decay) S + strength k (v - k^T exp(decay) S), y = S^T q.
-// With DELTA_CHANNELS, each row of the state has a separate decay. Without DELTA_CORRECTS, S = exp(decay) S + k v.
+// With DELTA_CHANNELS, each row of the state has a separate decay. Without DELTA_CORRECTS, S = exp(decay) S + k v. With DELTA_PROJECTED, queries and
+// keys are scaled to one length first, and strengths and decays are computed from their projections:
+// q = query_scale q / |q|, k = k / |k|, strength = max_strength sigmoid(r), decay = a softplus(r' + bias).
 //
 // With several tokens, the state before the first one is written to `before`. With counts, some of the tokens are processed again from there.
 //
@@ -11,6 +13,7 @@
 #define DELTA_ROWS 16           // rows of the state of a thread, K / 8 rounded up
 #define DELTA_CHANNELS 0        // whether each element of a key has a separate decay
 #define DELTA_CORRECTS 1        // whether the token writes what its value lacks of the state, or its value
+#define DELTA_PROJECTED 0       // whether lengths, strengths and decays are those of projections
 #endif
 
 struct Sequences {
@@ -23,15 +26,18 @@ struct Sequences {
 };
 
 struct StepArguments {
-    Sequences query, key, value, decay, strength;
+    Sequences query, key, value;
+    Sequences decay, strength;      // with DELTA_PROJECTED, decay is not read, and strength contains both of each group: of H/G heads each
     float* state;                   // (rows, heads, K, V): after the tokens
     const float* from;              // before the tokens; may be the same
     float* before;                  // a copy of it, or null
     TypedOutput output;             // (rows, tokens, heads, V), or null
     i64 heads, groups, keys, values, tokens;
     const i64* counts;              // (rows): the tokens to process; rows with all tokens are left as they are. Or null: all
+    Typed bias, decayRates;         // (heads): for DELTA_PROJECTED; rates are negative, and null if nothing decays
+    float queryScale, epsilon, maxStrength, reserved;
 };
-static_assert(sizeof(StepArguments) == 288, "as GatedDeltaStepCuda.cs has it");
+static_assert(sizeof(StepArguments) == 336, "as GatedDeltaStepCuda.cs has it");
 
 __device__ __forceinline__ float sum_of_warps(float* scratch, float value) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -56,6 +62,28 @@ struct StepMemory {
     }
 };
 
+// What a token does to its head.
+struct TokenRates { float decay, strength, key_scale, query_scale; };
+
+// Returns 1 / the length of a vector in shared memory. All warps compute the same.
+__device__ __forceinline__ float inverse_length(const float* vector, float epsilon) {
+    float sum = 0;
+    for (int k = threadIdx.x % 32; k < 8 * DELTA_ROWS; k += 32) sum += vector[k] * vector[k];
+    return reciprocal_root(lane_sum(sum, 32) + epsilon);
+}
+
+__device__ __forceinline__ TokenRates rates_of(const StepArguments& args, const StepMemory& memory, i64 row, i64 token, i64 head) {
+    if constexpr (DELTA_PROJECTED) {
+        const i64 each = args.heads / args.groups, group = head / each, at = head % each;
+        float decay = 1;
+        if (args.decayRates.base)
+            decay = exponential<float>(args.decayRates[head] * softplus<float>(args.strength.at(row, token, group, each + at) + args.bias[head]));
+        return {decay, args.maxStrength * sigmoid<float>(args.strength.at(row, token, group, at)), inverse_length(memory.key, args.epsilon),
+            args.queryScale * inverse_length(memory.query, args.epsilon)};
+    } else return {DELTA_CHANNELS ? 0.f : exponential<float>(args.decay.at(row, token, head, 0)),
+        DELTA_CORRECTS ? args.strength.at(row, token, head, 0) : 1.f, 1, 1};
+}
+
 // Processes a token. The barrier of the last sum stands between the token's reads of shared memory and the next token's writes.
 __device__ __forceinline__ void step_token(const StepArguments& args, const StepMemory& memory, float (&state_rows)[DELTA_ROWS], i64 token) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -67,22 +95,22 @@ __device__ __forceinline__ void step_token(const StepArguments& args, const Step
         if constexpr (DELTA_CHANNELS) memory.decays[k] = k < args.keys ? exponential<float>(args.decay.at(row, token, head, k)) : 0.f;
     }
     __syncthreads();
-    const float decay = DELTA_CHANNELS ? 0.f : exponential<float>(args.decay.at(row, token, head, 0));
+    const TokenRates rates = rates_of(args, memory, row, token, head);
     float recalled = 0;
 #pragma unroll
     for (int i = 0; i < DELTA_ROWS; i++) {
-        state_rows[i] *= DELTA_CHANNELS ? memory.decays[8 * i + warp] : decay;
+        state_rows[i] *= DELTA_CHANNELS ? memory.decays[8 * i + warp] : rates.decay;
         if constexpr (DELTA_CORRECTS) recalled += memory.key[8 * i + warp] * state_rows[i];
     }
     float error = inside ? args.value.at(row, token, head, column) : 0.f;
-    if constexpr (DELTA_CORRECTS) error = args.strength.at(row, token, head, 0) * (error - sum_of_warps(memory.key_sums, recalled));
+    if constexpr (DELTA_CORRECTS) error = rates.strength * (error - rates.key_scale * sum_of_warps(memory.key_sums, recalled)) * rates.key_scale;
     float output = 0;
 #pragma unroll
     for (int i = 0; i < DELTA_ROWS; i++) {
         state_rows[i] += memory.key[8 * i + warp] * error;
         output += memory.query[8 * i + warp] * state_rows[i];
     }
-    output = sum_of_warps(memory.query_sums, output);
+    output = rates.query_scale * sum_of_warps(memory.query_sums, output);
     if (inside && warp == 0 && args.output.base) args.output.set(((row * args.tokens + token) * args.heads + head) * args.values + column, output);
 }
 

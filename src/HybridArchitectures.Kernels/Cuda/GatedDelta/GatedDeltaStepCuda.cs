@@ -33,19 +33,22 @@ static class GatedDeltaStepCuda
         public CudaTyped Output;
         public long Heads, Groups, Keys, Values, Tokens;
         public nint Counts;
+        public CudaTyped Bias, DecayRates;
+        public float QueryScale, Epsilon, MaxStrength, Reserved;
     }
 
     /// <summary>Contains the options of the kernel.</summary>
     /// <param name="Rows">The number of rows of the state that a thread holds in registers.</param>
     /// <param name="Form">Which recurrence the kernel computes.</param>
-    internal sealed record Variant(long Rows, GatedDeltaForm Form) : KernelVariant
+    /// <param name="IsProjected">Whether lengths, strengths and decays are those of projections.</param>
+    internal sealed record Variant(long Rows, GatedDeltaForm Form, bool IsProjected = false) : KernelVariant
     {
         public override string File => "GatedDeltaStep.cu";
 
         public override IEnumerable<(string Name, object Value)> Definitions => 
         [
             ("DELTA_ROWS", Rows), ("DELTA_CHANNELS", Flag(Form != GatedDeltaForm.HeadDecays)),
-            ("DELTA_CORRECTS", Flag(Form != GatedDeltaForm.LinearAttention)),
+            ("DELTA_CORRECTS", Flag(Form != GatedDeltaForm.LinearAttention)), ("DELTA_PROJECTED", Flag(IsProjected)),
         ];
     }
 
@@ -93,9 +96,16 @@ static class GatedDeltaStepCuda
             Groups = key.size(-2), Keys = inputs.KeySize, Values = inputs.ValueSize, Tokens = isSeveral ? inputs.Length : 1,
             Counts = CudaMemory.Address(counts),
         };
+        var projected = inputs.Projected;
+        if (projected is not null)
+            arguments = arguments with
+            {
+                Bias = CudaTyped.From(projected.Bias), DecayRates = CudaTyped.From(projected.A), QueryScale = (float)projected.QueryScale,
+                Epsilon = (float)projected.Epsilon, MaxStrength = (float)projected.MaxStrength,
+            };
         long rows = (arguments.Keys + Warps - 1) / Warps;
         int shared = sizeof(float) * ((inputs.DecaysChannels ? 3 : 2) * Warps * (int)rows + 2 * Warps * Columns);
-        CudaRuntime.DeviceOf(value).Launch(new Variant(rows, inputs.Form), "delta_step",
+        CudaRuntime.DeviceOf(value).Launch(new Variant(rows, inputs.Form, projected is not null), "delta_step",
             ((arguments.Values + Columns - 1) / Columns, arguments.Heads, inputs.Batch), Warps * 32, shared, arguments);
         GC.KeepAlive((state, query, key, value, decay, inputs, (output, before, counts)));
     }
