@@ -97,6 +97,17 @@ public sealed class SweepReportTests : IDisposable
     }
 
     [Fact]
+    public void Names_of_many_points_that_may_be_left_out_are_close_to_their_points()
+    {
+        PointName[] points = [.. Enumerable.Range(0, 30).Select(i => new PointName($"design {i}", 200 + i % 5, 60 + 4 * i, Drawing.Inks.Text))];
+        var shapes = new PointNames(420, 240, []).Place(points, always: 2);
+        var names = shapes.OfType<Drawing.Shape.Text>().ToArray();
+        Assert.InRange(names.Length, 6, points.Length - 1);
+        Assert.Equal(["design 0", "design 1"], names[..2].Select(name => name.Content));
+        Assert.All(shapes.OfType<Drawing.Shape.Segment>(), line => Assert.True(Math.Abs(line.X2 - line.X1) + Math.Abs(line.Y2 - line.Y1) < 25));
+    }
+
+    [Fact]
     public void Names_of_close_points_lie_off_each_other_and_lines_lead_to_those_that_are_far()
     {
         var points = Enumerable.Range(0, 8).Select(i => new ScatterPoint($"inter 1:{i}", i, 1000 + 30 * i, 3.5 + 0.01 * (i % 3), null));

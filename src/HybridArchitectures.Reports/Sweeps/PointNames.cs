@@ -10,7 +10,8 @@ namespace HybridArchitectures.Reports.Sweeps;
 /// <param name="shapes">What is drawn already.</param>
 sealed class PointNames(float width, float height, IEnumerable<Shape> shapes)
 {
-    const float Size = 11, Half = 7, Radius = 7, Crossing = 80, Hiding = 40;
+    const float Size = 11, Half = 7, Radius = 7, Crossing = 80, Hiding = 40, Near = 24;
+    const int Crowd = 16;
 
     static readonly float[] Distances = [9, 16, 24, 34, 46, 60, 76, 94, 114, 136];
     static readonly (float X, float Y)[] Directions = [(1, 0), (-1, 0), (0.7f, -0.7f), (0.7f, 0.7f), (-0.7f, -0.7f), (-0.7f, 0.7f), (0, -1), (0, 1)];
@@ -22,7 +23,10 @@ sealed class PointNames(float width, float height, IEnumerable<Shape> shapes)
     /// Returns the names as texts. A name that is not next to its point has a thin line to it, in the colour of the point.
     /// </summary>
     /// <param name="points">The points, the most important ones first.</param>
-    /// <param name="always">The number of first points whose names are drawn even where there is no space.</param>
+    /// <param name="always">
+    /// The number of first points whose names are drawn even where there is no space. Among more than 16 points, those of others are drawn
+    /// only close to their points.
+    /// </param>
     public IReadOnlyList<Shape> Place(IReadOnlyList<PointName> points, int always)
     {
         taken.AddRange(points.Select(point => Rectangle.Around(point.X, point.Y, Radius)));
@@ -32,7 +36,10 @@ sealed class PointNames(float width, float height, IEnumerable<Shape> shapes)
             var point = points[i];
             // the font of a browser can be wider
             float length = 1.15f * ReportFont.Measure(point.Name, Size, bold: false);
-            var free = Candidates(point, length).Where(candidate => IsInside(candidate.Box) && !taken.Any(candidate.Box.Meets)).ToArray();
+            // among crowded points, long lines of names that may be left out would cross each other
+            bool isLimited = points.Count > Crowd && i >= always;
+            var free = Candidates(point, length).Where(candidate => IsInside(candidate.Box) && !taken.Any(candidate.Box.Meets)
+                && !(isLimited && (candidate.Distance > Near || lines.Any(candidate.Box.Meets)))).ToArray();
             if (free.Length == 0 && i >= always) continue;
             var chosen = free.Length > 0 ? free.MinBy(candidate => Price(point, candidate)) : LeastBad(point, length);
             taken.Add(chosen.Box);
