@@ -96,7 +96,8 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
     TrainingOptions Training(ExperimentPart part) =>
         StudyTraining.Options(size.LearningRates[0], (int)(part.Context * size.ContextLength), size.TokensPerStep, size.Steps) with
         {
-            Optimizer = part.IsMuon ? new MuonOptions() : new AdamWOptions(),
+            // the constants of the first of these runs
+            Optimizer = part.IsMuon ? new MuonOptions { EqualNorms = false, PerHead = false } : new AdamWOptions(),
             EvaluationTokens = Math.Min(size.HeldOutTokens, data.HeldOut.Count - 1),
         };
 

@@ -15,6 +15,10 @@ namespace HybridArchitectures.Training.Optimization;
 /// the elements of s · √max(r, c) · UVᵀ is s, as large as an update of AdamW.
 /// </para>
 /// <para>
+/// With <see cref="MuonOptions.EqualNorms"/>, the rows of UVᵀ are scaled to the same norm if r > c, and its columns if c > r. The root mean square of
+/// the elements does not change (arXiv 2602.21545, arXiv 2510.05491).
+/// </para>
+/// <para>
 /// A matrix is a parameter with a <see cref="ModelParameter.Matrix"/>: the projections of all layers and the weights of experts. Projections that are
 /// stored together (the inputs of Mamba-2 and of gated delta nets) are separate matrices. The momentum is kept in the type of the parameter. The
 /// products are computed in bfloat16 on CUDA, and in the type of the parameter on the CPU.
@@ -144,7 +148,9 @@ public sealed class Muon : Optimizer
         double scale = options.UpdateScale * Math.Sqrt(Math.Max(stacked.size(1), stacked.size(2)));
         // a copy from the host would wait for the device, and cannot be captured
         var rates = type == ScalarType.Float32 && update.RateOnDevice is { } onDevice ? onDevice : tensor(update.Rate, type, device);
-        var change = PolarFactor.Compute(stacked, options.Orthogonalization, options.Iterations).to(type).mul(rates.mul(Scalars.From(scale)));
+        var factor = PolarFactor.Compute(stacked, options.Orthogonalization, options.Iterations).to(type);
+        if (options.EqualNorms) factor = PolarFactor.WithEqualNorms(factor);
+        var change = factor.mul(rates.mul(Scalars.From(scale)));
         var decay = rates.mul(Scalars.From(options.WeightDecay));
         long first = 0;
         foreach (var (value, direction, decays) in batch)

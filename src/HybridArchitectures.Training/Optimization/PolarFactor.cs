@@ -47,6 +47,19 @@ static class PolarFactor
         return (tall ? x.transpose(1, 2) : x).MoveToOuterDisposeScope();
     }
 
+    /// <summary>
+    /// Scales the rows of (matrices, rows, columns) to their root mean square norm if there are more rows than columns, and the columns if there are
+    /// more columns. A row of zeros stays one. The vectors of the shorter side of an orthogonal factor already have the norm 1.
+    /// </summary>
+    public static Tensor WithEqualNorms(Tensor factor)
+    {
+        if (factor.size(1) == factor.size(2)) return factor;
+        using var scope = NewDisposeScope();
+        var squares = factor.mul(factor).sum([factor.size(1) > factor.size(2) ? 2 : 1], keepdim: true);
+        var scale = squares.mean([1, 2], keepdim: true).div(squares.clamp_min(Scalars.From(1e-14))).sqrt();
+        return factor.mul(scale).MoveToOuterDisposeScope();
+    }
+
     static IEnumerable<(double A, double B, double C)> Coefficients(Orthogonalization method, int iterations)
     {
         if (method == Orthogonalization.NewtonSchulz) return Enumerable.Repeat(Jordan, iterations);

@@ -19,7 +19,7 @@ sealed record TrainingState
 
     static readonly JsonTypeInfo<TrainingState> Json = (JsonTypeInfo<TrainingState>)new JsonSerializerOptions
     {
-        TypeInfoResolver = TrainingJsonContext.Default.WithAddedModifier(InitOnlyDefaults.Keep),
+        TypeInfoResolver = TrainingJsonContext.Default.WithAddedModifier(InitOnlyDefaults.Keep).WithAddedModifier(KeepOldest),
         WriteIndented = true,
         PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
         NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
@@ -28,6 +28,12 @@ sealed record TrainingState
         RespectRequiredConstructorParameters = true,
         Converters = { new JsonStringEnumConverter<TorchSharp.torch.ScalarType>(), new JsonStringEnumConverter<SpikeAction>() },
     }.GetTypeInfo(typeof(TrainingState));
+
+    // a checkpoint without a constant was trained before that constant existed
+    static void KeepOldest(JsonTypeInfo info)
+    {
+        if (info.Type == typeof(MuonOptions)) info.CreateObject = MuonOptions.CreateOldest;
+    }
 
     public required int Version { get; init; }
 

@@ -61,15 +61,16 @@ public class MuonTests
     }
 
     [Theory]
-    [InlineData(true, double.PositiveInfinity)]
-    [InlineData(false, 1.0)]
-    public void Steps_match_the_formula(bool nesterov, double clip)
+    [InlineData(true, double.PositiveInfinity, true)]
+    [InlineData(true, double.PositiveInfinity, false)]
+    [InlineData(false, 1.0, true)]
+    public void Steps_match_the_formula(bool nesterov, double clip, bool equalNorms)
     {
         using var scope = NewDisposeScope();
         using var noGrad = no_grad();
         var generator = new Generator(3);
         // eight iterations, so that the factor is that of the decomposition
-        var options = new MuonOptions { Nesterov = nesterov, Iterations = 8, UpdateScale = 0.3 };
+        var options = new MuonOptions { Nesterov = nesterov, Iterations = 8, UpdateScale = 0.3, EqualNorms = equalNorms };
         var wide = Matrix("wide", randn([4, 9], float64, generator: generator));
         var experts = Matrix("experts", randn([2, 6, 5], float64, generator: generator));
         var bias = new ModelParameter("bias", new Parameter(randn([7], float64, generator: generator)), false);
@@ -90,7 +91,7 @@ public class MuonTests
                 means[i] = means[i] * options.Momentum + g * (1 - options.Momentum);
                 var u = nesterov ? g * (1 - options.Momentum) + means[i] * options.Momentum : means[i];
                 double size = options.UpdateScale * Math.Sqrt(Math.Max(u.size(-2), u.size(-1)));
-                values[i] = values[i] * (1 - rate * options.WeightDecay) - Factor(u) * rate * size;
+                values[i] = values[i] * (1 - rate * options.WeightDecay) - (equalNorms ? Equal(Factor(u)) : Factor(u)) * rate * size;
             }
         }
         // the polynomials end within 1e-4 of orthogonal for these spectra; the clip factor is kept in float32
@@ -99,6 +100,26 @@ public class MuonTests
             double error = (item.Value - expected).abs().max().item<double>();
             Assert.True(error < 2e-4, $"{item.Name}: {error}");
         }
+    }
+
+    // both kinds of vectors of the longer side: 9 columns of (4, 9), and 6 rows of (2, 6, 5)
+    static Tensor Equal(Tensor factor)
+    {
+        var norms = factor.norm(factor.size(-2) > factor.size(-1) ? -1 : -2, keepdim: true);
+        return factor / norms * Math.Sqrt((double)Math.Min(factor.size(-2), factor.size(-1)) / Math.Max(factor.size(-2), factor.size(-1)));
+    }
+
+    [Fact]
+    public void A_neuron_without_a_gradient_does_not_move()
+    {
+        using var scope = NewDisposeScope();
+        using var noGrad = no_grad();
+        var item = Matrix("p", zeros([6, 4], float64));
+        using var muon = new Muon([item]);
+        item.Value.grad = cat([randn([5, 4], float64, generator: new Generator(5)), zeros([1, 4], float64)], 0);
+        muon.Step(1);
+        Assert.Equal(0, item.Value[5].abs().max().item<double>());
+        Assert.True(item.Value[0].abs().max().item<double>() > 0.1);
     }
 
     [Fact]
@@ -142,8 +163,8 @@ public class MuonTests
         }
         var heads = cat([Alone(0, 4), Alone(4, 4), Alone(8, 4)], 0);
         Assert.Equal(0, (Change(new() { PerHead = true }, 12) - heads).abs().max().item<double>(), 1e-12);
-        Assert.Equal(0, (Change(new(), 4, 8) - cat([Alone(0, 4), Alone(4, 8)], 0)).abs().max().item<double>(), 1e-12);
-        Assert.True((Change(new(), 12) - heads).abs().max().item<double>() > 0.01);
+        Assert.Equal(0, (Change(new() { PerHead = false }, 4, 8) - cat([Alone(0, 4), Alone(4, 8)], 0)).abs().max().item<double>(), 1e-12);
+        Assert.True((Change(new() { PerHead = false }, 12) - heads).abs().max().item<double>() > 0.01);
     }
 
     [Fact]

@@ -72,6 +72,23 @@ public sealed class ResumeTests : IDisposable
     }
 
     [Fact]
+    public void A_run_of_Muon_from_before_equal_norms_continues_without_them()
+    {
+        var options = Small.Options with { Optimizer = new MuonOptions { EqualNorms = false, PerHead = false } };
+        using var straight = Small.Model(); using var begun = Small.Model();
+        using (var trainer = new Trainer(straight, data, options, heldOut)) trainer.Run();
+        string checkpoint = RunUntil("run", 5, begun, options).Checkpoint!;
+        string file = Path.Combine(checkpoint, "training.json");
+        var json = JsonNode.Parse(File.ReadAllText(file))!.AsObject();
+        Assert.True(json.Remove("checksum") && json["options"]!["optimizer"]!.AsObject().Remove("equalNorms"));
+        File.WriteAllText(file, json.ToJsonString());
+        using var resumed = Trainer.Resume(folder["run"], data, heldOut);
+        using var model = resumed.Model;
+        resumed.Run();
+        Small.AssertBitEqual(straight, model);
+    }
+
+    [Fact]
     public void A_cancelled_trainer_may_continue_itself()
     {
         using var straight = Small.Model(); using var halted = Small.Model();
