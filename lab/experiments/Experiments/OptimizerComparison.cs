@@ -36,8 +36,13 @@ sealed class OptimizerComparison(StudyData data, string folder, Device device, b
     /// <summary>Gets the shares of the steps that Muon makes, in ascending order. The default is 0.5 and 0.75.</summary>
     public IReadOnlyList<double> Shares { get; init; } = [0.5, 0.75];
 
-    /// <summary>Gets <see cref="MuonOptions.OthersRate"/>. The default is 1.</summary>
-    public double OthersRate { get; init; } = 1;
+    /// <summary>Gets the constants of Muon. The default contains the default values.</summary>
+    public MuonOptions MuonOptions { get; init; } = new();
+
+    /// <summary>Gets the seeds of the comparison. Null, the default, means those of the study. Without any, both optimizers are only tuned.</summary>
+    public IReadOnlyList<long>? Seeds { get; init; }
+
+    IReadOnlyList<long> ComparedSeeds => Seeds ?? size.Seeds;
 
     /// <summary>Gets or sets the receiver of a line per run. The default prints it.</summary>
     public Action<string> Print { get; init; } = Console.WriteLine;
@@ -57,7 +62,7 @@ sealed class OptimizerComparison(StudyData data, string folder, Device device, b
             if (BestRate(optimizer, Rates) is { } best && !Tune(optimizer, Neighbours(best), cancellation)) return false;
         }
         if (BestRate(AdamW) is not { } first || BestRate(Muon) is not { } second) return true;
-        foreach (long seed in size.Seeds)
+        foreach (long seed in ComparedSeeds)
         {
             if (!Train(AdamW, Steps, first, seed, cancellation)) return false;
             foreach (double share in Shares.Reverse())
@@ -93,14 +98,19 @@ sealed class OptimizerComparison(StudyData data, string folder, Device device, b
         Data = data.Training, HeldOut = data.HeldOut,
         Training = StudyTraining.Options(rate, size.ContextLength, size.TokensPerStep, steps) with
         {
-            Optimizer = optimizer == Muon ? new MuonOptions { OthersRate = OthersRate } : new AdamWOptions(),
+            Optimizer = optimizer == Muon ? MuonOptions : new AdamWOptions(),
             EvaluationTokens = Math.Min(size.HeldOutTokens / 2, data.HeldOut.Count - 1),
         },
     };
 
     string Name(string optimizer, int steps, double rate, long seed) =>
         FormattableString.Invariant($"{(seed == TuningSeed ? Tuning : "")}{optimizer}, {steps} steps, rate {rate:0.####}")
-        + (optimizer == Muon && OthersRate != 1 ? FormattableString.Invariant($", others {OthersRate:0.##} times") : "");
+        + (optimizer == Muon ? Constants(MuonOptions) : "");
+
+    // empty for those of the first runs
+    static string Constants(MuonOptions options) => (options.EqualNorms ? ", equal norms" : "") + (options.PerHead ? ", per head" : "")
+        + (options.OthersRate != 1 ? FormattableString.Invariant($", others {options.OthersRate:0.##} times") : "")
+        + (options.Momentum != 0.95 ? FormattableString.Invariant($", momentum {options.Momentum:0.###}") : "");
 
     string Line(string name, long seed)
     {
@@ -146,6 +156,7 @@ sealed class OptimizerComparison(StudyData data, string folder, Device device, b
             int steps = TunedSteps(optimizer);
             lines.Add($"| {optimizer} | {steps} | {string.Join(" | ", rates.Select(rate => Cell(Losses(optimizer, steps, rate, TuningSeed))))} |");
         }
+        if (ComparedSeeds.Count == 0) return string.Join('\n', lines);
         if (BestRate(AdamW) is { } first && BestRate(Muon) is { } second) lines.AddRange(Comparison(first, second));
         return string.Join('\n', lines);
     }
@@ -159,13 +170,14 @@ sealed class OptimizerComparison(StudyData data, string folder, Device device, b
 
     IEnumerable<string> Comparison(double first, double second)
     {
-        yield return $"\n| best rate | steps | {string.Join(" | ", size.Seeds.Select(seed => $"seed {seed}"))} |";
-        yield return $"| --- | ---: |{string.Concat(size.Seeds.Select(_ => " ---: |"))}";
-        var adam = Losses(AdamW, Steps, first, size.Seeds[0]) ?? [];
-        var muon = Shares.Select(share => (Share: share, Losses: Losses(Muon, StepsOf(share), second, size.Seeds[0]) ?? [])).ToArray();
+        yield return $"\n| best rate | steps | {string.Join(" | ", ComparedSeeds.Select(seed => $"seed {seed}"))} |";
+        yield return $"| --- | ---: |{string.Concat(ComparedSeeds.Select(_ => " ---: |"))}";
+        var adam = Losses(AdamW, Steps, first, ComparedSeeds[0]) ?? [];
+        var muon = Shares.Select(share => (Share: share, Losses: Losses(Muon, StepsOf(share), second, ComparedSeeds[0]) ?? [])).ToArray();
         string Row(string optimizer, double rate, int steps, Dictionary<long, double> losses) =>
             FormattableString.Invariant($"| {optimizer}, {rate:0.####} | {steps} | ")
-            + string.Join(" | ", size.Seeds.Select(seed => Cell(losses.TryGetValue(seed, out double loss) ? new() { [seed] = loss } : null))) + " |";
+            + string.Join(" | ", ComparedSeeds.Select(seed => Cell(losses.TryGetValue(seed, out double loss) ? new() { [seed] = loss } : null)))
+            + " |";
         yield return Row(AdamW, first, Steps, adam);
         foreach (var (share, losses) in muon) yield return Row(Muon, second, StepsOf(share), losses);
         foreach (var (share, losses) in muon)

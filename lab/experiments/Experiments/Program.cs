@@ -3,6 +3,7 @@ using System.Diagnostics;
 using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Evaluation.Sweeps;
+using HybridArchitectures.Training.Optimization;
 using HybridArchitectures.Training.Running;
 using static TorchSharp.torch;
 
@@ -117,6 +118,34 @@ static class Program
         return command;
     }
 
+    static readonly MuonOptions StandardMuon = new();
+
+    static readonly Option<double> OthersRate = new("--others-rate")
+    {
+        Description = "The rate of the parameters that AdamW trains next to Muon, as a multiple.", DefaultValueFactory = _ => StandardMuon.OthersRate,
+    };
+
+    static readonly Option<double> Momentum = new("--momentum")
+    {
+        Description = "The momentum of Muon.", DefaultValueFactory = _ => StandardMuon.Momentum,
+    };
+
+    static readonly Option<bool> EqualNorms = new("--equal-norms")
+    {
+        Description = "Whether Muon gives the vectors of the longer side the same norm.", DefaultValueFactory = _ => StandardMuon.EqualNorms,
+    };
+
+    static readonly Option<bool> PerHead = new("--per-head")
+    {
+        Description = "Whether each head of attention is a matrix of Muon.", DefaultValueFactory = _ => StandardMuon.PerHead,
+    };
+
+    static MuonOptions MuonConstants(ParseResult arguments) => new()
+    {
+        OthersRate = arguments.GetValue(OthersRate), Momentum = arguments.GetValue(Momentum),
+        EqualNorms = arguments.GetValue(EqualNorms), PerHead = arguments.GetValue(PerHead),
+    };
+
     static Command Optimizers()
     {
         var data = new Option<string?>("--data") { Description = "The folder that tokens wrote. With --tiny, it may be omitted." };
@@ -128,12 +157,12 @@ static class Program
         var steps = new Option<int>("--steps") { Description = "The steps of AdamW.", DefaultValueFactory = _ => 800 };
         var shares = new Option<double[]>("--shares") { Description = "Two or more shares of the steps that Muon makes, ascending.",
             AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [0.5, 0.75] };
-        var others = new Option<double>("--others-rate") { Description = "The rate of the parameters that AdamW trains next to Muon, as a multiple.",
-            DefaultValueFactory = _ => 1 };
+        var seeds = new Option<long[]?>("--seeds") { Description = "The seeds of the comparison. None: only the tuning. Default: 1 2 3.",
+            AllowMultipleArgumentsPerToken = true, Arity = ArgumentArity.ZeroOrMore };
         var results = new Option<string?>("--results") { Description = "A zip file: its runs are added first, and all runs are written to it last." };
         var command = new Command("optimizers", "Measures how many steps Muon needs for the loss of AdamW on a small hybrid.")
         {
-            data, tokenizer, folder, device, minutes, steps, shares, others, results, Tiny,
+            data, tokenizer, folder, device, minutes, steps, shares, seeds, OthersRate, Momentum, EqualNorms, PerHead, results, Tiny,
         };
         command.SetAction(arguments =>
         {
@@ -146,16 +175,20 @@ static class Program
             var comparison = new OptimizerComparison(loaded, runs, new Device(arguments.GetValue(device)!), arguments.GetValue(Tiny))
             {
                 Steps = arguments.GetValue(steps), Shares = RequireShares(arguments.GetValue(shares)!),
-                OthersRate = arguments.GetValue(others),
+                Seeds = arguments.GetResult(seeds) is null ? null : RequireSeeds(arguments.GetValue(seeds)!),
+                MuonOptions = MuonConstants(arguments),
             };
-            bool isComplete = comparison.Run(ends.Token);
+            string end = comparison.Run(ends.Token) ? "complete" : "not complete; the same command continues";
             if (archive is not null) ResultFiles.Pack(runs, archive);
-            Console.WriteLine(comparison.Table());
-            Console.WriteLine(isComplete ? "complete" : "not complete; the same command continues");
+            Console.WriteLine($"{comparison.Table()}\n{end}");
             return stop.ExitCode;
         });
         return command;
     }
+
+    // seed 0 tunes the rates
+    static long[] RequireSeeds(long[] seeds) => seeds.All(seed => seed > 0) && seeds.Distinct().Count() == seeds.Length ? seeds
+        : throw new ArgumentException($"seeds is {string.Join(' ', seeds)}; expected different numbers above 0.");
 
     static double[] RequireShares(double[] shares) =>
         shares.Length >= 2 && shares.All(share => share > 0) && shares.SequenceEqual(shares.Distinct().Order()) ? shares
