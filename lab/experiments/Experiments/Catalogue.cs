@@ -15,7 +15,7 @@ sealed class Catalogue(StudySize size, int vocabularySize)
     readonly Comparisons comparisons = new(size);
 
     /// <summary>Gets all experiments.</summary>
-    public IReadOnlyList<Experiment> All => [Rates, Pareto, Placements, Intra, Next, Scaling, Recall];
+    public IReadOnlyList<Experiment> All => [Rates, Pareto, Placements, Intra, Next, Scaling, Recall, Tokens, WideRates];
 
     /// <summary>Gets the tasks of each run by name: those of every experiment that uses it, because a model is deleted when it is measured.</summary>
     public IReadOnlyDictionary<string, PartTasks> Measured => All.SelectMany(experiment => experiment.Parts)
@@ -32,7 +32,7 @@ sealed class Catalogue(StudySize size, int vocabularySize)
                 (Design: start with { Name = LearningRates.TrialName(start.Class, rate) }, Rate: rate))).ToArray();
             return new(LearningRatesName, "Learning rates", "Each class of designs is trained with several peak learning rates at the base size, "
                 + "with one seed. The best one by held-out loss is used everywhere.", trials[0].Design.Name,
-                [new([.. trials.Select(trial => trial.Design)]) { Rates = [.. trials.Select(trial => trial.Rate)] }]);
+                [new([.. trials.Select(trial => trial.Design)]) { Rates = [.. trials.Select(trial => trial.Rate)] }]) { Seeds = 1 };
         }
     }
 
@@ -130,6 +130,37 @@ sealed class Catalogue(StudySize size, int vocabularySize)
     Experiment Scaling => new("scaling", "Scaling", "Four sizes of attention, of two ratios with Mamba-2 and of two ratios with gated delta nets, at "
         + "equal tokens. The rate falls with the root of the width.", "attention", [new([.. size.ScalingWidths.SelectMany(ScalingOf)])])
         { Comparisons = comparisons.OfSizes };
+
+    /// <summary>Specifies the experiment with several numbers of tokens.</summary>
+    public const string TokensName = "tokens";
+
+    static readonly int[] tokenCounts = [1, 2, 4];
+
+    Experiment Tokens
+    {
+        get
+        {
+            ExperimentDesign[] main = [designs.Transformer, designs.Mamba, designs.Inter(1, 5), designs.Intra(1, 5)];
+            ExperimentDesign[] last = [designs.InterGatedDelta(1, 5)];
+            return new(TokensName, "Tokens", "The tokens of the other experiments, twice and four times as many. All have the same warm-up, the "
+                + "tuned rate, and a cool-down over the last fifth. A run with twice the tokens continues the longest one at its cool-down.",
+                "attention",
+                [.. tokenCounts.Select(count => new ExperimentPart(main) { Tokens = count }),
+                    .. tokenCounts.Select(count => new ExperimentPart(last) { Tokens = count, IsLast = true })]);
+        }
+    }
+
+    Experiment WideRates
+    {
+        get
+        {
+            ExperimentDesign[] wide = [.. ScalingOf(size.ScalingWidths[^1]).Where(design => design.Class is LearningRates.Attention
+                || design.Family == "inter 1:5")];
+            return new("wide-rates", "Learning rates at the largest width", "Attention and a hybrid at the largest width, with the rate of the "
+                + "scaling experiment, half and a quarter of it, and one seed.", wide[0].Name,
+                [new(wide), new(wide) { Rate = 0.5 }, new(wide) { Rate = 0.25 }]) { Seeds = 1 };
+        }
+    }
 
     // the base size has the names of the other experiments, so its runs are theirs
     IEnumerable<ExperimentDesign> ScalingOf(int width)

@@ -11,6 +11,13 @@ sealed record Experiment(string Name, string Title, string Question, string Base
     /// <summary>Gets the comparisons in addition to those with the baseline.</summary>
     public IReadOnlyList<ComparisonGroup> Comparisons { get; init; } = [];
 
+    /// <summary>Gets the number of seeds: the first ones of the study. The default, null, means all.</summary>
+    public int? Seeds { get; init; }
+
+    /// <summary>Returns the seeds of the runs.</summary>
+    /// <param name="size">The sizes.</param>
+    public IReadOnlyList<long> SeedsOf(StudySize size) => [.. size.Seeds.Take(Seeds ?? size.Seeds.Count)];
+
     /// <summary>Gets the names of all runs.</summary>
     public IReadOnlyList<string> Names { get; } = [.. Parts.SelectMany(part => part.Designs.Select(part.NameOf))];
 }

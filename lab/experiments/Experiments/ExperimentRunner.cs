@@ -11,6 +11,10 @@ namespace HybridArchitectures.Experiments;
 
 /// <summary>
 /// Runs experiments. All runs are in one folder, so a run that several experiments need is made once. Several processes may work in the folder.
+/// <para>
+/// Runs of one design and seed with twice the tokens of the study and more share their steps: the longest is trained until the cool-down of a shorter
+/// one begins, and the shorter one continues a copy of its checkpoint. Its result is that of a separate training.
+/// </para>
 /// </summary>
 /// <param name="size">The sizes.</param>
 /// <param name="data">The data.</param>
@@ -21,6 +25,9 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
     static readonly TimeSpan BetweenLooks = TimeSpan.FromSeconds(1);
 
     readonly IReadOnlyDictionary<string, PartTasks> measured = new Catalogue(size, data.Tokenizer.VocabularySize).Measured;
+
+    /// <summary>Gets the receiver of all progress. The default, null, prints one line for each complete run.</summary>
+    public IProgress<SweepProgress>? Progress { get; init; }
 
     string RatesFile => Path.Combine(folder, "learning-rates.json");
 
@@ -38,11 +45,15 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
         foreach (var experiment in experiments)
         {
             bool isTrial = experiment.Name == Catalogue.LearningRatesName;
-            foreach (long seed in isTrial ? size.Seeds.Take(1) : size.Seeds)
-                foreach (var part in experiment.Parts.Select(part => part.Only(only)).SelectMany(ByTasks))
+            foreach (var parts in experiment.Parts.Select(part => part.Only(only)).GroupBy(part => part.IsLast))
+                foreach (long seed in experiment.SeedsOf(size))
                 {
-                    if (cancellation.IsCancellationRequested) return false;
-                    isComplete &= Run(experiment, part, seed, waits: isTrial, cancellation);
+                    foreach (var part in parts.Where(part => part.Tokens == 1).SelectMany(ByTasks))
+                    {
+                        if (cancellation.IsCancellationRequested) return false;
+                        isComplete &= Run(experiment, part, seed, waits: isTrial, cancellation);
+                    }
+                    isComplete &= RunBranches(experiment, parts.Where(part => part.Tokens > 1), seed, cancellation);
                 }
             // a part of the trials selects no rates
             if (isTrial && isComplete && only is null)
@@ -50,6 +61,8 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
         }
         return isComplete;
     }
+
+    IProgress<SweepProgress> ProgressOf(Experiment experiment) => Progress ?? new Lines(experiment.Name);
 
     // neighbouring designs that all experiments together measure in the same way
     IEnumerable<ExperimentPart> ByTasks(ExperimentPart part)
@@ -69,10 +82,24 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
     bool Run(Experiment experiment, ExperimentPart part, long seed, bool waits, CancellationToken cancellation)
     {
         var sweep = new Sweep(Options(part, seed));
-        sweep.Run(new Lines(experiment.Name), cancellation);
+        sweep.Run(ProgressOf(experiment), cancellation);
         // the rates of all other runs depend on the last trial, which another process may still train
-        while (waits && !sweep.IsComplete && !cancellation.WaitHandle.WaitOne(BetweenLooks)) sweep.Run(new Lines(experiment.Name), cancellation);
+        while (waits && !sweep.IsComplete && !cancellation.WaitHandle.WaitOne(BetweenLooks)) sweep.Run(ProgressOf(experiment), cancellation);
         return sweep.IsComplete;
+    }
+
+    // design by design: all lengths of one design share the steps before their cool-down
+    bool RunBranches(Experiment experiment, IEnumerable<ExperimentPart> parts, long seed, CancellationToken cancellation)
+    {
+        bool isComplete = true;
+        foreach (var design in parts.SelectMany(part => part.Designs.Select(design => (part, design))).GroupBy(item => item.design.Name))
+        {
+            if (cancellation.IsCancellationRequested) return false;
+            Sweep[] lengths = [.. design.OrderBy(item => item.part.Tokens).Select(item =>
+                new Sweep(Options(item.part.Only([item.part.NameOf(item.design)]), seed)))];
+            isComplete &= Sweep.RunBranches(lengths, ProgressOf(experiment), cancellation);
+        }
+        return isComplete;
     }
 
     SweepOptions Options(ExperimentPart part, long seed) => new()
@@ -90,11 +117,11 @@ sealed class ExperimentRunner(StudySize size, StudyData data, string folder, Dev
         if (part.Rates is { } own) return own[index];
         var rates = part.IsRecall ? new LearningRates(size.Recall.Rates, size.Width) : LearningRates.Read(RatesFile, size.Width)
             ?? throw new InvalidDataException($"{RatesFile} does not exist; run {Catalogue.LearningRatesName} first.");
-        return rates.For(part.Designs[index]);
+        return part.Rate * rates.For(part.Designs[index]);
     }
 
     TrainingOptions Training(ExperimentPart part) =>
-        StudyTraining.Options(size.LearningRates[0], (int)(part.Context * size.ContextLength), size.TokensPerStep, size.Steps) with
+        StudyTraining.Options(size.LearningRates[0], (int)(part.Context * size.ContextLength), size.TokensPerStep, size.Steps, part.Tokens) with
         {
             // the constants of the first of these runs
             Optimizer = part.IsMuon ? new MuonOptions { EqualNorms = false, PerHead = false } : new AdamWOptions(),

@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Diagnostics;
-using HybridArchitectures.Cost;
 using HybridArchitectures.Design;
 using HybridArchitectures.Evaluation.Sweeps;
 using HybridArchitectures.Training.Optimization;
@@ -47,7 +46,7 @@ static class Program
 
     static Command List()
     {
-        var command = new Command("list", "Lists the experiments with their runs, tokens and FLOPs. Runs of an earlier one do not count again.")
+        var command = new Command("list", "Lists the experiments with their runs, tokens, FLOPs and time. Runs of an earlier one do not count again.")
         {
             Tiny,
         };
@@ -57,22 +56,7 @@ static class Program
             var known = new HashSet<string>();
             foreach (var experiment in new Catalogue(size, VocabularySize).All)
             {
-                int seeds = experiment.Name == Catalogue.LearningRatesName ? 1 : size.Seeds.Count, runs = 0;
-                double tokens = 0, flops = 0, minParameters = double.MaxValue, maxParameters = 0;
-                foreach (var part in experiment.Parts)
-                    foreach (var design in part.Designs.Where(design => known.Add(part.NameOf(design))))
-                    {
-                        double each = part.IsRecall ? (double)size.Recall.TokensPerStep * size.Recall.Steps : (double)size.TokensPerStep * size.Steps;
-                        double parameters = design.Design.CountParameters().NonEmbedding;
-                        (minParameters, maxParameters) = (Math.Min(minParameters, parameters), Math.Max(maxParameters, parameters));
-                        runs += seeds;
-                        tokens += seeds * each;
-                        int context = part.IsRecall ? size.Recall.Length : (int)(part.Context * size.ContextLength);
-                        flops += seeds * each * design.Design.Cost(context).Flops().Training;
-                    }
-                Console.WriteLine(FormattableString.Invariant(
-                    $"{experiment.Name,-15} {runs,4} runs {tokens / 1e6,8:0} million tokens {flops / 1e15,8:0.0} PFLOPs, ")
-                    + FormattableString.Invariant($"{minParameters / 1e6:0.00} to {maxParameters / 1e6:0.00} million parameters without embedding"));
+                Console.WriteLine(ExperimentSize.Of(experiment, size, known));
             }
         });
         return command;

@@ -136,6 +136,7 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
         var order = names.Select((design, index) => (design, index)).ToDictionary(item => item.design, item => item.index);
         SweepRun[] runs = [.. result.Runs.Where(run => order.ContainsKey(run.Settings.Name)).OrderBy(run => run.Settings.Seed)
             .ThenBy(run => order[run.Settings.Name])];
+        runs = [.. runs.Where(run => experiment.SeedsOf(size).Contains(run.Settings.Seed))];
         // only the runs of one experiment differ in nothing but the size; a fit over others would mix optimizers and training lengths
         if (name != ScalingName) runs = [.. runs.Select(run => run with { Settings = run.Settings with { Family = null } })];
         if (runs.Length == 0)
@@ -153,9 +154,11 @@ sealed class StudyReport(StudySize size, Catalogue catalogue, SweepResult result
         WriteMeasurements(part, experiment.Parts.Aggregate(PartTasks.None, (all, one) => all | one.Measured));
         foreach (var group in experiment.Comparisons) WriteComparisons(part, group);
         if (name == ScalingName) WriteScaling(experiment, part);
+        var tokens = name == Catalogue.TokensName ? new TokenTables(experiment, part) : null;
+        foreach (string line in tokens?.Lines() ?? []) Line(line);
         if (folder is null) return;
         new SweepReport(part) { Title = experiment.Title, Description = experiment.Question, Baseline = baseline,
-            Quality = IsMeasured(part, metric.Task, metric.Metric) ? metric : null }
+            Scaling = tokens?.Curves() ?? [], Quality = IsMeasured(part, metric.Task, metric.Metric) ? metric : null }
             .Write(Path.Combine(folder, name));
         foreach (string picture in Directory.GetFiles(Path.Combine(folder, name), "*.png").Order(StringComparer.Ordinal)
             .Where(file => !Path.GetFileName(file).StartsWith("design", StringComparison.Ordinal)))

@@ -37,7 +37,7 @@ namespace HybridArchitectures.Evaluation.Sweeps;
 /// Console.WriteLine(result.Compare("attention", "mamba", SweepRun.TrainingTask, "held-out loss"));
 /// </code>
 /// </example>
-public sealed class Sweep
+public sealed partial class Sweep
 {
     readonly SweepOptions options;
     readonly List<SweepPlan> plans;
