@@ -53,6 +53,22 @@ public sealed class SweepTests : IDisposable
         Training = new TrainingOptions { LearningRate = 0.01, ContextLength = 16, BatchSize = 4, Duration = Duration.Steps(12), ReportEvery = 3 },
     };
 
+    [Theory]
+    [InlineData(40, 12)]
+    [InlineData(100, 6)]
+    [InlineData(400, 1)]
+    [InlineData(2000, 1)]
+    public void A_run_measures_no_more_held_out_tokens_than_it_trains_except_at_its_end(int heldOutTokens, int measurements)
+    {
+        using var other = Tokens(heldOutTokens);
+        new Sweep(Options("measured") with { HeldOut = other, Tasks = [], Designs = [Design("mamba", false)], Seeds = [1] }).Run();
+        var training = Results(folder["measured"]).Values.Select(text => JsonNode.Parse(text)!).Single(json => json["heldOutLoss"] is not null);
+        long[] steps = [.. training["heldOutLoss"]!.AsArray().Select(point => point!["step"]!.GetValue<long>())];
+        Assert.Equal(measurements, steps.Length);
+        Assert.Equal(12, steps[^1]);
+        Assert.True(measurements == 1 || measurements * heldOutTokens <= 12 * 4 * 16);
+    }
+
     sealed class Lines : IProgress<SweepProgress>
     {
         public List<SweepProgress> All { get; } = [];

@@ -196,7 +196,7 @@ public sealed partial class Sweep
         var training = plan.Training with
         {
             Folder = plan.Folder.CheckpointsFolder, KeepLast = 1, KeepBest = false, CheckpointEvery = every,
-            EvaluateEvery = plan.Training.EvaluateEvery == 0 ? every : plan.Training.EvaluateEvery,
+            EvaluateEvery = plan.Training.EvaluateEvery == 0 ? EvaluateEvery(plan.Training, every) : plan.Training.EvaluateEvery,
         };
         if (Trainer.HasCheckpoint(plan.Folder.CheckpointsFolder))
         {
@@ -221,6 +221,15 @@ public sealed partial class Sweep
     {
         if (options.Training.CheckpointEvery > 0) return options.Training.CheckpointEvery;
         return training.TotalSteps is { } total ? Math.Max(1, total / 10) : 100;
+    }
+
+    // at checkpoints, or less often if that measured more tokens than the run trains
+    long EvaluateEvery(TrainingOptions training, long checkpoints)
+    {
+        if (training.TotalSteps is not { } total || options.HeldOut is not { } heldOut) return checkpoints;
+        long tokens = training.EvaluationTokens == 0 ? heldOut.Count : Math.Min(training.EvaluationTokens, heldOut.Count);
+        long times = Math.Max(1, total * training.TokensPerStep / tokens);
+        return Math.Max(checkpoints, (total + times - 1) / times);
     }
 
     HybridLanguageModel? LoadTrained(SweepPlan plan)

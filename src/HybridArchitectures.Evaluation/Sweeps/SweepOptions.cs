@@ -23,9 +23,9 @@ public sealed record SweepOptions
     /// <summary>
     /// Gets or sets the training options of every run. The sweep sets the seed and the folder. If <see cref="TrainingOptions.CheckpointEvery"/> is 0,
     /// a checkpoint is written every tenth of the run, or every 100 steps if time ends it. If <see cref="TrainingOptions.EvaluateEvery"/> is 0, the
-    /// held-out loss is measured at the same steps. Options that change no result, such as <see cref="TrainingOptions.CudaGraphs"/> or
-    /// <see cref="TrainingOptions.EvaluateEvery"/>, can be changed between calls: complete runs stay, and interrupted ones continue with them, except
-    /// for the intervals of their curves.
+    /// held-out loss is measured at the same steps, or less often if that measured more tokens than the run trains. Options
+    /// that change no result, such as <see cref="TrainingOptions.CudaGraphs"/> or <see cref="TrainingOptions.EvaluateEvery"/>, can be changed between
+    /// calls: complete runs stay, and interrupted ones continue with them, except for the intervals of their curves.
     /// </summary>
     public required TrainingOptions Training { get; init; }
 
