@@ -52,7 +52,7 @@ sealed class Comparisons(StudySize size)
             select new Comparison(Block("difference", norm, "separate"), Block(fusion, norm, fusion == "add" ? "separate" : "joint"))]),
     ];
 
-    // the baseline has a name of its own
+    // the baseline is named differently
     static string Block(string fusion, string norm, string output) =>
         (fusion, norm, output) == ("difference", "head", "separate") ? "intra 1:0" : $"{fusion}, {norm} norm, {output}";
 

@@ -11,7 +11,7 @@ namespace HybridArchitectures.Experiments;
 /// <param name="MaxParameters">The maximum number of parameters without embedding.</param>
 sealed record ExperimentSize(string Name, int Runs, double Tokens, double Flops, double MinParameters, double MaxParameters)
 {
-    // four processes that share an H200: twice the 1.6 million tokens/s of one at the base size, and what 576 wide models reached
+    // assumptions for four processes that share an H200: twice the 1.6 million tokens/s of one at the base size, and a rate for wide models
     const double TokensPerSecond = 3.2e6, FlopsPerSecond = 3.5e14, SecondsPerRun = 0.5;
 
     // of a run that continues the trunk, its cool-down remains

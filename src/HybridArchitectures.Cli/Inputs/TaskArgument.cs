@@ -53,7 +53,7 @@ static class TaskArgument
 
     static InferenceCostTask Inference(int contextLength)
     {
-        const int continued = 32, maximum = (1 << 24) - continued;      // the maximum of InferenceCostOptions
+        const int continued = 32, maximum = InferenceCostOptions.MaxLength - continued;
         Require.InRange(contextLength is >= 1 and <= maximum, nameof(contextLength), contextLength, $"1 to {maximum} for the task 'inference'");
         return new(new() { BatchSizes = [1], PromptLength = contextLength, TotalLengths = [contextLength + continued] });
     }

@@ -102,10 +102,7 @@ sealed class TrainingFlags
     /// <summary>Returns a line that says that a run has as many steps as its duration, or more. Returns null if it goes on.</summary>
     public static string? Surplus(Trainer trainer)
     {
-        var duration = trainer.Options.Duration;
-        long tokensPerStep = (long)trainer.Options.BatchSize * trainer.Options.ContextLength;
-        long? steps = duration.StepCount ?? (duration.TokenCount - 1) / tokensPerStep + 1;
-        if (steps is not { } total || trainer.Step < total) return null;
+        if (trainer.Options.TotalSteps is not { } total || trainer.Step < total) return null;
         return trainer.Step == total ? $"the run has its {total} steps already; nothing is trained"
             : $"the run has {trainer.Step} steps already, more than {total}; nothing is trained";
     }

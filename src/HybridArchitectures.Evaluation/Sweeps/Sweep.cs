@@ -228,8 +228,8 @@ public sealed partial class Sweep
     {
         if (training.TotalSteps is not { } total || options.HeldOut is not { } heldOut) return checkpoints;
         long tokens = training.EvaluationTokens == 0 ? heldOut.Count : Math.Min(training.EvaluationTokens, heldOut.Count);
-        long times = Math.Max(1, total * training.TokensPerStep / tokens);
-        return Math.Max(checkpoints, (total + times - 1) / times);
+        long times = (long)Math.Clamp((double)total * training.TokensPerStep / tokens, 1, total);
+        return Math.Max(checkpoints, (total - 1) / times + 1);
     }
 
     HybridLanguageModel? LoadTrained(SweepPlan plan)

@@ -43,9 +43,9 @@ public sealed record TrainingOptions
 
     /// <summary>
     /// Gets or sets the number of last blocks that save their activations although <see cref="ActivationCheckpointing"/> is on. More of them take
-    /// less time and more memory (<see cref="Cost.TrainingMemory.FromDesign"/>). The default, null, means as many as add nothing to the peak
-    /// (<see cref="Cost.TrainingMemory.CountFreeBlocks"/>): their activations are where the gradients of the other blocks will be. With several
-    /// passes or ranks, an objective or frozen parameters, these are 0.
+    /// less time and more memory (<see cref="Cost.TrainingMemory.FromDesign"/>). The default, null, means as many as add nothing to the estimate of
+    /// the peak (<see cref="Cost.TrainingMemory.CountFreeBlocks"/>): their activations are where the gradients of the other blocks will
+    /// be. With several passes or ranks, an objective or frozen parameters, these are 0.
     /// </summary>
     public int? SavedBlocks { get; init; }
 

@@ -5,8 +5,8 @@
 // Tiles: a block has 64 keys of one key head. It processes the query heads that share them and the queries that see them, 64, 32 or 16 at a time, as
 // shared memory permits. attention_wide.cuh says how its eight warps divide a step. Group 0 computes scores, from them P^T, and adds P^T dO to dV.
 // Group 1 computes dP^T, reads P^T, computes dS^T, and adds dS^T Q to dK. Both groups have the same number of products, for all sizes. Group 1 waits
-// during the exponentials of group 0, and group 0 while group 1 computes slopes: if it added to dV instead, the kernel would be 1 % faster, but
-// racecheck could not follow a barrier of one group.
+// during the exponentials of group 0, and group 0 while group 1 computes slopes: if it added to dV instead, both gradients together would take 1.5 %
+// less time, but racecheck could not follow a barrier of one group.
 // Registers of a thread: dV or dK (2 numbers for each 4 of the larger head size: 128 for 256), scores (32 for 64 queries), operands (20 to 24): below
 // the 255 that eight warps permit. dV and dK of 128 keys together would fill all registers of a multiprocessor.
 // Shared memory: keys and values, P^T and dS^T, and one or two tiles of queries and dO with logarithms, delta and bounds. For sizes of 256 that are

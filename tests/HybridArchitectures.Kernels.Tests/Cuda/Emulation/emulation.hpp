@@ -3,8 +3,8 @@
 // A fiber runs until it must wait, so indexing, arithmetic and barriers are those of the GPU; speed is not. Threads run in rising order, or in falling order with
 // emulation::backwards: running a test both ways shows most missing barriers, which one order hides.
 // Barriers are counted, not just a change of fiber: warps may do different numbers of shuffles between two __syncthreads.
-// A wait that can never end (a barrier in a branch, a lane that has left), a write past the shared memory that was asked for, and a full stack end the program with the block
-// and thread named. Shared memory holds NaN bits when a block starts.
+// A wait that can never end (a barrier in a branch, a lane that has left), a write past the shared memory that was asked for, and a full stack end
+// the program with the block and thread named. Shared memory holds NaN bits when a block starts.
 // The C++ headers of the standard library are left out: reading them would take as long as a small kernel.
 #pragma once
 #include <stddef.h>
